@@ -1,1 +1,22 @@
-"""models."""
+"""The networks: a registry, and one module per network."""
+
+from leukoscope.models import crse, plain  # noqa: F401  (importing a module registers its networks)
+from leukoscope.models.registry import (
+    CellClassifier,
+    ModelSpec,
+    closed_form_cam,
+    count_parameters,
+    create_model,
+    model_names,
+    model_spec,
+)
+
+__all__ = [
+    "CellClassifier",
+    "ModelSpec",
+    "closed_form_cam",
+    "count_parameters",
+    "create_model",
+    "model_names",
+    "model_spec",
+]

@@ -1,0 +1,29 @@
+"""What machine a figure was made on, in words."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def cpu_name() -> str:
+    """Model name of the processor, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> str:
+    """One line such as ``2 x AMD EPYC, Linux x86_64, Python 3.11.7``."""
+    return (
+        f"{cpu_count()} x {cpu_name()}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    )

@@ -1,0 +1,144 @@
+"""Which networks exist, what each one is, and how to build it by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from leukoscope.errors import ModelError
+
+
+class CellClassifier(nn.Module):
+    """What every network of this project can do.
+
+    The activation that Grad-CAM explains (``forward_features``) is followed only by operations through which the
+    gradient's spatial mean is a constant per channel, so that the heat map needs no backward pass.
+    """
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map pictures, float [N, 3, S, S] in 0..1, to the explained activation, float [N, C, h, w]."""
+        raise NotImplementedError
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Pool the explained activation to an embedding, float [N, E]."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Map the explained activation to the logit, float [N, 1]; positive is blast."""
+        raise NotImplementedError
+
+    def cam_weights(self) -> Tensor:
+        """Gradient of the logit with respect to each channel of the features, summed over positions, float [C]."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pictures, float [N, 3, S, S] in 0..1, to the logit, float [N, 1]."""
+        return self.forward_head(self.forward_features(x))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Facts of a registered network.
+
+    Attributes:
+        name: the name in recipes and on the command line.
+        build: constructor; its arguments are plain data.
+        summary: one line for people.
+        source: where the architecture is described.
+        input_size: pixels that the source states.
+        licence: of the code and, where shipped, the weights.
+        arguments: the default arguments, by name.
+    """
+
+    name: str
+    build: Callable[..., CellClassifier]
+    summary: str
+    source: str
+    input_size: int
+    licence: str = "Apache-2.0"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+_REGISTRY: dict[str, ModelSpec] = {}
+_Class = TypeVar("_Class", bound=type[CellClassifier])
+
+
+def register(
+    name: str, *, summary: str, source: str, input_size: int, **arguments: Any
+) -> Callable[[_Class], _Class]:
+    """Class decorator: make a network buildable by name."""
+
+    def add(cls: _Class) -> _Class:
+        if name in _REGISTRY:
+            raise ModelError(f"two networks are registered as {name!r}")
+        _REGISTRY[name] = ModelSpec(
+            name=name, build=cls, summary=summary, source=source, input_size=input_size, arguments=arguments
+        )
+        return cls
+
+    return add
+
+
+def model_names() -> list[str]:
+    """Names of all registered networks, sorted."""
+    return sorted(_REGISTRY)
+
+
+def model_spec(name: str) -> ModelSpec:
+    """Facts of a network.
+
+    Raises:
+        ModelError: no network has this name; the nearest names are listed.
+    """
+    try:
+        return _REGISTRY[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.4) or model_names()
+        raise ModelError(f"no model is called {name!r}", remedy=f"use one of: {', '.join(near)}") from None
+
+
+def create_model(name: str, **arguments: Any) -> CellClassifier:
+    """Build a network with fresh weights.
+
+    Raises:
+        ModelError: unknown name or argument.
+    """
+    spec = model_spec(name)
+    unknown = sorted(set(arguments) - set(spec.arguments))
+    if unknown:
+        raise ModelError(
+            f"{name} has no argument {', '.join(unknown)}",
+            remedy=f"its arguments are: {', '.join(spec.arguments) or 'none'}",
+        )
+    try:
+        return spec.build(**{**spec.arguments, **arguments})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{name} cannot be built with {arguments}: {error}") from error
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def closed_form_cam(model: CellClassifier, features: Tensor) -> Tensor:
+    """Signed Grad-CAM of the logit without a backward pass.
+
+    Grad-CAM (Selvaraju et al. 2017) weighs each channel by the spatial mean of the logit's gradient. That mean is
+    ``cam_weights / (h w)`` here, whatever the picture. The ReLU is left to the reader of the map, because the negative
+    part is the Grad-CAM of the other class.
+
+    Args:
+        model: in evaluation mode.
+        features: float [N, C, h, w] from ``forward_features``.
+
+    Returns:
+        float [N, h, w].
+    """
+    positions = features.shape[-1] * features.shape[-2]
+    return torch.einsum("nchw,c->nhw", features, model.cam_weights()) / positions

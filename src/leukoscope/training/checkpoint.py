@@ -1,0 +1,120 @@
+"""State of a run on disk: safetensors for numbers, JSON for the rest, replaced whole so that a kill loses one epoch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from leukoscope.errors import TrainingError
+from leukoscope.files import atomic_folder, write_json
+
+_PREFIX = "epoch-"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run knows besides tensors.
+
+    Attributes:
+        epoch: epochs finished.
+        best_epoch: the one whose weights are kept, 0 before the first.
+        best_loss: its validation loss.
+        history: one dict of figures per epoch.
+        scaler: state of the gradient scaler, empty unless training in fp16.
+        finished: no epoch is left to do.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write everything that a later process needs to go on as if this one had never stopped."""
+    state = optimizer.state_dict()
+    tensors, scalars = _split_optimizer(state["state"])
+    with atomic_folder(folder / f"{_PREFIX}{progress.epoch:04d}") as temporary:
+        save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
+        save_file(best, temporary / "best.safetensors")
+        save_file(tensors, temporary / "optimizer.safetensors")
+        write_json(
+            temporary / "state.json",
+            {"progress": asdict(progress), "optimizer": {"scalars": scalars, "param_groups": state["param_groups"]}},
+        )
+    for old in sorted(folder.glob(f"{_PREFIX}*"))[:-1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Put the newest checkpoint's state into ``model`` and ``optimizer``.
+
+    Returns:
+        The progress and the best weights so far, or None where there is no checkpoint.
+
+    Raises:
+        TrainingError: the checkpoint is damaged or of another network.
+    """
+    checkpoints = sorted(folder.glob(f"{_PREFIX}*"))
+    if not checkpoints:
+        return None
+    newest = checkpoints[-1]
+    try:
+        state = json.loads((newest / "state.json").read_text())
+        model.load_state_dict(load_file(newest / "model.safetensors"))
+        best = load_file(newest / "best.safetensors")
+        optimizer.load_state_dict(
+            {
+                "state": _join_optimizer(load_file(newest / "optimizer.safetensors"), state["optimizer"]["scalars"]),
+                "param_groups": state["optimizer"]["param_groups"],
+            }
+        )
+        return Progress(**state["progress"]), best
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(
+            f"the checkpoint cannot be used ({error})", path=newest, remedy="remove this folder or train into a new one"
+        ) from error
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's state on the CPU."""
+    return {k: v.clone() for k, v in _contiguous(model.state_dict()).items()}
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().contiguous() for k, v in state.items()}
+
+
+def _split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for index, values in state.items():
+        for name, value in values.items():
+            key = f"{index}.{name}"
+            if isinstance(value, Tensor):
+                tensors[key] = value.detach().cpu().contiguous()
+            else:
+                scalars[key] = value
+    return tensors, scalars
+
+
+def _join_optimizer(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **scalars}.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    return state

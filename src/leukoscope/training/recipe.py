@@ -1,0 +1,186 @@
+"""A training recipe: one checked model, YAML on disk, dotted overrides on the command line."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from leukoscope.cells.prepare import Preparation
+from leukoscope.errors import RecipeError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelChoice(_Part):
+    """Which network, with which arguments."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Input(_Part):
+    """What the network sees: the prepared frame, resized to ``size`` pixels."""
+
+    size: Annotated[int, Field(ge=16, le=512)] = 224
+    preparation: Preparation = Preparation()
+
+
+class SplitChoice(_Part):
+    """Which pictures train, validate and test."""
+
+    protocol: Literal["picture", "official", "subject", "group"] = "group"
+    fold: Annotated[int, Field(ge=0)] = 0
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+    val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+
+
+class Augmentation(_Part):
+    """Ranges of the random draws, one draw per picture and epoch."""
+
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0  # uniform in +- this
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0  # log-uniform between 1/(1+zoom) and 1+zoom
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor uniform in 1 +- this
+
+
+class Optimizer(_Part):
+    """Gradient descent."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Plateau(_Part):
+    """Multiply the learning rate by ``factor`` after ``patience`` epochs without a better validation loss."""
+
+    name: Literal["plateau"] = "plateau"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    patience: Annotated[int, Field(ge=0)] = 3
+
+
+class OneCycle(_Part):
+    """Warm up to the learning rate, then anneal by a cosine (Smith & Topin 2019), stepped per batch."""
+
+    name: Literal["one_cycle"]
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.25
+
+
+class EarlyStopping(_Part):
+    """Stop after ``patience`` epochs without a better validation loss."""
+
+    patience: Annotated[int, Field(ge=1)] = 5
+
+
+class Recipe(_Part):
+    """All that decides a training run, apart from the data."""
+
+    name: str
+    model: ModelChoice
+    input: Input = Input()
+    split: SplitChoice = SplitChoice()
+    augment: Augmentation = Augmentation()
+    balance: Literal["loss", "sample", "none"] = "loss"
+    optimizer: Optimizer = Optimizer()
+    schedule: Annotated[Plateau | OneCycle, Field(discriminator="name")] = Plateau()
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Field(ge=1)] = 50
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    seed: int = 0
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, complete with all defaults."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("leukoscope.training") / "recipes"
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe by name or file and apply dotted overrides such as ``optimizer.learning_rate=3e-4``.
+
+    Raises:
+        RecipeError: unknown name, unreadable YAML, unknown key or value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise RecipeError("no such recipe file", path=path, remedy=f"or name one of: {', '.join(recipe_names())}")
+        text = path.read_text(encoding="utf-8")
+    else:
+        if name_or_path not in recipe_names():
+            near = difflib.get_close_matches(name_or_path, recipe_names(), n=3, cutoff=0.4) or recipe_names()
+            raise RecipeError(
+                f"no recipe is called {name_or_path!r}", remedy=f"use one of {', '.join(near)}, or a .yaml file"
+            )
+        text = (resources.files("leukoscope.training") / "recipes" / f"{name_or_path}.yaml").read_text("utf-8")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"not valid YAML ({error})", path=path, remedy="mend the line it names") from error
+    if not isinstance(tree, dict):
+        raise RecipeError("not a recipe: no keys at the top", path=path, remedy="start from a recipe of the package")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RecipeError(faults, path=name_or_path, remedy="mend these keys of the recipe or of --set") from error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override!r} is not KEY=VALUE", remedy="write, for instance, --set epochs=12")
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        child = node.get(parent)
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise RecipeError(f"--set {override!r}: {parent!r} holds no keys", remedy="look at the recipe's YAML")
+        node = child
+    node[last] = _scalar(text)
+
+
+def _scalar(text: str) -> Any:
+    # YAML 1.1 reads 3e-4 as a string; people do not.
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def differences(recipe: Recipe, reference: Recipe) -> dict[str, tuple[Any, Any]]:
+    """What differs, as dotted key -> (here, there)."""
+    here, there = _flat(recipe.model_dump(mode="json")), _flat(reference.model_dump(mode="json"))
+    return {k: (here.get(k), there.get(k)) for k in sorted({*here, *there}) if here.get(k) != there.get(k)}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
