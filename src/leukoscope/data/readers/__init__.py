@@ -1,0 +1,64 @@
+"""From a folder or a table to a manifest."""
+
+from __future__ import annotations
+
+import difflib
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from leukoscope.data.manifest import Manifest
+from leukoscope.data.readers.cnmc import find_tree, read_cnmc
+from leukoscope.data.readers.folders import holds_class_folders, read_folders
+from leukoscope.data.readers.table import read_table
+from leukoscope.data.record import accepted_words
+from leukoscope.errors import DataError
+
+__all__ = ["READERS", "read_cnmc", "read_dataset", "read_folders", "read_table"]
+
+READERS: Final = ("auto", "cnmc", "folders", "table")
+MANIFEST_FILE: Final = "manifest.csv"
+
+
+def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classes: bool = True) -> Manifest:
+    """Read a data set.
+
+    Args:
+        path: a folder or a CSV file.
+        reader: `cnmc`, `folders`, `table`, or `auto`, which takes the first that fits of: a file is a table; a C-NMC
+            2019 tree; a folder with a `manifest.csv`; a folder with class folders.
+        both_classes: whether a missing class is an error, as it must be for training (`folders` and `table`).
+
+    Raises:
+        DataError: an unknown reader, nothing that fits, or what the reader finds wrong.
+    """
+    if reader not in READERS:
+        near = difflib.get_close_matches(reader, READERS, n=1)
+        meant = f"did you mean {near[0]}" if near else f"use one of {', '.join(READERS)}"
+        raise DataError(f"there is no reader {reader!r}", path=path, remedy=meant)
+    place = Path(path)
+    if not place.exists():
+        raise DataError("does not exist", path=path)
+    chosen = _detect(place) if reader == "auto" else reader
+    if chosen == "table":
+        return read_table(place / MANIFEST_FILE if place.is_dir() else place, both_classes=both_classes)
+    if not place.is_dir():
+        raise DataError(f"is a file, the reader {chosen} needs a folder", path=path)
+    return read_cnmc(place) if chosen == "cnmc" else read_folders(place, both_classes=both_classes)
+
+
+def _detect(place: Path) -> str:
+    if place.is_file():
+        return "table"
+    if find_tree(place) is not None:
+        return "cnmc"
+    if (place / MANIFEST_FILE).is_file():
+        return "table"
+    if holds_class_folders(place):
+        return "folders"
+    raise DataError(
+        "no data set recognised; looked for training_data or C-NMC_Leukemia (C-NMC 2019), "
+        f"for {MANIFEST_FILE}, and for folders named {accepted_words()}",
+        path=place,
+        remedy="arrange the pictures in class folders, or list them in a CSV file with the columns path,label",
+    )

@@ -1,0 +1,78 @@
+"""Which files of a folder are pictures."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from leukoscope.errors import DataError
+
+SUFFIXES: Final = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is read as a picture; hidden files, `Thumbs.db` and other types are not.
+
+    >>> [is_picture(name) for name in ("a.BMP", "._a.bmp", "Thumbs.db", "labels.csv")]
+    [True, False, False, False]
+    """
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """The folders directly under ``folder``, sorted, hidden ones left out."""
+    return sorted(
+        entry for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+    )
+
+
+def list_pictures(folder: Path, *, deep: bool = False) -> list[Path]:
+    """The pictures of a folder, sorted; with ``deep`` those of its subfolders too, hidden folders left out.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    found = [entry for entry in _entries(folder) if is_picture(entry.name) and entry.is_file()]
+    if deep:
+        for inner in list_folders(folder):
+            found += list_pictures(inner, deep=True)
+    return sorted(found)
+
+
+def refuse_collisions(paths: Iterable[str], root: Path) -> None:
+    """Refuse paths that differ only in upper and lower case: on many disks they are one file.
+
+    Raises:
+        DataError: naming up to five of them.
+    """
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        spellings[path.casefold()].append(path)
+    clashes = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if clashes:
+        raise DataError(
+            f"{len(clashes)} names differ only in upper and lower case: {shorten(clashes, 5)}",
+            path=root,
+            remedy="rename them so that no copy of the data can lose one",
+        )
+
+
+def shorten(names: Iterable[object], most: int = 10) -> str:
+    """The first names as a list for a message, and how many more there are.
+
+    >>> shorten("abcd", 2)
+    'a, b and 2 more'
+    """
+    every = [str(name) for name in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot be read as a folder ({error.strerror or error})", path=folder) from error
