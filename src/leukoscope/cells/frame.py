@@ -1,0 +1,125 @@
+"""Finding the cell on its black surround and centring it in the standard frame.
+
+The surround of a segmented cell is pure black in the original bitmaps, but lossy re-encoding leaves noise in it: up to
+level 18 in C-NMC 2019 pictures saved as WebP of quality 98. Measured on 57 such pictures against their originals, the
+level that divides cell from noise best is 10: intersection over union 0.998 on average and 0.994 at worst, area off by
+0.04 % on average and 0.35 % at worst, bounding box off by one pixel at most.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from leukoscope.errors import PictureError
+
+FRAME_SIZE = 450  # pixels, the size of the C-NMC 2019 pictures
+NEAR_BLACK = 10  # a pixel is surround where no channel exceeds this level
+MIN_AREA = 200  # pixels; the smallest cell of C-NMC 2019 has above 3,000
+MAX_BORDER = 0.5  # share of the picture's outermost pixels that a cell may touch
+
+_EXPECTED = "give one segmented cell on a black surround"
+
+
+def cell_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mask of the cell: the largest 8-connected component above near-black, its holes closed.
+
+    Args:
+        rgb: one cell on a black surround, uint8 [H, W, 3].
+
+    Returns:
+        bool [H, W].
+
+    Raises:
+        PictureError: the array is no picture, is all black, has no black surround, or its largest component is smaller
+            than `MIN_AREA` pixels.
+    """
+    return _find_cell(np.ascontiguousarray(rgb))[0]
+
+
+def frame_cell(rgb: NDArray[np.uint8], size: int = FRAME_SIZE) -> NDArray[np.uint8]:
+    """Centre the cell by its bounding box in a square frame; everything outside the cell becomes exactly 0.
+
+    The cell is never rescaled, as its size carries information; a cell larger than the frame is cropped to its middle.
+    A frame whose cell was not cropped comes back unchanged.
+
+    Args:
+        rgb: one cell on a black surround, uint8 [H, W, 3].
+        size: side of the frame in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        PictureError: as `cell_mask`, or the cell's bounding box exceeds two frames, which no cell does.
+    """
+    rgb = np.ascontiguousarray(rgb)
+    mask, (left, top, width, height) = _find_cell(rgb)
+    if max(width, height) > 2 * max(size, FRAME_SIZE):
+        raise PictureError(
+            f"the largest object is {width} x {height} px, too large for a cell in a frame of {size} px",
+            remedy=_EXPECTED,
+        )
+    x0, from_left, across = _overlap(left, width, size)
+    y0, from_top, down = _overlap(top, height, size)
+    window = np.s_[from_top : from_top + down, from_left : from_left + across]
+    frame = np.zeros((size, size, 3), np.uint8)
+    frame[y0 : y0 + down, x0 : x0 + across] = cv2.bitwise_and(
+        rgb[window], rgb[window], mask=mask[window].view(np.uint8)
+    )
+    return frame
+
+
+def resize_frame(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize a frame by antialiased bilinear interpolation (a triangle filter scaled with the reduction).
+
+    Args:
+        frame: uint8 [F, F, 3].
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    return np.array(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _overlap(start: int, length: int, size: int) -> tuple[int, int, int]:
+    """Along one axis: first index in the frame, first index in the picture, common length, the middles aligned."""
+    offset = (size - length) // 2
+    return max(offset, 0), start + max(-offset, 0), min(length, size)
+
+
+def _find_cell(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], tuple[int, int, int, int]]:
+    """Mask of the cell and its bounding box (left, top, width, height) in pixels."""
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
+        raise PictureError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
+    surround = np.asarray(cv2.inRange(rgb, (0, 0, 0), (NEAR_BLACK,) * 3), np.uint8)
+    touching = _border_share(surround)
+    if touching > MAX_BORDER:
+        raise PictureError(f"no black surround: {touching:.0%} of the outermost pixels are not black", remedy=_EXPECTED)
+    # Grana's block-based labelling (IEEE TIP 19, 2010) takes half the time of OpenCV's default.
+    count, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        cv2.bitwise_not(surround), 8, cv2.CV_32S, cv2.CCL_GRANA
+    )
+    if count == 1:
+        raise PictureError("the picture is all black", remedy=_EXPECTED)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    left, top, width, height, area = (int(value) for value in stats[largest])
+    if area < MIN_AREA:
+        raise PictureError(
+            f"the largest object has {area} px, a cell has at least {MIN_AREA} px",
+            remedy="give the cell at the microscope's full resolution, segmented on a black surround",
+        )
+    component = (labels[top : top + height, left : left + width] == largest).astype(np.uint8)
+    outline, _ = cv2.findContours(component, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    mask = np.zeros(surround.shape, np.uint8)
+    cv2.drawContours(mask[top : top + height, left : left + width], outline, -1, 1, cv2.FILLED)
+    return mask.view(np.bool_), (left, top, width, height)
+
+
+def _border_share(surround: NDArray[np.uint8]) -> float:
+    """Share of the outermost pixels that are not surround."""
+    ring = np.concatenate([surround[0], surround[-1], surround[:, 0], surround[:, -1]])
+    return float(np.mean(ring == 0))

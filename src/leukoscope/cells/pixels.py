@@ -1,0 +1,94 @@
+"""From an opened Pillow picture of any mode to 8-bit RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
+
+from leukoscope.errors import PictureError
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
+_WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_GREY_16 = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+
+def to_rgb(image: ImageFile, name: str) -> NDArray[np.uint8]:
+    """Decode the pixels, convert them to RGB on black and turn them as EXIF says.
+
+    Args:
+        image: a picture of which only the header was read.
+        name: what to call it in errors.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        PictureError: the data are damaged or cut short, or the pixels are of a kind with no agreed 8-bit form.
+    """
+    mode = image.mode
+    if mode not in _PLAIN | _WITH_ALPHA | _GREY_16:
+        raise PictureError(
+            f"has pixels of the kind {mode!r} ({_KINDS.get(mode, 'unknown')}), which have no one 8-bit form",
+            path=name,
+            remedy="export the picture as 8-bit RGB",
+        )
+    try:
+        image.load()
+        rgb = _grey_16(image) if mode in _GREY_16 else _convert(image)
+        turn = _TURNS.get(_orientation(image))
+        return np.array(rgb if turn is None else rgb.transpose(turn))
+    except MemoryError as error:
+        raise PictureError(
+            f"has {image.width} x {image.height} pixels, more than fit into memory",
+            path=name,
+            remedy="crop the picture",
+        ) from error
+    except Exception as error:  # Pillow raises nearly any built-in error on damaged data
+        raise PictureError(
+            f"the {image.format} data are damaged or cut short ({error})",
+            path=name,
+            remedy="copy or export the picture again",
+        ) from error
+
+
+_KINDS = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIE LAB"}
+
+
+def _convert(image: Image.Image) -> Image.Image:
+    """RGB picture, transparency composited on black."""
+    if image.mode not in _WITH_ALPHA and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    layered = image.convert("RGBA")
+    black = Image.new("RGB", layered.size)
+    black.paste(layered, mask=layered.getchannel("A"))
+    return black
+
+
+def _grey_16(image: Image.Image) -> Image.Image:
+    """RGB picture of 16-bit grey: round(value / 257) maps 0..65535 onto 0..255, both ends exactly."""
+    values = np.asarray(image).astype(np.uint32)
+    grey = ((values + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 0
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged: the pixels are still good."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - a damaged EXIF block may cause any error
+        return 1
+    return value if isinstance(value, int) else 1
