@@ -1,0 +1,227 @@
+"""From a table of answers to an evaluation: figures with intervals, curves, subjects, and what to know about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.errors import DataError
+from leukoscope.evaluation import calibration
+from leukoscope.evaluation.glossary import BY_KEY, KEYS
+from leukoscope.evaluation.intervals import REPLICATES, Estimate, Resampling, band, estimates
+from leukoscope.evaluation.panel import GRID, Panel
+from leukoscope.evaluation.subjects import SubjectRow, subject_rows, worst_subject
+from leukoscope.evaluation.table import Scores
+from leukoscope.evaluation.weighting import Array
+
+CONTEXT_KEYS = ("data", "fingerprint", "protocol", "fold", "seed", "model", "trained_on", "machine", "shortened")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """A stepped curve: all its points ``x``, ``y`` [T], and on ``GRID`` its value and 95 % band, each [101]."""
+
+    x: Array
+    y: Array
+    on_grid: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What is known of a model on one test part.
+
+    ``metrics``: key of ``glossary.TERMS`` to figure with its interval over patient groups. ``naive``: the same with the
+    interval that a bootstrap over single pictures would give, to show how much narrower it wrongly is.
+    ``confusion``: counts under the keys tn, fp, fn, tp. ``roc``: sensitivity against false positive rate;
+    ``precision_recall``: precision against recall. ``worst``: see ``subjects.worst_subject``.
+    ``context``: where the answers come from; ``context["shortened"]`` is shown on every figure.
+    """
+
+    threshold: float
+    metrics: Mapping[str, Estimate]
+    naive: Mapping[str, Estimate]
+    confusion: Mapping[str, int]
+    counts: Mapping[str, int]
+    subjects: tuple[SubjectRow, ...]
+    worst: SubjectRow | None
+    roc: Curve
+    precision_recall: Curve
+    reliability: calibration.Bins
+    replicates: int
+    seed: int
+    notes: tuple[str, ...]
+    context: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The evaluation as plain JSON values; NaN becomes None. Single pictures are in ``predictions.csv``."""
+        worst = None if self.worst is None else {"subject": self.worst.subject, "accuracy": self.worst.accuracy}
+        bins = {"pictures": self.reliability.weight, "observed": self.reliability.observed}
+        value = {
+            "format": "leukoscope-evaluation",
+            "format_version": 1,
+            "context": dict(self.context),
+            "threshold": self.threshold,
+            "counts": dict(self.counts),
+            "metrics": {key: each.as_dict() for key, each in self.metrics.items()},
+            "interval": {"level": 0.95, "unit": "patient group", "replicates": self.replicates, "seed": self.seed},
+            "naive_picture_intervals": {key: each.as_dict() for key, each in self.naive.items()},
+            "confusion": dict(self.confusion),
+            "worst_subject": worst,
+            "subjects": [_row(row) for row in self.subjects],
+            "roc": _curve(self.roc, "false_positive_rate", "sensitivity"),
+            "precision_recall": _curve(self.precision_recall, "recall", "precision"),
+            "reliability": {"mean_probability": self.reliability.mean_probability, **bins},
+            "notes": list(self.notes),
+        }
+        plain: dict[str, Any] = _plain(value)
+        return plain
+
+
+def evaluate(
+    scores: Scores,
+    *,
+    threshold: float,
+    protocol: str,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    context: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Measure a table of answers.
+
+    Args:
+        scores: the answers on pictures whose labels are known.
+        threshold: blast is called where probability >= threshold, in [0, 1]; it must not be chosen on these pictures.
+        protocol: how test and training part were separated, in the words of the split.
+        replicates: number of bootstrap replicates.
+        seed: of the bootstrap.
+        context: further facts to show, best under ``CONTEXT_KEYS`` (``seed`` there is that of the split; ``trained_on``
+            the groups trained on); values must be plain JSON.
+
+    Raises:
+        DataError: the threshold is outside [0, 1], or fewer than 100 replicates are asked for.
+    """
+    if not 0 <= threshold <= 1:
+        raise DataError(f"threshold {threshold} is not in [0, 1]")
+    if replicates < 100:
+        raise DataError(f"{replicates} bootstrap replicates cannot give a 95 % interval", remedy="use 100 or more")
+    panel = Panel.of(scores, threshold)
+    once = np.ones(len(scores))
+    plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
+    drawn = plan.apply(panel.figures_and_curves)
+    value = panel.figures(once)
+    found = dict(zip(KEYS, estimates(value, drawn[:, : len(KEYS)]), strict=True))
+    metrics = {key: each if _known(key, scores, plan) else _without_ends(each) for key, each in found.items()}
+    naive_plan = Resampling.by_picture(scores.label, replicates=replicates, seed=seed)
+    naive = dict(zip(KEYS, estimates(value, naive_plan.apply(panel.figures)), strict=True))
+    del naive["subject_auc"]  # a subject is no sum of pictures drawn apart
+    rows = subject_rows(scores, threshold)
+    roc, precision_recall = _curves(panel, drawn[:, len(KEYS) :], known=plan.varies)
+    called = scores.probability >= threshold
+    quadrants = {"tn": (0, 0), "fp": (0, 1), "fn": (1, 0), "tp": (1, 1)}
+    return Evaluation(
+        threshold=threshold,
+        metrics=metrics,
+        naive=naive,
+        confusion={key: int(((scores.label == t) & (called == c)).sum()) for key, (t, c) in quadrants.items()},
+        counts=_counts(scores, plan, rows),
+        subjects=rows,
+        worst=worst_subject(rows),
+        roc=roc,
+        precision_recall=precision_recall,
+        reliability=calibration.equal_width(scores.label, scores.probability),
+        replicates=replicates,
+        seed=seed,
+        notes=_notes(plan, metrics, drawn),
+        context={**(context or {}), "protocol": protocol},
+    )
+
+
+def _known(key: str, scores: Scores, plan: Resampling) -> bool:
+    """Whether any group that decides this figure was resampled; if not, an interval would be a point, and a lie."""
+    needs = BY_KEY[key].needs
+    if needs == "both":
+        return plan.varies
+    return len(np.unique(scores.group[scores.label == (needs == "blast")])) > 1
+
+
+def _without_ends(each: Estimate) -> Estimate:
+    return Estimate(each.value, math.nan, math.nan, each.undefined)
+
+
+def _curves(panel: Panel, drawn: Array, *, known: bool) -> tuple[Curve, Curve]:
+    sweep = panel.order.sweep()
+    low, high = band(drawn) if known else (np.full(drawn.shape[1], np.nan), np.full(drawn.shape[1], np.nan))
+    on_grid = panel.figures_and_curves(np.ones((1, len(panel.scores))))[0, len(KEYS) :]
+    half = len(GRID)
+    roc = Curve(sweep.false_positive_rate, sweep.sensitivity, on_grid[:half], low[:half], high[:half])
+    precision_recall = Curve(sweep.sensitivity, sweep.precision, on_grid[half:], low[half:], high[half:])
+    return roc, precision_recall
+
+
+def _counts(scores: Scores, plan: Resampling, rows: tuple[SubjectRow, ...]) -> dict[str, int]:
+    blast = scores.label == 1
+    groups = {f"{name.replace('-', '_')}_groups": size for name, size in plan.sizes.items()}
+    return {
+        "pictures": len(scores),
+        "blasts": int(blast.sum()),
+        "normals": int((~blast).sum()),
+        "subjects": len(rows),
+        "groups": int(plan.unit.max()) + 1,
+        **groups,
+    }
+
+
+def _notes(plan: Resampling, metrics: Mapping[str, Estimate], drawn: NDArray[np.float64]) -> tuple[str, ...]:
+    notes = list(plan.notes)
+    if not plan.varies:
+        notes.append("No kind of group has two members: nothing can be resampled, and no interval is given.")
+    absent = [BY_KEY[key].title for key, each in metrics.items() if math.isnan(each.value)]
+    if absent:
+        notes.append(f"Undefined on these pictures: {', '.join(absent)}.")
+    for key, each in metrics.items():
+        title = BY_KEY[key].title
+        if each.undefined and not math.isnan(each.value):
+            notes.append(f"{title} is undefined in {each.undefined} of {len(drawn)} replicates, which were left out.")
+        if math.isclose(each.low, each.high, abs_tol=1e-12):
+            notes.append(
+                f"{title}: every replicate gives {each.value:.3f}. An interval without width says that no group "
+                f"differed, not that the figure is certain."
+            )
+    return tuple(notes)
+
+
+def _row(row: SubjectRow) -> dict[str, Any]:
+    return {
+        "subject": row.subject,
+        "group": row.group,
+        "n": row.n,
+        "label": row.label,
+        "blasts": row.blasts,
+        "mean_probability": row.mean_probability,
+        "called_blast": row.called_blast,
+        "accuracy": row.accuracy,
+    }
+
+
+def _curve(curve: Curve, x: str, y: str) -> dict[str, Any]:
+    return {x: GRID, y: curve.on_grid, "low": curve.low, "high": curve.high}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and arrays to lists, NumPy numbers to Python's, NaN and infinity to None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

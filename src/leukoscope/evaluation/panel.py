@@ -1,0 +1,68 @@
+"""All figures of a table at once, as one function of picture weights: what the bootstrap calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from leukoscope.evaluation import calibration, metrics, ranking
+from leukoscope.evaluation.glossary import KEYS
+from leukoscope.evaluation.subjects import SubjectRanking
+from leukoscope.evaluation.table import Scores
+from leukoscope.evaluation.weighting import Array
+
+GRID: Array = np.linspace(0, 1, 101)  # of false positive rate and of recall, for the bands of the curves
+GRID.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The figures of ``glossary.TERMS`` for fixed answers and a fixed threshold; sorts once, then takes any weights."""
+
+    scores: Scores
+    threshold: float
+    order: ranking.Ranking
+    subjects: SubjectRanking
+
+    @classmethod
+    def of(cls, scores: Scores, threshold: float) -> Self:
+        """Pictures are ranked by logit, which does not saturate, and called blast where probability >= threshold."""
+        return cls(scores, threshold, ranking.Ranking.of(scores.label, scores.logit), SubjectRanking.of(scores))
+
+    def figures(self, weights: Array) -> Array:
+        """Figures in the order of ``glossary.KEYS``: weights [N] or [B, N] to [K] or [B, K]."""
+        return self._stack(weights, self.order.sweep(weights))
+
+    def figures_and_curves(self, weights: Array) -> Array:
+        """The figures, then the ROC and the precision-recall curve on ``GRID``: [B, K + 2 M]."""
+        sweep = self.order.sweep(weights)
+        curves = (ranking.roc_on(sweep, GRID), ranking.precision_on(sweep, GRID))
+        return np.concatenate([self._stack(weights, sweep), *curves], axis=-1)
+
+    def _stack(self, weights: Array, sweep: ranking.Sweep) -> Array:
+        label, probability = self.scores.label, self.scores.probability
+        table = metrics.confusion(label, probability >= self.threshold, weights)
+        values = {
+            "auc": ranking.roc_auc(sweep),
+            "balanced_accuracy": metrics.balanced_accuracy(table),
+            "sensitivity": metrics.sensitivity(table),
+            "specificity": metrics.specificity(table),
+            "accuracy": metrics.accuracy(table),
+            "f1_weighted": metrics.f1_weighted(table),
+            "f1_macro": metrics.f1_macro(table),
+            "f1_blast": metrics.f1(table),
+            "f1_normal": metrics.f1(table.swapped),
+            "precision_blast": metrics.precision(table),
+            "precision_normal": metrics.precision(table.swapped),
+            "matthews": metrics.matthews(table),
+            "average_precision": ranking.average_precision(sweep),
+            "sensitivity_at_95_specificity": ranking.sensitivity_at(sweep, 0.95),
+            "specificity_at_95_sensitivity": ranking.specificity_at(sweep, 0.95),
+            "brier": calibration.brier(label, probability, weights),
+            "ece": calibration.calibration_error(calibration.equal_width(label, probability, weights)),
+            "ece_adaptive": calibration.calibration_error(calibration.equal_mass(label, probability, weights)),
+            "subject_auc": self.subjects.auc(weights),
+        }
+        return np.stack([values[key] for key in KEYS], axis=-1)
