@@ -1,1 +1,37 @@
-"""x"""
+"""Leukoscope finds leukemic blasts in pictures of white blood cells. Research use only, never a diagnosis.
+
+>>> import leukoscope
+>>> leukoscope.__all__
+['Classifier', 'LeukoscopeError', 'Prediction', '__version__', 'load']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from leukoscope._version import __version__
+from leukoscope.errors import LeukoscopeError
+
+if TYPE_CHECKING:
+    from leukoscope.inference.classifier import Classifier, load
+    from leukoscope.inference.prediction import Prediction
+
+__all__ = ["Classifier", "LeukoscopeError", "Prediction", "__version__", "load"]
+
+# ONNX Runtime and OpenCV take a good part of a second to import: only who uses them waits for them.
+_HOMES = {
+    "Classifier": "leukoscope.inference.classifier",
+    "Prediction": "leukoscope.inference.prediction",
+    "load": "leukoscope.inference.classifier",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,1 +1,81 @@
-"""cli."""
+"""The command `leukoscope`: one file per verb, imported only when that verb is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from leukoscope._version import __version__
+from leukoscope.cli._errors import Settings, guarded
+
+# verb -> (module, help): the help lives here so that `leukoscope --help` imports no verb.
+VERBS = {
+    "demo": ("leukoscope.cli.demo", "Show the default model at work on rendered cells, or on a folder of yours."),
+    "predict": ("leukoscope.cli.predict", "Say for each picture of a cell: blast or normal, and where it shows."),
+    "data": ("leukoscope.cli.data", "Look at, verify and split data sets."),
+    "train": ("leukoscope.cli.train", "Train a network by a recipe."),
+    "evaluate": ("leukoscope.cli.evaluate", "Measure a bundle on patients that it never saw."),
+    "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),
+    "models": ("leukoscope.cli.models", "List the networks, and look at one."),
+    "doctor": ("leukoscope.cli.doctor", "Check this installation."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose verbs are imported on use, and whose errors are one line without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the order of a user's way."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb."""
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(import_module(VERBS[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run; see `leukoscope.cli._errors.guarded` for the exit codes."""
+        settings = extra.setdefault("obj", Settings())
+
+        def run() -> Any:
+            return super(LazyGroup, self).main(
+                args,
+                prog_name or "leukoscope",
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+
+        return guarded(run, settings) if standalone_mode else run()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="leukoscope")
+@click.option("--debug", is_flag=True, envvar="LEUKOSCOPE_DEBUG", help="Show the traceback of an error.")
+@click.pass_obj
+def main(settings: Settings, debug: bool) -> None:
+    """Find leukemic blasts in pictures of white blood cells.
+
+    Research use only: decision support, never a diagnosis.
+    """
+    settings.debug = debug

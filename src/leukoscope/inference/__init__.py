@@ -1,1 +1,1 @@
-"""inference."""
+"""Running a bundle: one picture, many pictures, the heat map over the cell and the gallery of a batch."""

@@ -1,0 +1,130 @@
+"""Reading a bundle: every byte is checked before anything is run. Needs neither PyTorch nor the `onnx` package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from os import PathLike
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from leukoscope.bundle.schema import FACTS_FILE, FORMAT, FORMAT_VERSION, GRAPH_FILE, BundleFacts
+from leukoscope.errors import BundleError
+
+MAX_FACTS_BYTES = 4 * 2**20
+MAX_FILE_BYTES = 2 * 2**30  # a protocol buffer, hence an ONNX graph, cannot be larger
+
+_AGAIN = "export or fetch the bundle again"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A checked bundle. ``graph`` holds the very bytes whose hash was checked."""
+
+    folder: Path
+    facts: BundleFacts
+    graph: bytes = field(repr=False)
+
+
+def read_bundle(path: str | PathLike[str]) -> Bundle:
+    """Read and check a bundle.
+
+    Args:
+        path: the bundle's folder, or the `bundle.json` in it.
+
+    Raises:
+        BundleError: the bundle is missing, of another format or a newer version, incomplete, damaged or altered.
+    """
+    folder = Path(path)
+    if folder.name == FACTS_FILE and not folder.is_dir():
+        folder = folder.parent
+    if not folder.exists():
+        raise BundleError("the bundle does not exist", path=folder, remedy="give the folder that holds bundle.json")
+    if not folder.is_dir():
+        raise BundleError("is not a bundle", path=folder, remedy="give the folder that holds bundle.json")
+    facts = _read_facts(folder / FACTS_FILE)
+    if GRAPH_FILE not in facts.files:
+        raise BundleError(f"lists no {GRAPH_FILE}", path=folder / FACTS_FILE, remedy=_AGAIN)
+    graph = b""
+    for name, digest in facts.files.items():
+        content = _checked_bytes(folder, name, digest)
+        if name == GRAPH_FILE:
+            graph = content
+    return Bundle(folder, facts, graph)
+
+
+def default_bundle() -> Path:
+    """Folder of the bundle that comes with the package.
+
+    Raises:
+        BundleError: this installation has none.
+    """
+    folder = Path(str(resources.files("leukoscope.bundle") / "default"))
+    if not (folder / FACTS_FILE).is_file():
+        raise BundleError(
+            "this installation has no default bundle",
+            path=folder,
+            remedy="name a bundle with --bundle, or install leukoscope again",
+        )
+    return folder
+
+
+def _read_facts(path: Path) -> BundleFacts:
+    content = _bytes(path, MAX_FACTS_BYTES)
+    try:
+        value: Any = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"is not JSON ({error})", path=path, remedy=_AGAIN) from error
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise BundleError(
+            f"is not a Leukoscope bundle (format {str(found)[:40]!r}, expected {FORMAT!r})",
+            path=path,
+            remedy="give a bundle that `leukoscope export` wrote",
+        )
+    version = value.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise BundleError(
+            f"has format version {version}, newer than {FORMAT_VERSION}, the newest this leukoscope knows",
+            path=path,
+            remedy="run: pip install --upgrade leukoscope",
+        )
+    try:
+        return BundleFacts.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"is invalid at {where}: {first['msg']}", path=path, remedy=_AGAIN) from error
+
+
+def _checked_bytes(folder: Path, name: str, digest: str) -> bytes:
+    if name in {"", ".", "..", FACTS_FILE} or PurePath(name).name != name or "\\" in name:
+        raise BundleError(f"lists the file {name!r}, which is no plain name", path=folder / FACTS_FILE, remedy=_AGAIN)
+    path = folder / name
+    content = _bytes(path, MAX_FILE_BYTES)
+    if hashlib.sha256(content).hexdigest() != digest.lower():
+        raise BundleError(
+            f"is damaged or was altered (its SHA-256 is not the one in {FACTS_FILE})", path=path, remedy=_AGAIN
+        )
+    return content
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    """Content of a regular, non-empty file of at most ``limit`` bytes."""
+    try:
+        if not path.exists():
+            raise BundleError("the bundle lacks this file", path=path, remedy=_AGAIN)
+        if not path.is_file():  # a pipe would block the reader for ever
+            raise BundleError("is not a file", path=path, remedy=_AGAIN)
+        size = path.stat().st_size
+        if not 0 < size <= limit:
+            raise BundleError(f"is empty or too large ({size} bytes, at most {limit})", path=path, remedy=_AGAIN)
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"cannot be read ({error.strerror or error})", path=path, remedy="check the file's permissions"
+        ) from error

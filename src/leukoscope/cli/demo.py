@@ -1,0 +1,77 @@
+"""`leukoscope demo`: the default model at work, on cells rendered for the purpose or on a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PICTURES = "pictures"
+MARK = "rendered-by-leukoscope.txt"
+SEEDS = range(6)  # of each kind
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("leukoscope-demo"), show_default=True,
+    help="Folder to write the gallery into.",
+)  # fmt: skip
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
+@click.option("--open/--no-open", "show", default=False, show_default=True, help="Open the gallery in the browser.")
+def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int:
+    """Show a model at work.
+
+    Without FOLDER, twelve cells are rendered by a program: they are not from a patient, and the answers show how the
+    tool works, not how well. With FOLDER, its pictures are answered.
+
+    Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
+    """
+    from leukoscope.cli._batch import answer
+    from leukoscope.inference.batch import find_pictures
+    from leukoscope.inference.classifier import load
+    from leukoscope.inference.gallery import PAGE
+
+    classifier = load(bundle)
+    if folder is None:
+        click.echo("SYNTHETIC: these cells are rendered by a program, they are not from a patient.", err=True)
+        pictures = find_pictures(write_rendered(out / PICTURES))
+    else:
+        pictures = find_pictures([folder])
+    tally = answer(classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None)
+    if show:
+        click.launch((out / PAGE).resolve().as_uri())
+    return 1 if tally["unreadable"] else 0
+
+
+def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
+    """Render blast-like and normal-like cells into ``folder``, which is replaced if an earlier demo wrote it.
+
+    Returns:
+        The pictures' paths.
+
+    Raises:
+        LeukoscopeError: the folder exists and is not ours, or cannot be written.
+    """
+    from PIL import Image
+
+    from leukoscope.data.synthetic import render_cell
+    from leukoscope.errors import LeukoscopeError
+    from leukoscope.files import atomic_folder
+
+    if folder.exists() and not (folder / MARK).is_file():
+        raise LeukoscopeError(
+            "exists already and was not written by leukoscope", path=folder, remedy="choose another --out folder"
+        )
+    names = []
+    with atomic_folder(folder) as temporary:
+        (temporary / MARK).write_text("These cells are rendered by `leukoscope demo`. They are not from a patient.\n")
+        for seed in seeds:
+            for kind in ("blast", "normal"):
+                names.append(f"rendered-{kind}-like-{seed}.png")
+                Image.fromarray(render_cell(seed, kind)).save(temporary / names[-1])
+    return [folder / name for name in names]

@@ -1,0 +1,56 @@
+"""`leukoscope predict`: an answer for each picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.inference.batch import OutputFormat
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PICTURE_OR_FOLDER...")
+@click.option(
+    "--format", "kind", type=click.Choice(["table", "jsonl", "csv", "html"]),
+    help="Output; html is a gallery with heat maps.  [default: table, or html with --out]",
+)  # fmt: skip
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the gallery or predictions.*  [default: standard output; html: ./leukoscope-report]",
+)  # fmt: skip
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use.  [default: one per available core]")
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=16, show_default=True, help="Cells at a time.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
+    help="Larger pictures are unreadable.",
+)  # fmt: skip
+def predict(
+    paths: tuple[Path, ...],
+    kind: OutputFormat | None,
+    out: Path | None,
+    bundle: Path | None,
+    threads: int | None,
+    batch_size: int,
+    max_pixels: int,
+) -> int:
+    """Say for each picture of a cell: blast or normal.
+
+    A picture holds one white blood cell on a black surround, as in C-NMC 2019: BMP, PNG, JPEG, TIFF or WebP. Folders
+    are searched to their depth. An unreadable picture is listed with the reason and never stops the rest.
+
+    Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
+    """
+    from leukoscope.cli._batch import answer, emitter
+    from leukoscope.inference.batch import find_pictures
+    from leukoscope.inference.classifier import load
+
+    classifier = load(bundle, threads=threads)
+    pictures = find_pictures(paths)
+    chosen: OutputFormat = kind or ("html" if out else "table")
+    emit = None if out else emitter(chosen)
+    tally = answer(classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels)
+    return 1 if tally["unreadable"] else 0

@@ -1,0 +1,107 @@
+"""From a list of pictures to a table, to JSON lines, to CSV, or to a gallery, as the answers come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from leukoscope.cells.read import MAX_PIXELS
+from leukoscope.errors import PictureError
+from leukoscope.files import atomic_path
+from leukoscope.inference.classifier import Classifier
+from leukoscope.inference.gallery import gallery
+from leukoscope.inference.prediction import Decision, Prediction
+from leukoscope.inference.rows import SUFFIX, RowFormat, header, row
+from leukoscope.inference.walk import find_pictures
+
+__all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "summary"]
+
+OutputFormat = Literal["table", "csv", "jsonl", "html"]
+DEFAULT_GALLERY = Path("leukoscope-report")
+RESEARCH_USE = "Research use only: decision support, never a diagnosis."
+
+
+def run_batch(
+    classifier: Classifier,
+    pictures: Sequence[Path | PictureError],
+    *,
+    format: OutputFormat,  # noqa: A002  (the option's name on the command line)
+    out: Path | None = None,
+    emit: Callable[[str], None] | None = None,
+    batch_size: int = 32,
+    max_pixels: int = MAX_PIXELS,
+    progress: Callable[[int], None] | None = None,
+    synthetic: bool = False,
+) -> Counter[Decision]:
+    """Answer for every picture and write the answers down.
+
+    Args:
+        classifier: what answers.
+        pictures: from `find_pictures`.
+        format: rows of text, or `html` for a gallery.
+        out: folder to write into: ``predictions.*`` or the gallery. Rows without it go to ``emit``.
+        emit: takes each line, without its line break; beside a gallery, the lines of the table.
+        batch_size: how many frames go through the graph at once.
+        max_pixels: larger pictures are unreadable.
+        progress: called with the number of pictures newly answered.
+        synthetic: the pictures are rendered; the gallery says so.
+
+    Returns:
+        How many pictures got each decision, `unreadable` included.
+
+    Raises:
+        LeukoscopeError: the output cannot be written; nothing half-written is left.
+    """
+    tally: Counter[Decision] = Counter()
+    with _sink(classifier, format, out, emit, synthetic) as add:
+        for prediction in classifier.predict_many(pictures, batch_size, progress, max_pixels=max_pixels):
+            add(prediction)
+            tally[prediction.decision] += 1
+    return tally
+
+
+def summary(tally: Counter[Decision], classifier: Classifier) -> str:
+    """The counts in one line, with the model and its threshold."""
+    facts = classifier.bundle.facts
+    total = sum(tally.values())
+    counts = ", ".join(f"{tally[name]} {name}" for name in ("blast", "normal", "unreadable"))
+    rule = f"blast from {facts.decision.threshold:.3g}"
+    return f"{total} {'picture' if total == 1 else 'pictures'}: {counts} (model {facts.name}, {rule})"
+
+
+@contextmanager
+def _sink(
+    classifier: Classifier, kind: OutputFormat, out: Path | None, emit: Callable[[str], None] | None, synthetic: bool
+) -> Iterator[Callable[[Prediction], None]]:
+    """Yield what takes the predictions one by one."""
+    if kind == "html":
+        with gallery(out or DEFAULT_GALLERY, classifier.bundle.facts, synthetic=synthetic) as add:
+            tell = _rows("table", emit)
+
+            def add_and_tell(prediction: Prediction) -> None:
+                add(prediction)
+                tell(prediction)
+
+            yield add_and_tell
+    elif out is None:
+        yield _rows(kind, emit)
+    else:
+        path = out / f"predictions.{SUFFIX[kind]}"
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            yield _rows(kind, lambda line: file.write(f"{line}\n"))
+
+
+def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Callable[[Prediction], None]:
+    if write is None:
+        return lambda prediction: None
+    first = header(kind)
+    if first is not None:
+        write(first)
+
+    def add(prediction: Prediction) -> None:
+        write(row(kind, prediction))
+
+    return add

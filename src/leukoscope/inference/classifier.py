@@ -1,0 +1,210 @@
+"""Running a bundle's graph with ONNX Runtime."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from os import PathLike
+from typing import overload
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
+from leukoscope.cells.read import MAX_PIXELS
+from leukoscope.errors import BundleError, PictureError
+from leukoscope.inference.loading import Loaded, Source, load_all, load_one
+from leukoscope.inference.prediction import Decision, Prediction
+from leukoscope.machine import cpu_count
+
+_INPUT = ("frames", "tensor(uint8)", 4)
+_OUTPUTS = (("logit", "tensor(float)", 1), ("heatmap", "tensor(float)", 3), ("embedding", "tensor(float)", 2))
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+def load(path: str | PathLike[str] | None = None, *, threads: int | None = None) -> Classifier:
+    """Load a bundle, by default the one that comes with the package.
+
+    Args:
+        path: the bundle's folder.
+        threads: how many threads to use; by default one for each available core.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or not ours.
+    """
+    return Classifier(read_bundle(default_bundle() if path is None else path), threads=threads)
+
+
+class Classifier:
+    """A bundle, ready to answer. May be shared by threads.
+
+    Args:
+        bundle: from `leukoscope.bundle.read.read_bundle`.
+        threads: how many threads decode pictures, and how many run the graph; by default one for each available core.
+
+    Raises:
+        BundleError: the graph cannot be run or is not as the schema says.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.bundle = bundle
+        self.threads = threads or cpu_count()
+        self._session = _session(bundle, self.threads)
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.bundle.facts.name!r}, threads={self.threads})"
+
+    @overload
+    def predict(self, source: Source) -> Prediction: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
+    @overload
+    def predict(self, source: Sequence[Source]) -> list[Prediction]: ...
+    def predict(self, source: Source | Sequence[Source]) -> Prediction | list[Prediction]:
+        """Answer for one picture or for a list of pictures.
+
+        Args:
+            source: a file's path, or the picture itself as uint8 RGB [H, W, 3]; or a list of such.
+
+        Raises:
+            PictureError: the one picture given cannot be read. In a list, it becomes a prediction with the decision
+                `unreadable` instead.
+        """
+        if isinstance(source, list | tuple):
+            return list(self.predict_many(source))
+        loaded = load_one(source, self.bundle.facts.preparation)  # type: ignore[arg-type]  # the list is ruled out
+        if loaded.error is not None:
+            raise loaded.error
+        return next(self._answers([loaded]))
+
+    def predict_many(
+        self,
+        sources: Iterable[Source],
+        batch_size: int = 32,
+        progress: Callable[[int], None] | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Iterator[Prediction]:
+        """Answer for many pictures, in their order, in flat memory: pictures are decoded while the graph runs.
+
+        Args:
+            sources: paths, uint8 RGB arrays [H, W, 3], or a `PictureError` in place of a picture known to be bad.
+            batch_size: how many frames go through the graph at once.
+            progress: called with the number of pictures newly answered, after each batch.
+            max_pixels: larger pictures are refused as unreadable.
+
+        Yields:
+            One prediction for each source; an unreadable picture never stops the rest.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        preparation = self.bundle.facts.preparation
+        batches = load_all(sources, preparation, batch_size=batch_size, threads=self.threads, max_pixels=max_pixels)
+        for batch in batches:
+            yield from self._answers(batch)
+            if progress is not None:
+                progress(len(batch))
+
+    def predict_frames(self, frames: NDArray[np.uint8]) -> Outputs:
+        """Run the graph on prepared frames.
+
+        Args:
+            frames: uint8 RGB [N, F, F, 3] as `cells.prepare.prepare` makes them, F the bundle's frame size.
+
+        Returns:
+            Logit float32 [N], heat map float32 [N, h, w], embedding float32 [N, E].
+
+        Raises:
+            PictureError: the frames have another dtype or shape.
+            BundleError: the graph fails, or answers with other shapes than the schema's.
+        """
+        size = self.bundle.facts.preparation.frame_size
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
+            raise PictureError(
+                f"frames must be uint8 [N, {size}, {size}, 3], not {frames.dtype} {list(frames.shape)}",
+                remedy="pass them through leukoscope.cells.prepare.prepare",
+            )
+        try:
+            logit, heatmap, embedding = self._session.run(
+                [name for name, _, _ in _OUTPUTS], {_INPUT[0]: np.ascontiguousarray(frames)}
+            )
+        except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+            raise _foreign(self.bundle, f"fails on {len(frames)} frames ({error})") from error
+        if not (logit.shape == (len(frames),) and len(heatmap) == len(embedding) == len(frames)):
+            raise _foreign(self.bundle, f"answers with {len(logit)} logits for {len(frames)} frames")
+        return logit, heatmap, embedding
+
+    def _answers(self, batch: list[Loaded]) -> Iterator[Prediction]:
+        frames = [item.frame for item in batch if item.frame is not None]
+        start = time.perf_counter()
+        outputs = zip(*self.predict_frames(np.stack(frames)), strict=True) if frames else iter(())
+        graph_ms = 1e3 * (time.perf_counter() - start) / max(len(frames), 1)
+        for item in batch:
+            if item.error is not None:
+                yield self._unreadable(item)
+            else:
+                yield self._answer(item, *next(outputs), graph_ms)
+
+    def _answer(
+        self, item: Loaded, logit: np.float32, heatmap: NDArray[np.float32], embedding: NDArray[np.float32], ms: float
+    ) -> Prediction:
+        rule = self.bundle.facts.decision
+        value = float(logit)
+        if not math.isfinite(value):  # NaN compares as false: it must not pass for normal
+            return self._unreadable(item, f"the model gave no finite answer ({value})")
+        probability = sigmoid(value / rule.temperature)
+        decision: Decision = "blast" if probability >= rule.threshold else "normal"
+        timings = {**item.timings, "graph": ms}
+        return Prediction(
+            item.path, item.sha256, probability, value, decision, self.bundle.facts.name, sum(timings.values()),
+            heatmap=heatmap.copy(), embedding=embedding.copy(), frame=item.frame, timings=timings,
+        )  # fmt: skip
+
+    def _unreadable(self, item: Loaded, why: str | None = None) -> Prediction:
+        if why is None and item.error is not None:
+            why = "; ".join(part for part in (item.error.what, item.error.remedy) if part)
+        name = self.bundle.facts.name
+        ms = sum(item.timings.values())
+        return Prediction(item.path, item.sha256, None, None, "unreadable", name, ms, error=why, timings=item.timings)
+
+
+def sigmoid(x: float) -> float:
+    """Logistic function, without overflow.
+
+    >>> sigmoid(0.0), sigmoid(-1e4), sigmoid(1e4)
+    (0.5, 0.0, 1.0)
+    """
+    if x >= 0:
+        return 1 / (1 + math.exp(-x))
+    return math.exp(x) / (1 + math.exp(x))
+
+
+def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # failures come as exceptions; its log would repeat them on stderr
+    try:
+        session = ort.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+        raise _foreign(bundle, f"cannot be run ({error})") from error
+    size = bundle.facts.preparation.frame_size
+    found = [(node.name, node.type, len(node.shape)) for node in (*session.get_inputs(), *session.get_outputs())]
+    if len(session.get_inputs()) != 1 or found[0] != _INPUT or not set(_OUTPUTS) <= set(found[1:]):
+        listed = ", ".join(f"{name} {kind} of {rank} axes" for name, kind, rank in found)
+        raise _foreign(bundle, f"has other inputs and outputs than a Leukoscope graph: {listed}")
+    shape = session.get_inputs()[0].shape
+    if any(isinstance(side, int) and side != want for side, want in zip(shape[1:], (size, size, 3), strict=True)):
+        raise _foreign(bundle, f"takes frames of {shape[1:]}, but bundle.json says {[size, size, 3]}")
+    if isinstance(shape[0], int):
+        raise _foreign(bundle, f"takes exactly {shape[0]} frames at a time")
+    return session
+
+
+def _foreign(bundle: Bundle, what: str) -> BundleError:
+    return BundleError(
+        what[:400], path=bundle.folder / "model.onnx", remedy="export the bundle with `leukoscope export`"
+    )

@@ -1,0 +1,152 @@
+"""The gallery of a batch: one HTML page with the cells, their heat maps and their answers, needing nothing outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path, PurePath
+from unicodedata import normalize
+
+import cv2
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from numpy.typing import NDArray
+
+from leukoscope._version import __version__
+from leukoscope.bundle.schema import BundleFacts
+from leukoscope.errors import LeukoscopeError
+from leukoscope.files import atomic_folder, atomic_path
+from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, map_scale, overlay
+from leukoscope.inference.prediction import Prediction
+from leukoscope.inference.printing import printable
+
+PAGE = "report.html"
+CELLS, OVERLAYS = "cells", "overlays"
+MARK = '<meta name="generator" content="leukoscope'
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the page shows of one prediction; ``file`` is the stem of its pictures, ``extent`` the cell's half width
+    about the frame's centre as a share of the frame's half width."""  # noqa: D205, D209
+
+    number: int
+    name: str
+    decision: str
+    probability: float | None
+    logit: float | None
+    error: str | None
+    file: str
+    scale: float
+    extent: float
+
+
+@contextmanager
+def gallery(out: Path, facts: BundleFacts, *, synthetic: bool = False) -> Iterator[Callable[[Prediction], None]]:
+    """Yield a function that takes predictions one by one; on success the gallery appears in ``out`` whole.
+
+    Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.png`` (heat map with its scale). An earlier
+    gallery in ``out`` is replaced; folders of these names that are not ours are left alone.
+
+    Args:
+        out: the folder to write into.
+        facts: of the bundle that answered.
+        synthetic: the pictures are rendered; the page says so at its top.
+
+    Raises:
+        LeukoscopeError: ``out`` cannot be written, or holds foreign folders of the same names.
+    """
+    _check_ours(out)
+    cards: list[Card] = []
+    existed = out.exists()
+    try:
+        with (
+            atomic_path(out / PAGE) as page,  # leaves last to be entered, first to be placed: pictures, then the page
+            atomic_folder(out / OVERLAYS) as overlays,
+            atomic_folder(out / CELLS) as cells,
+        ):
+            yield lambda prediction: cards.append(_save(prediction, len(cards) + 1, cells, overlays))
+            page.write_text(render_page(cards, facts, synthetic=synthetic), encoding="utf-8")
+    finally:
+        if not existed:
+            with suppress(OSError):  # not empty, which is the good case
+                out.rmdir()
+
+
+def render_page(cards: list[Card], facts: BundleFacts, *, synthetic: bool = False) -> str:
+    """The page as HTML. All values are escaped."""
+    template = (resources.files("leukoscope.inference") / "gallery.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    readable = [card for card in cards if card.error is None]
+    return environment.from_string(template).render(
+        cards=readable,
+        unreadable=[card for card in cards if card.error is not None],
+        counts={name: sum(card.decision == name for card in cards) for name in ("blast", "normal", "unreadable")},
+        facts=facts,
+        synthetic=synthetic,
+        version=__version__,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        zoom=max(1.0, min(2.5, 0.94 / max((card.extent for card in readable), default=1.0))),
+        blast="rgb({} {} {})".format(*BLAST_RGB),
+        normal="rgb({} {} {})".format(*NORMAL_RGB),
+    )
+
+
+def safe_stem(number: int, name: str) -> str:
+    """File name without suffix: unique by its number, plain ASCII, short.
+
+    >>> safe_stem(7, "../a b/Zelle é <1>.png")
+    '00007-Zelle-e-1'
+    """
+    ascii_name = normalize("NFKD", PurePath(name).stem).encode("ascii", "ignore").decode("ascii")
+    return f"{number:05d}-{re.sub(r'[^A-Za-z0-9_]+', '-', ascii_name)[:40].strip('-')}".rstrip("-")
+
+
+def _save(prediction: Prediction, number: int, cells: Path, overlays: Path) -> Card:
+    name = prediction.path or f"picture {number}"
+    stem = safe_stem(number, name)
+    scale, extent = 0.0, 0.0
+    if prediction.frame is not None and prediction.heatmap is not None:
+        scale, extent = map_scale(prediction.heatmap), _extent(prediction.frame)
+        _write(cells / f"{stem}.webp", prediction.frame, [cv2.IMWRITE_WEBP_QUALITY, 92])
+        _write(overlays / f"{stem}.png", overlay(prediction.frame, prediction.heatmap, legend=True), [])
+    return Card(
+        number, printable(name), prediction.decision, prediction.probability, prediction.logit,
+        None if prediction.error is None else printable(prediction.error), stem, scale, extent,
+    )  # fmt: skip
+
+
+def _write(path: Path, rgb: NDArray[np.uint8], options: list[int]) -> None:
+    done, content = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise LeukoscopeError("the picture cannot be encoded", path=path)
+    path.write_bytes(content.tobytes())
+
+
+def _extent(frame: NDArray[np.uint8]) -> float:
+    """Largest distance of the cell from the frame's centre along either axis, as a share of half the frame."""
+    mask: NDArray[np.bool_] = (frame > 0).max(axis=2)
+    half = frame.shape[0] / 2
+    places = np.concatenate([np.flatnonzero(mask.max(axis=axis)) for axis in (0, 1)])
+    return float(np.abs(places + 0.5 - half).max() / half) if places.size else 1.0
+
+
+def _check_ours(out: Path) -> None:
+    """Refuse to replace folders that an earlier gallery did not write."""
+    taken = [folder for folder in (CELLS, OVERLAYS) if (out / folder).exists()]
+    if not taken:
+        return
+    try:
+        ours = MARK in (out / PAGE).read_text(encoding="utf-8", errors="replace")[:2000]
+    except OSError:
+        ours = False
+    if not ours:
+        raise LeukoscopeError(
+            "exists already and was not written by leukoscope",
+            path=out / taken[0],
+            remedy="choose another --out folder",
+        )

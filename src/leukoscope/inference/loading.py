@@ -1,0 +1,86 @@
+"""From sources to frames, many at a time: decoding in threads, order kept, memory flat."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from os import PathLike, fspath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.cells.prepare import Preparation, prepare
+from leukoscope.cells.read import MAX_PIXELS, read_picture
+from leukoscope.errors import LeukoscopeError, PictureError
+
+Source = str | PathLike[str] | NDArray[np.uint8] | PictureError
+"""A file's path, a picture as uint8 RGB [H, W, 3], or the reason why there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A source after decoding: a frame uint8 [F, F, 3], or an error. ``timings`` are milliseconds by stage."""
+
+    path: str | None = None
+    sha256: str | None = None
+    frame: NDArray[np.uint8] | None = None
+    error: LeukoscopeError | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def load_one(source: Source, preparation: Preparation, max_pixels: int = MAX_PIXELS) -> Loaded:
+    """Decode and prepare one source; whatever is wrong with it ends up in ``error``."""
+    if isinstance(source, PictureError):
+        return Loaded(path=source.path, error=source)
+    path = None if isinstance(source, np.ndarray) else fspath(source)
+    sha256: str | None = None
+    timings: dict[str, float] = {}
+    start = time.perf_counter()
+    try:
+        if isinstance(source, np.ndarray):
+            rgb = source
+        else:
+            picture = read_picture(source, max_pixels=max_pixels)
+            rgb, sha256 = picture.rgb, picture.sha256
+            timings["read"] = _ms(start)
+        start = time.perf_counter()
+        frame = prepare(rgb, preparation)
+        timings["prepare"] = _ms(start)
+    except LeukoscopeError as error:
+        return Loaded(path, sha256, error=error, timings=timings)
+    except (OSError, ValueError, MemoryError, cv2.error) as error:  # a decoder's own failure is this picture's alone
+        why = PictureError(f"cannot be decoded ({type(error).__name__}: {error})", path=path)
+        return Loaded(path, sha256, error=why, timings=timings)
+    return Loaded(path, sha256, frame, timings=timings)
+
+
+def load_all(
+    sources: Iterable[Source], preparation: Preparation, *, batch_size: int, threads: int, max_pixels: int = MAX_PIXELS
+) -> Iterator[list[Loaded]]:
+    """Yield batches of loaded sources in order; the next batch is being decoded while the caller works on this one."""
+    todo = iter(sources)
+    load = partial(load_one, preparation=preparation, max_pixels=max_pixels)
+    if threads == 1:  # one thread asked for is one thread used
+        while batch := [load(source) for source in islice(todo, batch_size)]:
+            yield batch
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="leukoscope-decode")
+    pending: deque[Callable[[], Loaded]] = deque()
+    try:
+        pending.extend(pool.submit(load, source).result for source in islice(todo, 2 * batch_size))
+        while pending:
+            batch = [pending.popleft()() for _ in range(min(batch_size, len(pending)))]
+            pending.extend(pool.submit(load, source).result for source in islice(todo, batch_size))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ms(start: float) -> float:
+    return 1e3 * (time.perf_counter() - start)

@@ -1,0 +1,69 @@
+"""The signed heat map over the cell: orange speaks for blast, blue for normal."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Okabe & Ito (2008): distinguishable with every common colour-vision deficiency, and from a purple nucleus.
+BLAST_RGB = (255, 159, 0)
+NORMAL_RGB = (46, 150, 255)
+STRONGEST = 0.75  # opacity at the end of the scale: the cell stays visible
+
+
+def map_scale(heatmap: NDArray[np.float32]) -> float:
+    """Largest magnitude of the map in logit units: where the colours of `overlay` end by default.
+
+    >>> map_scale(np.array([[0.5, -2.0]], dtype=np.float32))
+    2.0
+    """
+    finite = np.abs(heatmap[np.isfinite(heatmap)])
+    return float(finite.max()) if finite.size else 0.0
+
+
+def overlay(
+    frame: NDArray[np.uint8], heatmap: NDArray[np.float32], *, scale: float | None = None, legend: bool = False
+) -> NDArray[np.uint8]:
+    """Lay the heat map over the frame. Row 0, column 0 of the map lies over the frame's top left corner.
+
+    Args:
+        frame: uint8 RGB [H, W, 3].
+        heatmap: float32 [h, w], signed Grad-CAM in logit units, over the whole frame.
+        scale: magnitude at which the colour is strongest, in logit units; by default the map's largest.
+        legend: append a strip with the colour scale below the picture.
+
+    Returns:
+        uint8 RGB [H, W, 3], with the legend [H + H // 8, W, 3]. Opacity grows linearly with magnitude, so that a map
+        of zeros leaves the frame as it is.
+    """
+    top = map_scale(heatmap) if scale is None else float(scale)
+    height, width = frame.shape[:2]
+    finite = np.where(np.isfinite(heatmap), heatmap, 0).astype(np.float32)
+    signed = np.clip(finite / (top if top > 0 else np.inf), -1, 1)
+    # Linear interpolation: cubic would overshoot and show the other colour beside a strong spot.
+    large: NDArray[np.float32] = cv2.resize(signed, (width, height), interpolation=cv2.INTER_LINEAR)
+    picture = _blend(frame, large)
+    return np.concatenate([picture, _legend(width, height // 8, top)]) if legend else picture
+
+
+def _blend(frame: NDArray[np.uint8], signed: NDArray[np.float32]) -> NDArray[np.uint8]:
+    alpha = STRONGEST * np.abs(signed)[..., None]
+    colour = np.where(signed[..., None] > 0, np.array(BLAST_RGB, np.float32), np.array(NORMAL_RGB, np.float32))
+    mixed: NDArray[np.uint8] = np.rint(frame + alpha * (colour - frame)).clip(0, 255).astype(np.uint8)
+    return mixed
+
+
+def _legend(width: int, height: int, top: float) -> NDArray[np.uint8]:
+    """A strip uint8 [height, width, 3]: the scale from normal to blast, its ends in logit units."""
+    strip = np.zeros((height, width, 3), np.uint8)
+    bar = slice(max(height // 8, 1), max(height * 3 // 8, 2))
+    ramp = np.linspace(-1, 1, width, dtype=np.float32)[None].repeat(bar.stop - bar.start, 0)
+    strip[bar] = _blend(strip[bar], ramp / STRONGEST)
+    size = height / 70
+    left, right = f"normal {-top:+.2f}", f"blast {top:+.2f}"
+    for text, place in ((left, 0.0), ("0  logit", 0.5), (right, 1.0)):
+        (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        at = (int(np.clip(place * width - wide / 2, 2, max(width - wide - 2, 2))), height * 4 // 5)
+        cv2.putText(strip, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (225, 225, 225), 1, cv2.LINE_AA)
+    return strip

@@ -1,0 +1,63 @@
+"""The answer for one cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.inference.printing import decodable
+
+Decision = Literal["blast", "normal", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a bundle says about one picture. Decision support for research, never a diagnosis.
+
+    Attributes:
+        path: the picture's file, None where an array was given.
+        sha256: of the file's bytes, hexadecimal; None for an array or where the file cannot be read.
+        probability: of blast, 0 to 1: ``sigmoid(logit / temperature)``; None where unreadable.
+        logit: positive is blast; None where unreadable.
+        decision: `blast` where the probability reaches the bundle's threshold, else `normal`, or `unreadable`.
+        model: the bundle's name.
+        ms: milliseconds from file to answer; the graph's time is the batch's divided by its cells.
+        error: why the picture is unreadable, without the path; None otherwise.
+        heatmap: float32 [h, w], signed Grad-CAM in logit units over the whole frame: positive speaks for blast.
+        embedding: float32 [E], the network's pooled features.
+        frame: uint8 [F, F, 3] RGB, what the network saw.
+        timings: milliseconds by stage: `read` (decode), `prepare` (frame the cell), `graph`.
+    """
+
+    path: str | None
+    sha256: str | None
+    probability: float | None
+    logit: float | None
+    decision: Decision
+    model: str
+    ms: float
+    error: str | None = None
+    heatmap: NDArray[np.float32] | None = field(default=None, repr=False)
+    embedding: NDArray[np.float32] | None = field(default=None, repr=False)
+    frame: NDArray[np.uint8] | None = field(default=None, repr=False)
+    timings: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer without its arrays, as JSON-ready values in a fixed order.
+
+        >>> Prediction("a.png", None, None, None, "unreadable", "m", 0.0, "the file is empty").to_json()["decision"]
+        'unreadable'
+        """
+        return {
+            "path": None if self.path is None else decodable(self.path),
+            "sha256": self.sha256,
+            "probability": self.probability,
+            "logit": self.logit,
+            "decision": self.decision,
+            "model": self.model,
+            "ms": round(self.ms, 3),
+            "error": self.error,
+        }

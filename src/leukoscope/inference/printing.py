@@ -1,0 +1,21 @@
+"""Names of files as text that every terminal, stream and format accepts."""
+
+from __future__ import annotations
+
+
+def decodable(name: str) -> str:
+    r"""The name with undecodable bytes shown as Python shows them; all else is kept.
+
+    >>> decodable("caf\udce9 é.png")
+    'caf\\udce9 é.png'
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, control characters escaped: a file's name must not steer the terminal.
+
+    >>> printable("a\n\x1b[31mé\udce9")
+    'a\\n\\x1b[31mé\\udce9'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

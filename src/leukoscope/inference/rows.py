@@ -1,0 +1,50 @@
+"""Predictions as lines of text: an aligned table for people, CSV and JSON lines for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Literal
+
+from leukoscope.inference.prediction import Prediction
+from leukoscope.inference.printing import printable
+
+RowFormat = Literal["table", "csv", "jsonl"]
+SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
+COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error")
+
+
+def header(kind: RowFormat) -> str | None:
+    """First line of the output, if it has one.
+
+    >>> header("csv")
+    'path,sha256,probability,logit,decision,model,ms,error'
+    """
+    if kind == "table":
+        return f"{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
+    return ",".join(COLUMNS) if kind == "csv" else None
+
+
+def row(kind: RowFormat, prediction: Prediction) -> str:
+    """One line for one prediction; only CSV may hold line breaks, quoted, where a file's name does.
+
+    >>> answer = Prediction("a.png", None, 0.98, 3.9, "blast", "m", 1.0)
+    >>> row("table", answer)
+    '      0.980    +3.90  blast       a.png'
+    """
+    if kind == "table":
+        return _table_row(prediction)
+    values = prediction.to_json()
+    if kind == "jsonl":
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["" if values[name] is None else values[name] for name in COLUMNS])
+    return line.getvalue()
+
+
+def _table_row(prediction: Prediction) -> str:
+    name = printable(prediction.path or "-")
+    if prediction.probability is None or prediction.logit is None:
+        return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({printable(prediction.error or 'no reason')})"
+    return f"{prediction.probability:11.3f}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}"
