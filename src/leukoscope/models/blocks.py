@@ -40,7 +40,9 @@ class ConvBlock(nn.Module):
         self.norm = nn.BatchNorm2d(width_out)
         self.se = SqueezeExcite(width_out, se_ratio) if se else None
         self.shortcut = (
-            nn.Sequential(nn.Conv2d(width_in, width_out, 1, bias=False), nn.BatchNorm2d(width_out)) if residual else None
+            nn.Sequential(nn.Conv2d(width_in, width_out, 1, bias=False), nn.BatchNorm2d(width_out))
+            if residual
+            else None
         )
 
     def forward(self, x: Tensor) -> Tensor:

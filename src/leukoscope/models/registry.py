@@ -20,6 +20,11 @@ class CellClassifier(nn.Module):
     gradient's spatial mean is a constant per channel, so that the heat map needs no backward pass.
     """
 
+    @property
+    def last_conv(self) -> nn.Module:
+        """The layer whose activation is explained."""
+        raise NotImplementedError
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the explained activation, float [N, C, h, w]."""
         raise NotImplementedError
@@ -68,9 +73,7 @@ _REGISTRY: dict[str, ModelSpec] = {}
 _Class = TypeVar("_Class", bound=type[CellClassifier])
 
 
-def register(
-    name: str, *, summary: str, source: str, input_size: int, **arguments: Any
-) -> Callable[[_Class], _Class]:
+def register(name: str, *, summary: str, source: str, input_size: int, **arguments: Any) -> Callable[[_Class], _Class]:
     """Class decorator: make a network buildable by name."""
 
     def add(cls: _Class) -> _Class:

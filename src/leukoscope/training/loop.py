@@ -149,7 +149,7 @@ def predict(model: CellClassifier, part: FrameSource, batch_size: int, runtime: 
     """Logits of a part without augmentation, float32 [N], on the CPU."""
     model.eval()
     logits = []
-    for positions in torch.arange(len(part)).split(batch_size):
+    for positions in torch.split(torch.arange(len(part)), batch_size):
         frames, _ = part.batch(positions)
         with runtime.autocast():
             logits.append(model(augment.to_float(frames))[:, 0].float().cpu())
@@ -174,9 +174,7 @@ def _train_epoch(
     losses = [float(h["val_loss"]) for h in progress.history]
     total, seen, rate = 0.0, 0, recipe.optimizer.learning_rate
     for step, batch in enumerate(batches):
-        rate = learning_rate(
-            recipe.schedule, recipe.optimizer.learning_rate, losses, step, len(batches), recipe.epochs
-        )
+        rate = learning_rate(recipe.schedule, recipe.optimizer.learning_rate, losses, step, len(batches), recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
         # The draws are those of the whole batch, so that any number of processes sees the same pictures.
@@ -204,7 +202,7 @@ def _train_epoch(
 
 
 def _batches(order: NDArray[np.int64], size: int, world: int) -> list[Tensor]:
-    batches = list(torch.from_numpy(order).split(size))
+    batches = list(torch.split(torch.from_numpy(order), size))
     # Every process needs a picture; a last batch too small for that is left to the next epoch's order.
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < world else batches
 
@@ -221,6 +219,4 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _stops_early(recipe: Recipe, progress: Progress) -> bool:
     losses = [float(h["val_loss"]) for h in progress.history]
-    return (
-        recipe.early_stopping is not None and epochs_without_improvement(losses) >= recipe.early_stopping.patience
-    )
+    return recipe.early_stopping is not None and epochs_without_improvement(losses) >= recipe.early_stopping.patience

@@ -1,0 +1,112 @@
+"""The model card: what a bundle is, what it was trained on, what it scored and where it ends, for people."""
+
+from __future__ import annotations
+
+from leukoscope.bundle.schema import BundleFacts, Estimate, MeasuredFacts
+
+_SHOWN = {
+    "auc": "ROC AUC",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_weighted": "F1, support-weighted",
+    "sensitivity": "sensitivity (blasts found)",
+    "specificity": "specificity (normal cells left alone)",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+
+
+def model_card(facts: BundleFacts, graph_size: int) -> str:
+    """Write the card of a bundle as Markdown.
+
+    Args:
+        facts: of the bundle.
+        graph_size: bytes of the graph.
+    """
+    parts = [
+        f"# {facts.name}",
+        f"A Leukoscope bundle, written on {facts.created} by leukoscope {facts.version}. {facts.intended_use}",
+        "## What it does",
+        (
+            f"One segmented white blood cell on black, {facts.preparation.frame_size} px square, "
+            "goes in as uint8 RGB; the logit of *blast*, a signed Grad-CAM heat map and an embedding come out of one "
+            f"forward pass ({graph_size / 1e6:.2f} MB of ONNX). The network sees {facts.input_size} px."
+        ),
+        _preparation(facts),
+        f"Decision: blast where the probability is at least {facts.decision.threshold:g}. "
+        + (
+            f"Probabilities are calibrated (temperature {facts.decision.temperature:.3g})."
+            if facts.decision.calibrated
+            else "Probabilities are **not calibrated**: read them as a score, not as a chance."
+        ),
+        "## Training",
+        _training(facts),
+        "## Figures on patients that it never saw",
+    ]
+    parts += [_measured(m) for m in facts.measured] or ["None were measured."]
+    parts += ["## Limits", _LIMITS, "## Licence", f"Weights: {facts.licence}."]
+    if facts.data_licences:
+        parts.append("Training data: " + " ".join(facts.data_licences))
+    return "\n\n".join(parts) + "\n"
+
+
+_LIMITS = """\
+- Research use only. It is decision support for people who read smears, never a diagnosis, and no medical device.
+- It knows two answers. Cells that are neither lymphoblasts nor normal lymphoid cells, dirt and other objects still get
+  one of the two.
+- It was trained on pictures of one laboratory, one stain and one camera. Elsewhere its figures do not hold until they
+  have been measured there.
+- Cell size is a cue in the training data; a picture at another scale gets another answer."""
+
+
+def _preparation(facts: BundleFacts) -> str:
+    clahe = facts.preparation.clahe
+    if clahe is None:
+        return "The frame is used as it is, without equalisation."
+    return (
+        f"Before the graph, lightness is equalised by CLAHE (clip {clahe.clip_limit:g}, "
+        f"{clahe.tiles} x {clahe.tiles} tiles)."
+    )
+
+
+def _training(facts: BundleFacts) -> str:
+    t = facts.training
+    if t is None:
+        return "Not recorded."
+    arguments = ", ".join(f"{k}={v}" for k, v in t.arguments.items())
+    lines = [
+        f"- Network: `{t.model}`{f' ({arguments})' if arguments else ''}, {t.parameters:,} trainable parameters",
+        f"- Recipe: `{t.recipe}`, seed {t.seed}",
+        f"- Data: {t.data}, {t.pictures:,} pictures, fingerprint `{t.data_fingerprint[:16]}`",
+        f"- Groups trained on ({len(t.groups_trained)}): {', '.join(t.groups_trained)}",
+        f"- Groups that chose the epoch ({len(t.groups_validated)}): {', '.join(t.groups_validated)}",
+        f"- Machine: {t.machine}",
+    ]
+    if t.shortened:
+        lines.append(f"- **Shortened** against the recipe: {t.shortened}")
+    return "\n".join(lines)
+
+
+def _measured(m: MeasuredFacts) -> str:
+    rows = [f"| {_SHOWN[k]} | {_format(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
+    return "\n".join(
+        [
+            (
+                f"{m.data}, {m.pictures:,} pictures of {len(m.groups)} groups (protocol `{m.protocol}`, fold {m.fold}): "
+                f"{', '.join(m.groups)}."
+            ),
+            "",
+            "| figure | value [95 % interval over patient groups] |",
+            "|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _format(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -1,0 +1,176 @@
+"""From a trained network to the one graph that runs everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from leukoscope import _version
+from leukoscope.bundle.card import model_card
+from leukoscope.bundle.schema import (
+    CARD_FILE,
+    FACTS_FILE,
+    GRAPH_FILE,
+    BundleFacts,
+    DecisionFacts,
+    MeasuredFacts,
+    TrainingFacts,
+)
+from leukoscope.cells.prepare import Preparation
+from leukoscope.errors import BundleError, missing_extra
+from leukoscope.files import atomic_folder, write_json, write_text
+from leukoscope.models import CellClassifier, closed_form_cam
+
+OPSET = 18  # the first with antialiased resizing
+
+
+class ExplainedGraph(nn.Module):
+    """Raw frames in; logit, signed Grad-CAM and embedding out, in one forward pass.
+
+    Args:
+        model: the trained network.
+        input_size: pixels to which frames are resized, antialiased, as ``cells.resize_frame`` does in training.
+    """
+
+    def __init__(self, model: CellClassifier, input_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.input_size = input_size
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map uint8 RGB [N, F, F, 3] to logit [N], heat map [N, h, w] and embedding [N, E], all float32."""
+        x = frames.permute(0, 3, 1, 2).float()
+        if frames.shape[1] != self.input_size:
+            # Rounded, because the network was trained on frames stored as 8-bit numbers.
+            x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", antialias=True).round()
+        features = self.model.forward_features(x / 255)
+        return (
+            self.model.forward_head(features)[:, 0],
+            closed_form_cam(self.model, features),
+            self.model.embed(features),
+        )
+
+
+def graph_bytes(model: CellClassifier, input_size: int, frame_size: int) -> bytes:
+    """Serialise a network as ONNX.
+
+    Args:
+        model: the trained network; put into evaluation mode, moved to the CPU.
+        input_size: pixels of the network's input.
+        frame_size: pixels of the standard frame.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        BundleError: the network uses an operation that ONNX lacks.
+    """
+    try:
+        import onnxscript  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise missing_extra("exporting a bundle", "train") from error
+    graph = ExplainedGraph(model.cpu().eval(), input_size).eval()
+    example = torch.zeros(2, frame_size, frame_size, 3, dtype=torch.uint8)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["frames"],
+                output_names=["logit", "heatmap", "embedding"],
+                dynamic_shapes={"frames": {0: torch.export.Dim("cells", min=1)}},
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise BundleError(f"the network cannot be written as ONNX ({error})", remedy="report this network") from error
+    assert program is not None
+    proto = program.model_proto
+    proto.producer_name, proto.producer_version = "leukoscope", _version.__version__
+    proto.graph.name = "leukoscope"
+    # The exporter stores the source lines of this machine with every node; they do not belong into an artefact.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        if hasattr(value, "metadata_props"):
+            del value.metadata_props[:]
+    return bytes(proto.SerializeToString())
+
+
+def write_bundle(
+    folder: Path,
+    graph: bytes,
+    *,
+    name: str,
+    preparation: Preparation,
+    input_size: int,
+    decision: DecisionFacts,
+    training: TrainingFacts | None = None,
+    measured: tuple[MeasuredFacts, ...] = (),
+    data_licences: tuple[str, ...] = (),
+    um_per_px: float | None = None,
+    created: str | None = None,
+) -> BundleFacts:
+    """Write a bundle folder whole or not at all.
+
+    Args:
+        folder: is replaced if it exists.
+        graph: from :func:`graph_bytes`.
+        name: of the bundle, as shown with every answer.
+        preparation: how pictures become frames.
+        input_size: pixels of the network's input.
+        decision: threshold and temperature.
+        training: where the weights come from.
+        measured: figures on unseen patients.
+        data_licences: of the training data.
+        um_per_px: of the frame, if known.
+        created: ISO date; today by default.
+
+    Raises:
+        LeukoscopeError: the folder cannot be written.
+    """
+    facts = BundleFacts(
+        name=name,
+        version=_version.__version__,
+        created=created or datetime.now(UTC).date().isoformat(),
+        preparation=preparation,
+        input_size=input_size,
+        um_per_px=um_per_px,
+        decision=decision,
+        training=training,
+        measured=list(measured),
+        data_licences=list(data_licences),
+        files={},
+    )
+    card = model_card(facts, len(graph))
+    hashes = {GRAPH_FILE: hashlib.sha256(graph).hexdigest(), CARD_FILE: hashlib.sha256(card.encode()).hexdigest()}
+    facts = facts.model_copy(update={"files": hashes})
+    with atomic_folder(folder) as temporary:
+        (temporary / GRAPH_FILE).write_bytes(graph)
+        write_text(temporary / CARD_FILE, card)
+        write_json(temporary / FACTS_FILE, facts.model_dump(mode="json"))
+    return facts
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporter reports absent packages (torchvision) and its own deprecations; neither concerns the user.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

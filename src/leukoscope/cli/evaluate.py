@@ -1,0 +1,123 @@
+"""`leukoscope evaluate`: measure a bundle on labelled pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.bundle.read import Bundle
+    from leukoscope.data.manifest import Manifest
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle to measure; the default one otherwise.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
+@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@click.option("--include-trained", is_flag=True, help="Also measure on groups that the bundle was trained on.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the report.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+def evaluate(
+    run: Path | None,
+    bundle: Path | None,
+    data: Path | None,
+    groups: Path | None,
+    include_trained: bool,
+    out: Path | None,
+    threads: int | None,
+) -> None:
+    """Measure the test part of RUN again, or a bundle on the data set of --data.
+
+    Groups that the bundle was trained or validated on are left out, unless asked for.
+    """
+    from leukoscope.bundle.read import default_bundle, read_bundle
+    from leukoscope.cli._measure import headline, measure, write_measured
+    from leukoscope.inference.classifier import Classifier
+    from leukoscope.machine import describe_machine
+
+    if (run is None) == (data is None):
+        raise click.UsageError("give either a run folder or --data")
+    if run is not None:
+        chosen = read_bundle(bundle or run / "bundle")
+        part, protocol, context = _test_part(run)
+        folder = out or run / "evaluation"
+    else:
+        assert data is not None
+        chosen = read_bundle(bundle or default_bundle())
+        part, protocol, context = _unseen_part(chosen, data, groups, include_trained)
+        folder = out or Path("evaluation")
+    classifier = Classifier(chosen, threads=threads)
+    facts = chosen.facts
+    context |= {"model": facts.name, "machine": describe_machine()}
+    if facts.training is not None:
+        context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
+    with click.progressbar(length=len(part), label="measuring", file=click.get_text_stream("stderr")) as bar:
+        measured = measure(classifier, part, protocol=protocol, context=context, progress=bar.update)
+    write_measured(measured, folder)
+    click.echo(f"{facts.name} on {part.name}: {len(measured.scores.path)} pictures, protocol {protocol}")
+    click.echo(headline(measured.evaluation))
+    for note in measured.evaluation.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"report: {folder / 'report.html'}")
+    if measured.unreadable:
+        for answer in measured.unreadable[:10]:
+            click.echo(f"unreadable: {answer.path}: {answer.error}", err=True)
+        click.echo(f"{len(measured.unreadable)} pictures could not be read and are in no figure", err=True)
+        raise SystemExit(1)
+
+
+def _test_part(run: Path) -> tuple[Manifest, str, dict[str, Any]]:
+    from leukoscope.data.manifest import read_manifest
+    from leukoscope.data.splits import Split
+    from leukoscope.errors import TrainingError
+
+    try:
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        manifest = read_manifest(run / "manifest.csv")
+        split = Split.from_dict(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"not a run folder ({error})", path=run, remedy="give the folder that `leukoscope train` wrote"
+        ) from error
+    context = {
+        "data": facts["data"],
+        "fingerprint": facts["fingerprint"],
+        "fold": split.fold,
+        "seed": facts["recipe"]["seed"],
+    }
+    return manifest.select(split.test), split.protocol, context
+
+
+def _unseen_part(
+    bundle: Bundle, data: Path, groups: Path | None, include_trained: bool
+) -> tuple[Manifest, str, dict[str, Any]]:
+    from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.data.readers import read_dataset
+    from leukoscope.errors import DataError
+
+    manifest = read_dataset(data).labelled()
+    if groups is not None:
+        manifest = apply_groups(manifest, read_groups(groups))
+    if len(manifest) == 0:
+        raise DataError("no picture has a label", path=data, remedy="add class folders or a label column")
+    context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint()}
+    training = bundle.facts.training
+    if training is None or training.data != manifest.name:
+        return manifest, "external", context
+    seen = {*training.groups_trained, *training.groups_validated}
+    unseen = [i for i, group in enumerate(manifest.groups().tolist()) if group not in seen]
+    if include_trained:
+        context["warning"] = "holds groups that the bundle was trained on"
+        return manifest, "all groups, trained ones too", context
+    if not unseen:
+        raise DataError(
+            "the bundle was trained on every group of this data set",
+            path=data,
+            remedy="use other patients, or --include-trained for figures that mean nothing for new ones",
+        )
+    click.echo(f"{len(manifest) - len(unseen)} pictures of groups that the bundle has seen are left out", err=True)
+    return manifest.select(unseen), "unseen groups", context

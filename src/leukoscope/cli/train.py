@@ -1,0 +1,206 @@
+"""`leukoscope train`: a recipe and a folder of cells in; a bundle and honest figures out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.training.recipe import Recipe
+    from leukoscope.training.run import Run
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
+@click.option("--recipe", default="paper", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--model", help="Network, instead of the recipe's. `leukoscope models` lists them.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; the same folder resumes it.")
+@click.option("--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split.")
+@click.option("--fold", type=int, help="Which fold is the test part.")
+@click.option("--seed", type=int, help="Seed of weights, order and augmentation.")
+@click.option("--epochs", type=int, help="At most so many epochs.")
+@click.option("--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@click.option("--name", help="Name of the bundle.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
+def train(
+    data: Path,
+    recipe: str,
+    model: str | None,
+    out: Path | None,
+    protocol: str | None,
+    fold: int | None,
+    seed: int | None,
+    epochs: int | None,
+    limit: int | None,
+    overrides: tuple[str, ...],
+    groups: Path | None,
+    name: str | None,
+    device: str,
+    cache: Path | None,
+    jobs: int | None,
+) -> None:
+    """Train a network, export the bundle, and measure the bundle on the test part.
+
+    A run that was killed goes on where it stopped when the same command is given again. Under torchrun it uses all
+    processes. The test part is not looked at before the end.
+    """
+    from leukoscope.errors import missing_extra
+
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("training", "train") from error
+    from leukoscope.cli._paths import cache_folder
+    from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.data.readers import read_dataset
+    from leukoscope.training.recipe import load_recipe
+    from leukoscope.training.run import train_run
+    from leukoscope.training.runtime import start_runtime
+
+    options = {
+        "model.name": model,
+        "split.protocol": protocol,
+        "split.fold": fold,
+        "seed": seed,
+        "epochs": epochs,
+    }
+    given = tuple(f"{key}={value}" for key, value in options.items() if value is not None)
+    chosen = load_recipe(recipe, (*overrides, *given))
+    manifest = read_dataset(data)
+    if groups is not None:
+        manifest = apply_groups(manifest, read_groups(groups))
+    folder = out or Path("runs") / _run_name(chosen)
+    with start_runtime(chosen.precision, device) as runtime:
+        talk = _Talk(quiet=not runtime.is_main)
+        talk.say(chosen.to_yaml() + f"\ndata: {manifest.name}, {len(manifest)} pictures\nrun: {folder}")
+        talk.say(f"device: {runtime.describe()}")
+        run = train_run(
+            manifest,
+            chosen,
+            folder,
+            runtime,
+            cache_folder=cache or cache_folder(),
+            pictures=limit,
+            jobs=jobs,
+            on_cache=talk.cached,
+            on_step=talk.step,
+            on_epoch=talk.epoch,
+        )
+        main = runtime.is_main
+    if main:
+        export_and_measure(run, name or f"{chosen.model.name}-{chosen.name}")
+
+
+def export_and_measure(run: Run, name: str) -> None:
+    """Write the run's bundle, measure it on the test part through ONNX Runtime, and write that into the bundle."""
+    from leukoscope.bundle.export import graph_bytes, write_bundle
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
+    from leukoscope.cli._measure import headline, measure, measured_facts, write_measured
+    from leukoscope.data.licences import licences
+    from leukoscope.inference.classifier import Classifier
+
+    recipe, split = run.recipe, run.split
+    groups = run.manifest.groups()
+    facts = TrainingFacts(
+        model=recipe.model.name,
+        arguments=recipe.model.arguments,
+        parameters=run.parameters,
+        recipe=recipe.name,
+        seed=recipe.seed,
+        data=run.manifest.name,
+        data_fingerprint=run.manifest.fingerprint(),
+        pictures=len(split.train),
+        groups_trained=sorted(set(groups[split.train].tolist())),
+        groups_validated=sorted(set(groups[split.val].tolist())),
+        shortened=run.shortened,
+        machine=run.machine,
+    )
+    graph = graph_bytes(run.model, recipe.input.size, recipe.input.preparation.frame_size)
+
+    def write(*measured: MeasuredFacts) -> None:
+        write_bundle(
+            run.folder / "bundle",
+            graph,
+            name=name,
+            preparation=recipe.input.preparation,
+            input_size=recipe.input.size,
+            decision=DecisionFacts(threshold=recipe.threshold),
+            training=facts,
+            measured=measured,
+            data_licences=licences(run.manifest),
+        )
+
+    write()
+    test = run.manifest.select(split.test)
+    with click.progressbar(
+        length=len(test), label="measuring on the test part", file=click.get_text_stream("stderr")
+    ) as bar:
+        measured = measure(
+            Classifier(read_bundle(run.folder / "bundle")),
+            test,
+            protocol=split.protocol,
+            context={
+                "data": run.manifest.name,
+                "fingerprint": facts.data_fingerprint,
+                "fold": split.fold,
+                "seed": recipe.seed,
+                "model": name,
+                "trained_on": facts.groups_trained,
+                "machine": run.machine,
+                "shortened": run.shortened,
+            },
+            progress=bar.update,
+        )
+    write_measured(measured, run.folder / "evaluation")
+    write(measured_facts(measured, data=run.manifest.name, protocol=split.protocol, fold=split.fold))
+    click.echo(f"test part: {len(test)} pictures, protocol {split.protocol}, fold {split.fold}")
+    crossing = split.crossing_groups(run.manifest)
+    if crossing:
+        click.echo(f"WARNING: patients on both sides of the split: {', '.join(sorted(crossing))}")
+    if run.shortened:
+        click.echo(f"changed against the recipe: {run.shortened}")
+    click.echo(headline(measured.evaluation))
+    click.echo(f"bundle: {run.folder / 'bundle'}\nreport: {run.folder / 'evaluation' / 'report.html'}")
+
+
+def _run_name(recipe: Recipe) -> str:
+    return f"{recipe.name}-{recipe.model.name}-{recipe.split.protocol}{recipe.split.fold}-seed{recipe.seed}"
+
+
+class _Talk:
+    """Live progress on a terminal; one line an epoch anywhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = not quiet and click.get_text_stream("stderr").isatty()
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            click.echo(text)
+
+    def cached(self, done: int, total: int) -> None:
+        self._show(f"preparing pictures {done}/{total}", last=done == total)
+
+    def step(self, at: dict[str, float]) -> None:
+        self._show(f"epoch {at['epoch']:.0f}, step {at['step']:.0f}/{at['steps']:.0f}, loss {at['loss']:.4f}")
+
+    def epoch(self, at: dict[str, float]) -> None:
+        self._show("", last=True)
+        self.say(
+            f"epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  val loss {at['val_loss']:.4f}  "
+            f"val AUC {at['val_auc']:.4f}  lr {at['learning_rate']:.2g}  {at['seconds']:.1f} s"
+        )
+
+    def _show(self, text: str, *, last: bool = False) -> None:
+        if self._live and (last or time.monotonic() - self._last > 0.2):
+            self._last = time.monotonic()
+            click.echo(f"\r\033[K{text}", nl=last and bool(text), err=True)

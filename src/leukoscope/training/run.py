@@ -1,0 +1,162 @@
+"""A whole run in a folder: data split and cached, network trained, everything written that remakes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leukoscope import _version
+from leukoscope.data.cache import open_cache
+from leukoscope.data.manifest import Manifest
+from leukoscope.data.splits import Split, limit, make_split
+from leukoscope.errors import TrainingError
+from leukoscope.files import write_json, write_text
+from leukoscope.machine import describe_machine
+from leukoscope.models import CellClassifier, count_parameters, create_model
+from leukoscope.training.curves import draw_curves
+from leukoscope.training.loop import FitResult, FrameSource, Listener, fit
+from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
+from leukoscope.training.runtime import Runtime
+from leukoscope.training.sampling import seed_for
+
+#: Changing these makes another experiment under the same recipe, not a shortened one.
+_FREE = ("model.", "split.", "seed", "name", "precision", "threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where everything lies.
+        recipe: as trained.
+        manifest: the labelled pictures that the run was given, after ``--limit``.
+        split: which of them trained, validated, and are left to test.
+        model: holds the best weights, in evaluation mode, on the CPU.
+        fit: figures by epoch.
+        shortened: what was changed against the named recipe, in words, or None.
+        machine: what trained it.
+    """
+
+    folder: Path
+    recipe: Recipe
+    manifest: Manifest
+    split: Split
+    model: CellClassifier
+    fit: FitResult
+    shortened: str | None
+    machine: str
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return count_parameters(self.model)
+
+
+def describe_changes(recipe: Recipe, pictures: int | None) -> str | None:
+    """What differs from the package's recipe of this name, and a limit on pictures, in words; None if nothing."""
+    changes = []
+    if recipe.name in recipe_names():
+        changes = [
+            f"{key}={here} (recipe: {there})"
+            for key, (here, there) in differences(recipe, load_recipe(recipe.name)).items()
+            if not key.startswith(_FREE)
+        ]
+    if pictures is not None:
+        changes.append(f"{pictures} pictures only")
+    return ", ".join(changes) or None
+
+
+def train_run(
+    manifest: Manifest,
+    recipe: Recipe,
+    folder: Path,
+    runtime: Runtime,
+    *,
+    cache_folder: Path,
+    pictures: int | None = None,
+    jobs: int | None = None,
+    on_cache: Callable[[int, int], None] | None = None,
+    on_step: Listener | None = None,
+    on_epoch: Listener | None = None,
+) -> Run:
+    """Train a recipe on a data set, or go on where a killed run stopped.
+
+    Args:
+        manifest: the data; pictures without a label are left out.
+        recipe: how to train.
+        folder: of the run; made, or resumed if it holds this very run.
+        runtime: device, precision, processes.
+        cache_folder: where prepared frames are kept.
+        pictures: at most so many pictures, a stratified sample; None for all.
+        jobs: threads for decoding.
+        on_cache: called with (done, total) while decoding.
+        on_step: called after each batch.
+        on_epoch: called after each epoch.
+
+    Raises:
+        TrainingError: the folder holds another run.
+        DataError: the data cannot be split as asked, or pictures cannot be read.
+    """
+    data = manifest.labelled()
+    if pictures is not None and pictures < len(data):
+        data = limit(data, pictures, recipe.seed)
+    else:
+        pictures = None
+    choice = recipe.split
+    split = make_split(
+        data, choice.protocol, fold=choice.fold, folds=choice.folds, seed=choice.seed, val_fraction=choice.val_fraction
+    )
+    torch.manual_seed(seed_for("weights", recipe.seed))
+    model = create_model(recipe.model.name, **recipe.model.arguments)
+    if runtime.is_main:
+        _claim(folder, recipe, data, split, pictures)
+        open_cache(data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs, progress=on_cache)
+    runtime.wait()
+    cache = open_cache(data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
+    labels = data.labels()
+    train, val = (FrameSource(cache.frames, labels, part, runtime.device) for part in (split.train, split.val))
+    result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
+    shortened = describe_changes(recipe, pictures)
+    if runtime.is_main:
+        title = f"{recipe.model.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
+        draw_curves(
+            result.history,
+            folder / "curves.png",
+            title=title + (f"\nchanged: {shortened}" if shortened else ""),
+            best_epoch=result.best_epoch,
+        )
+    machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
+    return Run(folder, recipe, data, split, model.cpu().eval(), result, shortened, machine)
+
+
+def _claim(folder: Path, recipe: Recipe, data: Manifest, split: Split, pictures: int | None) -> None:
+    identity: dict[str, Any] = {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": data.name,
+        "fingerprint": data.fingerprint(),
+        "limit": pictures,
+    }
+    path = folder / "run.json"
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            changed = [key for key in identity if found.get(key) != identity[key]]
+        except (ValueError, AttributeError) as error:
+            raise TrainingError(f"not a run ({error})", path=path, remedy="train into a new folder") from error
+        if changed:
+            raise TrainingError(
+                f"the folder holds another run (differs in: {', '.join(changed)})",
+                path=folder,
+                remedy="choose another --out or remove the folder",
+            )
+        return
+    write_text(folder / "recipe.yaml", recipe.to_yaml())
+    write_json(folder / "split.json", split.to_dict(data))
+    data.write_csv(folder / "manifest.csv")
+    write_json(path, {**identity, "leukoscope": _version.__version__})

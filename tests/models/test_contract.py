@@ -1,0 +1,159 @@
+"""One contract suite over every registered network."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load, save
+
+from leukoscope.bundle.export import ExplainedGraph, graph_bytes
+from leukoscope.errors import ModelError
+from leukoscope.models import CellClassifier, closed_form_cam, count_parameters, create_model, model_names, model_spec
+
+SIZE = 64
+
+
+@pytest.fixture(params=model_names())
+def model(request: pytest.FixtureRequest) -> CellClassifier:
+    """A network whose batch normalisations have seen data and have slopes of both signs, as after training."""
+    torch.manual_seed(3)
+    made = create_model(request.param)
+    made.train()
+    with torch.no_grad():
+        for module in made.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.normal_(0.2, 1)
+                module.bias.normal_()
+        for _ in range(3):
+            made(torch.rand(8, 3, SIZE, SIZE))
+    return made.eval()
+
+
+def pictures(count: int = 3, size: int = SIZE) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_shapes(model: CellClassifier) -> None:
+    x = pictures()
+    features = model.forward_features(x)
+    assert model(x).shape == (3, 1)
+    assert features.ndim == 4
+    assert features.shape[:2] == (3, model.cam_weights().shape[0])
+    assert model.embed(features).ndim == 2
+    assert torch.equal(model(x), model.forward_head(features))
+
+
+def test_every_parameter_learns(model: CellClassifier) -> None:
+    model.train()
+    model(pictures(4)).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    assert any(p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_a_batch_of_one_gets_the_answer_of_the_batch(model: CellClassifier) -> None:
+    x = pictures()
+    torch.testing.assert_close(model(x)[1:2], model(x[1:2]), rtol=1e-4, atol=1e-5)
+
+
+def test_channels_last_is_the_same_function(model: CellClassifier) -> None:
+    x = pictures()
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(x), other(x.to(memory_format=torch.channels_last)), rtol=1e-4, atol=1e-5)
+
+
+def test_state_round_trip(model: CellClassifier) -> None:
+    again = type(model)(**model_spec(_name(model)).arguments).eval()
+    again.load_state_dict(load(save(model.state_dict())))
+    assert torch.equal(model(pictures()), again(pictures()))
+
+
+@pytest.mark.parametrize("size", [SIZE, 50])  # 50 leaves a row and a column outside the last pooling
+def test_closed_form_cam_is_autograd_grad_cam(model: CellClassifier, size: int) -> None:
+    x = pictures(size=size)
+    features = model.forward_features(x).detach().requires_grad_()
+    gradient = torch.autograd.grad(model.forward_head(features).sum(), features)[0]
+    reference = (gradient.mean((2, 3), keepdim=True) * features).sum(1).detach()
+    found = closed_form_cam(model, features).detach()
+    assert float((found - reference).abs().max() / reference.abs().max()) < 1e-3
+    for sign in (1, -1):  # Grad-CAM of either class, each with a hook on the whole network's own backward pass
+        torch.testing.assert_close(F.relu(sign * found), _grad_cam(model, x, sign), rtol=1e-3, atol=1e-6)
+
+
+def _grad_cam(model: CellClassifier, x: torch.Tensor, sign: int) -> torch.Tensor:
+    """Grad-CAM as its paper describes it, from hooks on ``last_conv`` and a backward pass through everything."""
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:
+        activation = F.relu(output)  # the layer's activation belongs to it; on a rectified output this changes nothing
+        activation.retain_grad()
+        kept["activation"] = activation
+
+    handle = model.last_conv.register_forward_hook(keep)
+    model.forward_features(x)
+    handle.remove()
+    activation = kept["activation"]
+    (sign * model.forward_head(activation)).sum().backward()
+    assert activation.grad is not None
+    return F.relu((activation.grad.mean((2, 3), keepdim=True) * activation).sum(1)).detach()
+
+
+@pytest.mark.slow
+def test_onnx_parity_for_any_batch(model: CellClassifier) -> None:
+    data = graph_bytes(model, SIZE, 100)
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    assert [o.name for o in session.get_outputs()] == ["logit", "heatmap", "embedding"]
+    graph = ExplainedGraph(model, SIZE)
+    for count in (1, 5):
+        frames = np.random.default_rng(count).integers(0, 256, (count, 100, 100, 3)).astype(np.uint8)
+        found = session.run(None, {"frames": frames})
+        with torch.inference_mode():
+            expected = [e.numpy() for e in graph(torch.from_numpy(frames))]
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+        for f, e in zip(found[1:], expected[1:], strict=True):
+            assert f.shape == e.shape
+            assert np.abs(f - e).max() <= 1e-3 * np.abs(e).max()
+    assert b"/" + b"work" not in data  # no trace of the machine that exported it
+    assert b"site-packages" not in data
+
+
+def _name(model: CellClassifier) -> str:
+    return next(name for name in model_names() if type(model) is model_spec(name).build)
+
+
+def test_plain_cnn_has_the_papers_size() -> None:
+    assert count_parameters(create_model("plain_cnn")) == 389_633
+
+
+def test_crse_cnn_without_its_additions_is_plain_cnn() -> None:
+    torch.manual_seed(0)
+    crse, plain = create_model("crse_cnn", residual=False, se=False).eval(), create_model("plain_cnn").eval()
+    assert count_parameters(crse) == count_parameters(plain)
+    for block, conv, norm in zip(crse.blocks, plain.convs, plain.norms, strict=True):
+        conv.load_state_dict(block.conv.state_dict())
+        norm.load_state_dict(block.norm.state_dict())
+    plain.head.load_state_dict(crse.head.state_dict())
+    torch.testing.assert_close(crse(pictures()), plain(pictures()))
+
+
+def test_each_addition_can_be_switched() -> None:
+    sizes = {(r, s): count_parameters(create_model("crse_cnn", residual=r, se=s)) for r in (0, 1) for s in (0, 1)}
+    assert len(set(sizes.values())) == 4
+    # 1x1 projections without bias, and their batch normalisations
+    projections = sum(i * o + 2 * o for i, o in ((3, 32), (32, 64), (64, 128), (128, 256)))
+    assert sizes[1, 0] - sizes[0, 0] == projections == sizes[1, 1] - sizes[0, 1]
+
+
+def test_unknown_names_and_arguments_are_answered_with_the_nearest() -> None:
+    with pytest.raises(ModelError, match=r"no model is called 'crse_cn'; use one of: crse_cnn"):
+        create_model("crse_cn")
+    with pytest.raises(ModelError, match=r"plain_cnn has no argument depth; its arguments are: widths, dropout"):
+        create_model("plain_cnn", depth=3)
+    with pytest.raises(ModelError, match="cannot be built"):
+        create_model("plain_cnn", widths="wide")

@@ -1,0 +1,215 @@
+"""The pure parts of training, against independent references."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leukoscope.errors import RecipeError, TrainingError
+from leukoscope.training import augment
+from leukoscope.training.recipe import Augmentation, OneCycle, Plateau, Recipe, differences, load_recipe
+from leukoscope.training.run import describe_changes
+from leukoscope.training.runtime import batch_loss, choose_dtype
+from leukoscope.training.sampling import class_weights, epoch_order
+from leukoscope.training.schedule import epochs_without_improvement, learning_rate, reductions
+
+# ---- recipe
+
+
+def test_the_paper_recipe_says_what_the_paper_says() -> None:
+    recipe = load_recipe("paper")
+    assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("adam", 1e-4)
+    assert (recipe.batch_size, recipe.epochs, recipe.input.size) == (32, 50, 224)
+    assert recipe.early_stopping is not None
+    assert recipe.early_stopping.patience == 5
+    assert isinstance(recipe.schedule, Plateau)
+    assert (recipe.schedule.factor, recipe.schedule.patience) == (0.5, 3)
+    assert recipe.input.preparation.clahe is not None
+
+
+def test_yaml_round_trip() -> None:
+    recipe = load_recipe("paper", ("optimizer.learning_rate=3e-4", "input.preparation.clahe=null", "model.name=plain_cnn"))
+    assert recipe.optimizer.learning_rate == 3e-4
+    assert recipe.input.preparation.clahe is None
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+def test_changes_are_named_and_free_choices_are_not() -> None:
+    recipe = load_recipe("paper", ("epochs=3", "model.name=plain_cnn", "split.fold=2", "seed=4"))
+    assert differences(recipe, load_recipe("paper"))["epochs"] == (3, 50)
+    assert describe_changes(recipe, None) == "epochs=3 (recipe: 50)"
+    assert describe_changes(recipe, 100) == "epochs=3 (recipe: 50), 100 pictures only"
+    assert describe_changes(load_recipe("paper"), None) is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs", "is not KEY=VALUE"),
+        ("epochs=0", "epochs: Input should be greater than or equal to 1"),
+        ("epoch=3", "epoch: Extra inputs are not permitted"),
+        ("epochs.x=3", "holds no keys"),
+        ("augment.zoom=2", "augment.zoom"),
+    ],
+)
+def test_bad_overrides(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("paper", (override,))
+
+
+def test_bad_recipe_files(tmp_path) -> None:
+    with pytest.raises(RecipeError, match=r"no recipe is called 'papr'; use one of paper"):
+        load_recipe("papr")
+    with pytest.raises(RecipeError, match="no such recipe file"):
+        load_recipe(str(tmp_path / "absent.yaml"))
+    for text, message in (("a: [1", "not valid YAML"), ("- 1", "no keys at the top"), ("name: x", "model: Field required")):
+        (tmp_path / "r.yaml").write_text(text)
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(str(tmp_path / "r.yaml"))
+
+
+# ---- schedule
+
+
+@given(st.lists(st.floats(0.01, 2), min_size=1, max_size=40), st.integers(1, 4))
+def test_plateau_is_pytorchs_scheduler(losses: list[float], patience: int) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    # PyTorch reduces when more than `patience` epochs were bad, Keras when `patience` were.
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=patience - 1, threshold=1e-4, threshold_mode="abs", eps=0
+    )
+    for count in range(1, len(losses) + 1):
+        reference.step(losses[count - 1])
+        assert 0.5 ** reductions(losses[:count], patience) == optimizer.param_groups[0]["lr"]
+
+
+def test_one_cycle_rises_and_ends_at_zero() -> None:
+    schedule = OneCycle(name="one_cycle", warmup=0.25)
+    rates = [learning_rate(schedule, 1.0, [0.0] * (i // 10), i % 10, 10, 8) for i in range(80)]
+    assert rates[0] == pytest.approx(0.04)
+    assert max(rates) == rates[20] == pytest.approx(1.0)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_early_stopping_counts_from_the_best_epoch() -> None:
+    assert epochs_without_improvement([]) == 0
+    assert epochs_without_improvement([3, 2, 1]) == 0
+    assert epochs_without_improvement([3, 1, 2, 1, 5]) == 3
+
+
+# ---- sampling
+
+
+def test_order_is_a_permutation_that_changes_by_epoch_and_not_by_call() -> None:
+    labels = np.arange(50) % 2
+    first, again, other = (epoch_order(labels, "none", 1, e) for e in (0, 0, 1))
+    assert sorted(first) == list(range(50))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_balanced_order_has_as_many_of_each_class() -> None:
+    labels = np.r_[np.zeros(7, np.int64), np.ones(43, np.int64)]
+    order = epoch_order(labels, "sample", 0, 0)
+    assert len(order) == 50
+    assert labels[order].sum() == 25
+    counts = np.bincount(order[order < 7], minlength=7)
+    assert counts.max() - counts.min() <= 1  # no normal cell is drawn twice as often as another
+
+
+def test_class_weights_make_classes_weigh_the_same() -> None:
+    labels = np.r_[np.zeros(30, np.int64), np.ones(70, np.int64)]
+    normal, blast = class_weights(labels, "loss")
+    assert normal * 30 == pytest.approx(blast * 70)
+    assert (normal * 30 + blast * 70) / 100 == pytest.approx(1)
+    assert class_weights(labels, "none") == (1, 1)
+
+
+def test_batch_loss_is_the_formula() -> None:
+    logits, labels = torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([1.0, 1.0, 0.0])
+    by_hand = 0.5 * math.log1p(math.exp(-2)) + 0.5 * math.log1p(math.exp(1)) + 3 * math.log1p(math.exp(0.5))
+    assert float(batch_loss(logits, labels, (3.0, 0.5))) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_precision_is_chosen_for_the_device() -> None:
+    cpu = torch.device("cpu")
+    assert choose_dtype("fp32", cpu) is torch.float32
+    assert choose_dtype("bf16", cpu) is torch.bfloat16
+    assert choose_dtype("auto", cpu) in {torch.float32, torch.bfloat16}
+    with pytest.raises(TrainingError, match="fp16 training needs a GPU"):
+        choose_dtype("fp16", cpu)
+
+
+# ---- augmentation
+
+PICTURES = torch.rand(4, 3, 33, 33, generator=torch.Generator().manual_seed(0))
+STILL = torch.ones(4)
+
+
+def maps(matrix: list[list[float]]) -> torch.Tensor:
+    return torch.tensor(matrix, dtype=torch.float32).expand(4, 2, 3)
+
+
+def test_quarter_turn_and_flips_are_exact() -> None:
+    turned = augment.apply(PICTURES, maps([[0, -1, 0], [1, 0, 0]]), STILL)
+    torch.testing.assert_close(turned, torch.rot90(PICTURES, -1, (2, 3)), atol=1e-5, rtol=0)
+    flipped = augment.apply(PICTURES, maps([[-1, 0, 0], [0, 1, 0]]), STILL)
+    torch.testing.assert_close(flipped, PICTURES.flip(3), atol=1e-5, rtol=0)
+
+
+def test_nothing_is_changed_by_zero_ranges() -> None:
+    drawn = augment.draw(4, Augmentation(), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(augment.apply(PICTURES.clone(), *drawn), PICTURES, atol=1e-5, rtol=0)
+
+
+def test_draws_stay_in_their_ranges_and_fill_them() -> None:
+    settings = Augmentation(
+        flip_horizontal=True, flip_vertical=True, rotation_degrees=20, zoom=0.25, brightness=0.1
+    )
+    affine, brightness = augment.draw(4000, settings, torch.Generator().manual_seed(0))
+    matrix = affine[:, :, :2].double()
+    determinant = torch.linalg.det(matrix)
+    scale = 1 / determinant.abs().sqrt()
+    assert (affine[:, :, 2] == 0).all()
+    assert 1 / 1.2501 < scale.min() < 0.81
+    assert 1.24 < scale.max() < 1.2501
+    assert 0.45 < (determinant < 0).double().mean() < 0.55  # one flip mirrors, two do not
+    # what remains after the flips are taken out is a rotation within +-20 degrees
+    angle = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
+    angle = (angle + 90) % 180 - 90
+    assert 19.5 < angle.abs().max() < 20.01
+    assert 0.9 <= brightness.min() < 0.901
+    assert 1.099 < brightness.max() <= 1.1
+
+
+def test_the_surround_stays_black_and_values_in_range() -> None:
+    frames = torch.zeros(4, 3, 33, 33)
+    frames[:, :, 12:21, 12:21] = 1.0
+    settings = Augmentation(rotation_degrees=180, zoom=0.3, brightness=0.5)
+    out = augment.apply(frames, *augment.draw(4, settings, torch.Generator().manual_seed(5)))
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert (out[:, :, 0] == 0).all()
+
+
+def test_one_draw_per_picture() -> None:
+    same = PICTURES[:1].expand(4, -1, -1, -1)
+    out = augment.apply(same, *augment.draw(4, Augmentation(rotation_degrees=20), torch.Generator().manual_seed(0)))
+    assert all((out[i] - out[0]).abs().max() > 0.01 for i in range(1, 4))
+
+
+def test_to_float() -> None:
+    frames = torch.randint(0, 256, (2, 5, 5, 3), dtype=torch.uint8)
+    out = augment.to_float(frames)
+    assert out.shape == (2, 3, 5, 5)
+    torch.testing.assert_close(out[1, 2, 3, 4], frames[1, 3, 4, 2] / 255)
+    assert out.is_contiguous(memory_format=torch.channels_last)
