@@ -32,7 +32,7 @@ class VerificationReport:
     extra: tuple[str, ...]
 
     def fine(self, *, partial: bool = False) -> bool:
-        """Whether nothing is wrong; with ``partial``, missing and re-encoded files are allowed, but one must be there."""
+        """Whether nothing is wrong; with ``partial``, missing and re-encoded files are allowed, but not all missing."""
         if partial:
             return bool(self.ok or self.re_encoded) and not (self.altered or self.extra)
         return not (self.missing or self.altered or self.re_encoded or self.extra)
