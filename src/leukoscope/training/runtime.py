@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from leukoscope.errors import TrainingError
 
@@ -106,6 +105,22 @@ def start_runtime(precision: str, device: str = "auto") -> Iterator[Runtime]:
             dist.destroy_process_group()
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes whose gradient is the sum over processes."""
+
+    @staticmethod
+    def forward(_: object, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class _SharedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation whose statistics are those of the whole batch over all processes.
 
@@ -119,7 +134,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         values = x.float()
         count = torch.tensor([values.numel() / values.shape[1]], device=x.device)
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        sums = all_reduce(sums)  # type: ignore[no-untyped-call]
+        sums = _SumOverProcesses.apply(sums)  # type: ignore[no-untyped-call]
         total = sums[-1]
         mean, square = (sums[:-1] / total).chunk(2)
         variance = (square - mean.square()).clamp_min(0)

@@ -1,0 +1,128 @@
+"""Train and measure the paper's networks on official and on patient-group folds; every row of docs/results.md's table.
+
+Each row is one `leukoscope train` run, so it can also be made alone. Rows that are finished are not made again; a row
+that was killed goes on. Usage:
+
+    python benchmarks/paper_models.py --data DIR [--runs runs/paper] [--set input.size=112 --set epochs=12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from leukoscope.evaluation.evaluate import evaluate
+from leukoscope.evaluation.table import Scores
+from leukoscope.files import write_json
+
+MODELS = ("plain_cnn", "crse_cnn")
+PARTS = (("official", 0), ("official", 1), ("group", 0), ("group", 1), ("group", 2))
+FOLDS = 3  # as many as the official ones, so that both protocols train on the same share
+SHOWN = ("auc", "f1_weighted", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ece", "subject_auc")
+
+
+def train(data: str, runs: Path, model: str, part: tuple[str, int], settings: list[str]) -> Path:
+    """Make one row; returns its run folder."""
+    protocol, fold = part
+    folder = runs / f"{model}-{protocol}{fold}"
+    if not (folder / "evaluation" / "metrics.json").exists():
+        command = [sys.executable, "-m", "leukoscope", "train", "--data", data, "--recipe", "paper", "--model", model]
+        command += ["--protocol", protocol, "--fold", str(fold), "--out", str(folder), "--set", f"split.folds={FOLDS}"]
+        for setting in settings:
+            command += ["--set", setting]
+        print("$", *command[1:], flush=True)
+        subprocess.run(command, check=True)
+    return folder
+
+
+def row(folder: Path) -> dict[str, object]:
+    """Figures of one run."""
+    found = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    facts = json.loads((folder / "bundle" / "bundle.json").read_text())["training"]
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "model": facts["model"],
+        "context": found["context"],
+        "counts": found["counts"],
+        "metrics": {key: found["metrics"][key] for key in SHOWN},
+        "naive": {key: found["naive_picture_intervals"].get(key) for key in SHOWN},
+        "worst_subject": found["worst_subject"],
+        "notes": found["notes"],
+        "epochs": len(history),
+        "minutes": round(sum(h["seconds"] for h in history) / 60, 1),
+    }
+
+
+def pooled(folders: list[Path]) -> dict[str, object]:
+    """Figures over the test parts of all folds together: each picture judged by the network that never saw its group.
+
+    Ranks across networks are compared here too, so the pooled AUC also carries how well the folds agree in scale.
+    """
+    tables = [Scores.read_csv(f / "evaluation" / "predictions.csv") for f in folders]
+    scores = Scores(
+        path=tuple(p for t in tables for p in t.path),
+        **{
+            key: np.concatenate([getattr(t, key) for t in tables])
+            for key in ("label", "probability", "logit", "subject", "group")
+        },
+    )
+    found = evaluate(scores, threshold=0.5, protocol="group").as_dict()
+    return {
+        "counts": found["counts"],
+        "metrics": {key: found["metrics"][key] for key in SHOWN},
+        "worst_subject": found["worst_subject"],
+        "notes": found["notes"],
+    }
+
+
+def cell(each: dict[str, float | None]) -> str:
+    """One figure of the table."""
+    if each["value"] is None:
+        return "undefined"
+    ends = "no interval" if each["low"] is None else f"{each['low']:.3f}, {each['high']:.3f}"
+    return f"{each['value']:.3f} [{ends}]"
+
+
+def main() -> None:
+    """Train what is missing, collect, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/paper"))
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=Path("docs/figures/paper_models.json"))
+    args = parser.parse_args()
+    folders: dict[tuple[str, str, int], Path] = {}
+    for part in PARTS:
+        for model in MODELS:
+            folders[model, *part] = train(args.data, args.runs, model, part, args.settings)
+    result = {
+        "command": "python benchmarks/paper_models.py " + " ".join(f"--set {s}" for s in args.settings),
+        "rows": [row(folder) for folder in folders.values()],
+        "pooled": {
+            model: pooled([folder for (m, protocol, _), folder in folders.items() if m == model and protocol == "group"])
+            for model in MODELS
+        },
+    }
+    write_json(args.out, result)
+    print("| model | protocol | test pictures (groups) | AUC | F1, weighted | sensitivity | specificity | min |")
+    print("|---|---|---|---|---|---|---|---|")
+    for each in result["rows"]:
+        c, m = each["context"], each["metrics"]
+        shown = " | ".join(cell(m[k]) for k in ("auc", "f1_weighted", "sensitivity", "specificity"))
+        n = each["counts"]
+        print(
+            f"| {each['model']} | {c['protocol']} {c['fold']} | {n['pictures']} ({n['groups']}) | {shown} "
+            f"| {each['minutes']} |"
+        )
+    for model, each in result["pooled"].items():
+        shown = " | ".join(cell(each["metrics"][k]) for k in ("auc", "f1_weighted", "sensitivity", "specificity"))
+        print(f"| {model} | group, all folds pooled | {each['counts']['pictures']} ({each['counts']['groups']}) | {shown} | |")
+
+
+if __name__ == "__main__":
+    main()

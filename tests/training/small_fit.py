@@ -1,0 +1,69 @@
+"""A small run as a program of its own, so that tests can kill it or start several processes of it.
+
+Usage: python small_fit.py FOLDER [--epochs N] [--dropout P] [--kill EPOCH STEP] [--set KEY=VALUE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from leukoscope.models import create_model
+from leukoscope.training.checkpoint import weights_of
+from leukoscope.training.loop import FrameSource, fit
+from leukoscope.training.recipe import load_recipe
+from leukoscope.training.runtime import start_runtime
+
+OVERRIDES = (
+    "precision=fp32",
+    "input.size=24",
+    "batch_size=8",
+    "optimizer.learning_rate=3e-3",
+    "early_stopping=null",
+    "schedule.patience=1",
+)
+
+
+def frames_and_labels() -> tuple[np.ndarray, np.ndarray]:
+    """Sixty noisy pictures whose brightness says the class, if imperfectly."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 60)
+    frames = random.integers(0, 150, (60, 24, 24, 3)) + 40 * labels[:, None, None, None]
+    return frames.astype(np.uint8), labels
+
+
+def main() -> None:
+    """Train, perhaps until the signal that cannot be caught."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--epochs", default="5")
+    parser.add_argument("--dropout", type=float, default=0.5)
+    parser.add_argument("--kill", type=int, nargs=2)
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    args = parser.parse_args()
+    recipe = load_recipe("paper", (*OVERRIDES, f"epochs={args.epochs}", *args.settings))
+
+    def on_step(at: dict[str, float]) -> None:
+        if args.kill == [at["epoch"], at["step"]]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    frames, labels = frames_and_labels()
+    with start_runtime(recipe.precision, "cpu") as runtime:
+        torch.manual_seed(0)
+        model = create_model("crse_cnn", widths=(8, 16), dropout=args.dropout)
+        train = FrameSource(frames, labels, np.arange(45), runtime.device)
+        val = FrameSource(frames, labels, np.arange(45, 60), runtime.device)
+        fit(model, recipe, train, val, args.folder, runtime, on_step=on_step)
+        if runtime.is_main:
+            save_file(weights_of(model), args.folder / "final.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The loop as a whole: it learns, it survives a kill, and several processes learn what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_fit import OVERRIDES, frames_and_labels
+from torch import nn
+
+from leukoscope.errors import DataError, TrainingError
+from leukoscope.models import create_model
+from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
+from leukoscope.training.loop import FrameSource, fit, score
+from leukoscope.training.recipe import load_recipe
+from leukoscope.training.runtime import Runtime, choose_dtype, share_batch_norm
+
+PROGRAM = Path(__file__).parent / "small_fit.py"
+CPU = Runtime(torch.device("cpu"), torch.float32)
+
+
+def run(folder: Path, *arguments: str, torchrun: int = 0) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    start = [sys.executable]
+    if torchrun:
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torchrun)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*start, str(PROGRAM), str(folder), *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def losses(folder: Path) -> list[tuple[float, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["loss"], line["val_loss"]) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 4)])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, epoch: int, step: int) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(whole).returncode == 0
+    assert run(killed, "--kill", str(epoch), str(step)).returncode == -signal.SIGKILL
+    assert not (killed / "final.safetensors").exists()
+    assert run(killed).returncode == 0
+    first, second = (load_file(folder / "final.safetensors") for folder in (whole, killed))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert losses(whole) == losses(killed)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(one, "--dropout", "0").returncode == 0
+    outcome = run(two, "--dropout", "0", torchrun=2)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    np.testing.assert_allclose(losses(one), losses(two), rtol=2e-3)
+    assert losses(one)[-1][0] < 0.8 * losses(one)[0][0]  # something was learnt, or the comparison says nothing
+
+
+@pytest.fixture
+def parts() -> tuple[FrameSource, FrameSource]:
+    frames, labels = frames_and_labels()
+    return (
+        FrameSource(frames, labels, np.arange(45), CPU.device),
+        FrameSource(frames, labels, np.arange(45, 60), CPU.device),
+    )
+
+
+def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
+    model = create_model("crse_cnn", widths=(8, 16))
+    result = fit(model, load_recipe("paper", (*OVERRIDES, "epochs=12")), *parts, tmp_path, CPU)
+    best = min(result.history, key=lambda h: h["val_loss"])
+    assert result.best_epoch == best["epoch"]
+    assert score(model, parts[1], 8, CPU)["loss"] == pytest.approx(best["val_loss"], rel=1e-5)
+    assert best["val_auc"] > 0.95
+    kept = list((tmp_path / "checkpoints").iterdir())
+    assert [k.name for k in kept] == ["epoch-0012"]
+
+
+def test_early_stopping(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
+    recipe = load_recipe("paper", (*OVERRIDES, "epochs=40", "early_stopping.patience=2", "optimizer.learning_rate=0.05"))
+    result = fit(create_model("plain_cnn", widths=(8, 16)), recipe, *parts, tmp_path, CPU)
+    assert len(result.history) < 40
+    assert len(result.history) - result.best_epoch == 2
+
+
+@pytest.mark.skipif(choose_dtype("auto", torch.device("cpu")) is torch.float32, reason="this CPU has no bf16")
+def test_bf16_stays_near_fp32(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
+    curves = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model = create_model("plain_cnn", widths=(8, 16), dropout=0.0)
+        runtime = Runtime(torch.device("cpu"), dtype)
+        result = fit(model, load_recipe("paper", (*OVERRIDES, "epochs=3")), *parts, tmp_path / str(dtype), runtime)
+        curves.append([h["loss"] for h in result.history])
+        assert all(p.dtype is torch.float32 for p in model.parameters())
+    np.testing.assert_allclose(curves[0], curves[1], rtol=0.05)
+
+
+@pytest.mark.gpu
+def test_gpu_learns_too(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    frames, labels = frames_and_labels()
+    for precision in ("bf16", "fp16"):
+        device = torch.device("cuda", 0)
+        runtime = Runtime(device, choose_dtype(precision, device))
+        parts = [FrameSource(frames, labels, i, device) for i in (np.arange(45), np.arange(45, 60))]
+        recipe = load_recipe("paper", (*OVERRIDES, "epochs=12"))
+        result = fit(create_model("crse_cnn", widths=(8, 16)), recipe, *parts, tmp_path / precision, runtime)
+        assert max(h["val_auc"] for h in result.history) > 0.95
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    frames, labels = frames_and_labels()
+    blasts = FrameSource(frames, labels, np.flatnonzero(labels == 1), CPU.device)
+    with pytest.raises(DataError, match="the training part holds one class only"):
+        fit(create_model("plain_cnn"), load_recipe("paper"), blasts, blasts, tmp_path, CPU)
+
+
+def test_divergence_is_named(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
+    recipe = load_recipe("paper", (*OVERRIDES, "optimizer.name=sgd", "optimizer.learning_rate=1e30"))
+    with pytest.raises(TrainingError, match=r"the loss became nan in epoch \d, step \d+; lower"):
+        fit(create_model("plain_cnn", widths=(8, 16)), recipe, *parts, tmp_path, CPU)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    model = create_model("plain_cnn", widths=(4,))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path, model, weights_of(model), optimizer, Progress(epoch=1))
+    progress, _ = load_checkpoint(tmp_path, model, optimizer) or pytest.fail("no checkpoint")
+    assert progress.epoch == 1
+    with pytest.raises(TrainingError, match="epoch-0001: the checkpoint cannot be used"):
+        load_checkpoint(tmp_path, create_model("plain_cnn", widths=(5,)), optimizer)
+    weights = tmp_path / "epoch-0001" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(TrainingError, match="remove this folder or train into a new one"):
+        load_checkpoint(tmp_path, model, optimizer)
+
+
+def test_adam_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        optimizer.zero_grad()
+        model(torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+        optimizer.step()
+
+    model = create_model("plain_cnn", widths=(4,), dropout=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    for seed in range(3):
+        step(model, optimizer, seed)
+    save_checkpoint(tmp_path, model, weights_of(model), optimizer, Progress(epoch=3))
+    other = create_model("plain_cnn", widths=(4,), dropout=0.0)
+    other_optimizer = torch.optim.AdamW(other.parameters(), 0.01)
+    load_checkpoint(tmp_path, other, other_optimizer)
+    step(model, optimizer, 9)
+    step(other, other_optimizer, 9)
+    for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_shared_batch_norm_in_one_process_is_batch_norm(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+    try:
+        x = torch.rand(6, 4, 5, 5)
+        plain, shared = nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4))
+        share_batch_norm(shared)
+        inputs = [x.clone().requires_grad_() for _ in range(2)]
+        for module, given in zip((plain, shared), inputs, strict=True):
+            module(given).pow(3).sum().backward()
+        torch.testing.assert_close(plain(x), shared(x))
+        torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(plain.running_var, shared[0].running_var)
+        torch.testing.assert_close(plain.eval()(x), shared.eval()(x))
+    finally:
+        torch.distributed.destroy_process_group()
