@@ -13,6 +13,8 @@ from sklearn import metrics as sk
 from leukoscope.evaluation import calibration, metrics, ranking
 from leukoscope.evaluation.weighting import as_weights, ratio
 
+relaxed = settings(deadline=None, max_examples=60)
+
 
 @st.composite
 def tables(draw: st.DrawFn, *, both: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,6 +63,7 @@ def our_decisions(label: np.ndarray, called: np.ndarray, weights: np.ndarray | N
     return {name: float(value) for name, value in found.items()}
 
 
+@relaxed
 @given(tables(), st.booleans())
 def test_decisions_agree_with_scikit_learn(table: tuple, weighted: bool) -> None:
     label, score, weights = table
@@ -108,6 +111,7 @@ def test_no_weight_at_all_defines_nothing() -> None:
         assert np.isnan(calibration.calibration_error(bins(label, score, none)))
 
 
+@relaxed
 @given(tables(), st.booleans())
 def test_ranking_agrees_with_scikit_learn(table: tuple, weighted: bool) -> None:
     label, score, weights = table
@@ -118,6 +122,7 @@ def test_ranking_agrees_with_scikit_learn(table: tuple, weighted: bool) -> None:
     np.testing.assert_allclose(ranking.average_precision(sweep), expected, rtol=1e-9)
 
 
+@relaxed
 @given(tables())
 def test_roc_points_agree_with_scikit_learn(table: tuple) -> None:
     label, score, _ = table
@@ -132,6 +137,7 @@ def test_roc_points_agree_with_scikit_learn(table: tuple) -> None:
     np.testing.assert_allclose(sweep.sensitivity[1:], recall[:-1][::-1])
 
 
+@relaxed
 @given(tables(), st.floats(0.05, 1.0))
 def test_operating_points_agree_with_a_search_of_all_thresholds(table: tuple, wanted: float) -> None:
     label, score, weights = table
@@ -157,6 +163,7 @@ def test_twenty_normals_allow_one_false_call_at_95_percent() -> None:
     assert ranking.specificity_at(sweep, 0.7) == 0.95
 
 
+@relaxed
 @given(tables(), st.booleans())
 def test_probability_figures_agree_with_scikit_learn(table: tuple, weighted: bool) -> None:
     label, score, weights = table
@@ -186,6 +193,7 @@ def test_equal_mass_bins_are_equal_slices_of_the_sorted_pictures() -> None:
     np.testing.assert_allclose(calibration.calibration_error(bins), expected)
 
 
+@relaxed
 @given(tables(), st.integers(1, 20))
 def test_equal_mass_bins_lose_nothing_and_part_no_ties(table: tuple, bins: int) -> None:
     label, score, weights = table
@@ -196,8 +204,8 @@ def test_equal_mass_bins_lose_nothing_and_part_no_ties(table: tuple, bins: int) 
     assert (found.weight > 0).sum() <= len(np.unique(score))
 
 
+@relaxed
 @given(tables())
-@settings(max_examples=60)
 def test_a_weight_is_a_repetition_and_a_matrix_is_a_stack(table: tuple) -> None:
     label, score, weights = table
     times = np.ceil(weights).astype(int)
@@ -217,6 +225,7 @@ def test_a_weight_is_a_repetition_and_a_matrix_is_a_stack(table: tuple) -> None:
     np.testing.assert_allclose(found[1], figures(label, score, None), rtol=1e-9, atol=1e-12)
 
 
+@relaxed
 @given(tables())
 def test_order_is_all_that_auc_sees_and_swapping_classes_mirrors_it(table: tuple) -> None:
     label, score, weights = table

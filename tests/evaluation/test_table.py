@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukoscope.errors import DataError, LeukoscopeError
@@ -79,6 +79,7 @@ text = st.text(min_size=1, max_size=8).filter(lambda name: "\0" not in name)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(
         st.tuples(

@@ -14,7 +14,7 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation import calibration
 from leukoscope.evaluation.glossary import BY_KEY, KEYS
 from leukoscope.evaluation.intervals import REPLICATES, Estimate, Resampling, band, estimates
-from leukoscope.evaluation.panel import GRID, Panel
+from leukoscope.evaluation.panel import GRID, Panel, with_intervals
 from leukoscope.evaluation.subjects import SubjectRow, subject_rows, worst_subject
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.weighting import Array
@@ -29,6 +29,15 @@ class Curve:
     x: Array
     y: Array
     on_grid: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reliability:
+    """Bins of equal width, and the 95 % band of the share of blasts in each [bins]; NaN where a replicate has none."""
+
+    bins: calibration.Bins
     low: Array
     high: Array
 
@@ -53,7 +62,7 @@ class Evaluation:
     worst: SubjectRow | None
     roc: Curve
     precision_recall: Curve
-    reliability: calibration.Bins
+    reliability: Reliability
     replicates: int
     seed: int
     notes: tuple[str, ...]
@@ -62,7 +71,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """The evaluation as plain JSON values; NaN becomes None. Single pictures are in ``predictions.csv``."""
         worst = None if self.worst is None else {"subject": self.worst.subject, "accuracy": self.worst.accuracy}
-        bins = {"pictures": self.reliability.weight, "observed": self.reliability.observed}
+        bins = self.reliability.bins
         value = {
             "format": "leukoscope-evaluation",
             "format_version": 1,
@@ -77,7 +86,13 @@ class Evaluation:
             "subjects": [_row(row) for row in self.subjects],
             "roc": _curve(self.roc, "false_positive_rate", "sensitivity"),
             "precision_recall": _curve(self.precision_recall, "recall", "precision"),
-            "reliability": {"mean_probability": self.reliability.mean_probability, **bins},
+            "reliability": {
+                "pictures": bins.weight,
+                "mean_probability": bins.mean_probability,
+                "observed": bins.observed,
+                "low": self.reliability.low,
+                "high": self.reliability.high,
+            },
             "notes": list(self.notes),
         }
         plain: dict[str, Any] = _plain(value)
@@ -98,7 +113,7 @@ def evaluate(
     Args:
         scores: the answers on pictures whose labels are known.
         threshold: blast is called where probability >= threshold, in [0, 1]; it must not be chosen on these pictures.
-        protocol: how test and training part were separated, in the words of the split.
+        protocol: how test and training part were separated: group, subject, official, picture, or free words.
         replicates: number of bootstrap replicates.
         seed: of the bootstrap.
         context: further facts to show, best under ``CONTEXT_KEYS`` (``seed`` there is that of the split; ``trained_on``
@@ -112,17 +127,15 @@ def evaluate(
     if replicates < 100:
         raise DataError(f"{replicates} bootstrap replicates cannot give a 95 % interval", remedy="use 100 or more")
     panel = Panel.of(scores, threshold)
-    once = np.ones(len(scores))
     plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
-    drawn = plan.apply(panel.figures_and_curves)
-    value = panel.figures(once)
-    found = dict(zip(KEYS, estimates(value, drawn[:, : len(KEYS)]), strict=True))
-    metrics = {key: each if _known(key, scores, plan) else _without_ends(each) for key, each in found.items()}
+    drawn = plan.apply(panel.everything)
+    value = panel.figures(np.ones(len(scores)))
+    metrics = with_intervals(value, drawn[:, : len(KEYS)], scores, plan)
     naive_plan = Resampling.by_picture(scores.label, replicates=replicates, seed=seed)
     naive = dict(zip(KEYS, estimates(value, naive_plan.apply(panel.figures)), strict=True))
     del naive["subject_auc"]  # a subject is no sum of pictures drawn apart
     rows = subject_rows(scores, threshold)
-    roc, precision_recall = _curves(panel, drawn[:, len(KEYS) :], known=plan.varies)
+    roc, precision_recall, reliability = _bands(panel, drawn[:, len(KEYS) :], known=plan.varies)
     called = scores.probability >= threshold
     quadrants = {"tn": (0, 0), "fp": (0, 1), "fn": (1, 0), "tp": (1, 1)}
     return Evaluation(
@@ -135,7 +148,7 @@ def evaluate(
         worst=worst_subject(rows),
         roc=roc,
         precision_recall=precision_recall,
-        reliability=calibration.equal_width(scores.label, scores.probability),
+        reliability=reliability,
         replicates=replicates,
         seed=seed,
         notes=_notes(plan, metrics, drawn),
@@ -143,26 +156,18 @@ def evaluate(
     )
 
 
-def _known(key: str, scores: Scores, plan: Resampling) -> bool:
-    """Whether any group that decides this figure was resampled; if not, an interval would be a point, and a lie."""
-    needs = BY_KEY[key].needs
-    if needs == "both":
-        return plan.varies
-    return len(np.unique(scores.group[scores.label == (needs == "blast")])) > 1
-
-
-def _without_ends(each: Estimate) -> Estimate:
-    return Estimate(each.value, math.nan, math.nan, each.undefined)
-
-
-def _curves(panel: Panel, drawn: Array, *, known: bool) -> tuple[Curve, Curve]:
+def _bands(panel: Panel, drawn: Array, *, known: bool) -> tuple[Curve, Curve, Reliability]:
+    """Curves with pointwise bands from the replicates of ROC, precision-recall and bins, [R, 2 M + bins]."""
     sweep = panel.order.sweep()
-    low, high = band(drawn) if known else (np.full(drawn.shape[1], np.nan), np.full(drawn.shape[1], np.nan))
-    on_grid = panel.figures_and_curves(np.ones((1, len(panel.scores))))[0, len(KEYS) :]
-    half = len(GRID)
-    roc = Curve(sweep.false_positive_rate, sweep.sensitivity, on_grid[:half], low[:half], high[:half])
-    precision_recall = Curve(sweep.sensitivity, sweep.precision, on_grid[half:], low[half:], high[half:])
-    return roc, precision_recall
+    value = panel.everything(np.ones(len(panel.scores)))[len(KEYS) :]
+    low, high = band(drawn) if known else (np.full_like(value, np.nan), np.full_like(value, np.nan))
+    parts = zip(*(np.split(each, [len(GRID), 2 * len(GRID)]) for each in (value, low, high)), strict=True)
+    roc, precision_recall, bins = parts
+    return (
+        Curve(sweep.false_positive_rate, sweep.sensitivity, *roc),
+        Curve(sweep.sensitivity, sweep.precision, *precision_recall),
+        Reliability(calibration.equal_width(panel.scores.label, panel.scores.probability), bins[1], bins[2]),
+    )
 
 
 def _counts(scores: Scores, plan: Resampling, rows: tuple[SubjectRow, ...]) -> dict[str, int]:
@@ -224,4 +229,6 @@ def _plain(value: Any) -> Any:
         return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):  # a name from a file system need not be valid UTF-8
+        return value.encode("utf-8", "replace").decode()
     return value

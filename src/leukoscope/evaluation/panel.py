@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from leukoscope.evaluation import calibration, metrics, ranking
-from leukoscope.evaluation.glossary import KEYS
+from leukoscope.evaluation.glossary import BY_KEY, KEYS
+from leukoscope.evaluation.intervals import Estimate, Resampling, estimates
 from leukoscope.evaluation.subjects import SubjectRanking
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.weighting import Array
@@ -33,15 +35,18 @@ class Panel:
 
     def figures(self, weights: Array) -> Array:
         """Figures in the order of ``glossary.KEYS``: weights [N] or [B, N] to [K] or [B, K]."""
-        return self._stack(weights, self.order.sweep(weights))
+        return self._stack(weights, self.order.sweep(weights), self._bins(weights))
 
-    def figures_and_curves(self, weights: Array) -> Array:
-        """The figures, then the ROC and the precision-recall curve on ``GRID``: [B, K + 2 M]."""
-        sweep = self.order.sweep(weights)
-        curves = (ranking.roc_on(sweep, GRID), ranking.precision_on(sweep, GRID))
-        return np.concatenate([self._stack(weights, sweep), *curves], axis=-1)
+    def everything(self, weights: Array) -> Array:
+        """The figures, ROC and precision-recall on ``GRID``, shares of blasts per bin: [..., K + 2 M + bins]."""
+        sweep, bins = self.order.sweep(weights), self._bins(weights)
+        curves = (ranking.roc_on(sweep, GRID), ranking.precision_on(sweep, GRID), bins.observed)
+        return np.concatenate([self._stack(weights, sweep, bins), *curves], axis=-1)
 
-    def _stack(self, weights: Array, sweep: ranking.Sweep) -> Array:
+    def _bins(self, weights: Array) -> calibration.Bins:
+        return calibration.equal_width(self.scores.label, self.scores.probability, weights)
+
+    def _stack(self, weights: Array, sweep: ranking.Sweep, bins: calibration.Bins) -> Array:
         label, probability = self.scores.label, self.scores.probability
         table = metrics.confusion(label, probability >= self.threshold, weights)
         values = {
@@ -61,8 +66,28 @@ class Panel:
             "sensitivity_at_95_specificity": ranking.sensitivity_at(sweep, 0.95),
             "specificity_at_95_sensitivity": ranking.specificity_at(sweep, 0.95),
             "brier": calibration.brier(label, probability, weights),
-            "ece": calibration.calibration_error(calibration.equal_width(label, probability, weights)),
+            "ece": calibration.calibration_error(bins),
             "ece_adaptive": calibration.calibration_error(calibration.equal_mass(label, probability, weights)),
             "subject_auc": self.subjects.auc(weights),
         }
         return np.stack([values[key] for key in KEYS], axis=-1)
+
+
+def with_intervals(value: Array, drawn: Array, scores: Scores, plan: Resampling) -> dict[str, Estimate]:
+    """Figures by key with their intervals, from ``value`` [K] and replicates [R, K] in the order of ``KEYS``.
+
+    A figure of one class whose pictures all come from one group gets no interval: the group is in every replicate once,
+    so the replicates agree about it, and an interval of no width would be a lie.
+    """
+    found = dict(zip(KEYS, estimates(value, drawn), strict=True))
+    return {
+        key: each if _resampled(key, scores, plan) else Estimate(each.value, math.nan, math.nan, each.undefined)
+        for key, each in found.items()
+    }
+
+
+def _resampled(key: str, scores: Scores, plan: Resampling) -> bool:
+    needs = BY_KEY[key].needs
+    if needs == "both":
+        return plan.varies
+    return len(np.unique(scores.group[scores.label == (needs == "blast")])) > 1

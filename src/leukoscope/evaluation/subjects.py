@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from leukoscope.evaluation.ranking import Ranking, roc_auc
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.weighting import Array
+from leukoscope.evaluation.wording import natural
 
 ENOUGH_CELLS = 20
 
@@ -40,7 +41,7 @@ def subject_names(scores: Scores) -> NDArray[np.str_]:
 
 
 def subject_rows(scores: Scores, threshold: float) -> tuple[SubjectRow, ...]:
-    """One row per subject, sorted by name; blast is called where probability >= threshold."""
+    """One row per subject, in natural order of names; blast is called where probability >= threshold."""
     names, first, index = np.unique(subject_names(scores), return_index=True, return_inverse=True)
     called = scores.probability >= threshold
     n = np.bincount(index)
@@ -48,7 +49,7 @@ def subject_rows(scores: Scores, threshold: float) -> tuple[SubjectRow, ...]:
     probability = np.bincount(index, weights=scores.probability) / n
     share = np.bincount(index, weights=called) / n
     right = np.bincount(index, weights=called == scores.label) / n
-    return tuple(
+    rows = [
         SubjectRow(
             subject=str(names[k]),
             group=str(scores.group[first[k]]),
@@ -59,7 +60,8 @@ def subject_rows(scores: Scores, threshold: float) -> tuple[SubjectRow, ...]:
             accuracy=float(right[k]),
         )
         for k in range(len(names))
-    )
+    ]
+    return tuple(sorted(rows, key=lambda row: natural(row.subject)))
 
 
 def worst_subject(rows: Sequence[SubjectRow], *, cells: int = ENOUGH_CELLS) -> SubjectRow | None:

@@ -1,0 +1,102 @@
+"""How figures are written for people: three decimals, percentages with one, a word where there is no number."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from leukoscope.evaluation.intervals import Estimate
+
+UNDEFINED = "undefined"  # the figure does not exist on these pictures
+UNKNOWN = "unknown"  # the figure exists, its interval cannot be estimated
+
+
+def decimal(value: float | None) -> str:
+    """Three decimals, or ``undefined``.
+
+    >>> decimal(0.91449), decimal(float("nan"))
+    ('0.914', 'undefined')
+    """
+    return UNDEFINED if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval, or ``unknown``."""
+    return UNKNOWN if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """Value and interval: ``0.914 (0.880 to 0.941)``."""
+    if math.isnan(estimate.low):
+        return decimal(estimate.value)
+    return f"{decimal(estimate.value)} ({interval(estimate.low, estimate.high)})"
+
+
+def share(value: float) -> str:
+    """A share of 1 as a percentage with one decimal.
+
+    >>> share(0.9144)
+    '91.4 %'
+    """
+    return UNDEFINED if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "group"), counted(3120, "picture")
+    ('1 group', '3,120 pictures')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+_TITLES = {
+    "group": "Split by patient group",
+    "subject": "Split by subject name",
+    "official": "Folds published with the data set",
+    "picture": "Split by picture: patients on both sides",
+}
+_MEANINGS = {
+    "group": (
+        "Whole patients were held out: no patient group of the test part was seen in training. This is what to expect "
+        "on new patients of the same laboratory, not on those of another."
+    ),
+    "subject": (
+        "Whole subjects, as the data set names them, were held out. A patient who stands there under two names may be "
+        "on both sides, so the figures may be better than on new patients."
+    ),
+    "official": (
+        "The test part is a fold published with the data set. Some patients stand in two folds, so the figures may be "
+        "better than on new patients."
+    ),
+    "picture": (
+        "Single pictures were held out, so cells of one patient stand in training and in test. The figures are better "
+        "than on new patients; they are here only to be compared with a split by patient group."
+    ),
+}
+HONEST_PROTOCOL = "group"
+
+
+def protocol_title(protocol: str, fold: int | None = None) -> str:
+    """The split in a few words; a name that is not known here is given as it is.
+
+    >>> protocol_title("group", 0)
+    'Split by patient group, fold 0'
+    """
+    title = _TITLES.get(protocol, protocol)
+    return title if fold is None or protocol == "picture" else f"{title}, fold {fold}"
+
+
+def protocol_meaning(protocol: str) -> str:
+    """What the split means for the figures, in plain words; empty for a name that is not known here."""
+    return _MEANINGS.get(protocol, "")
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key in which numbers inside a name count as numbers.
+
+    >>> sorted(["s10", "s2", "H3"], key=natural)
+    ['H3', 's2', 's10']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts))
