@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
         return guarded(run, settings) if standalone_mode else run()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("leukoscope", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="leukoscope")
 @click.option("--debug", is_flag=True, envvar="LEUKOSCOPE_DEBUG", help="Show the traceback of an error.")
 @click.pass_obj

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PICTURES = "pictures"
-MARK = "rendered-by-leukoscope.txt"
 SEEDS = range(6)  # of each kind
 
 
@@ -57,21 +56,23 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     Raises:
         LeukoscopeError: the folder exists and is not ours, or cannot be written.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
-    from leukoscope.data.synthetic import render_cell
+    from leukoscope.data.synthetic import LABEL, NOTE, render_cell
     from leukoscope.errors import LeukoscopeError
     from leukoscope.files import atomic_folder
 
-    if folder.exists() and not (folder / MARK).is_file():
+    if folder.exists() and not (folder / NOTE).is_file():
         raise LeukoscopeError(
             "exists already and was not written by leukoscope", path=folder, remedy="choose another --out folder"
         )
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", LABEL)
     names = []
     with atomic_folder(folder) as temporary:
-        (temporary / MARK).write_text("These cells are rendered by `leukoscope demo`. They are not from a patient.\n")
+        (temporary / NOTE).write_text("These cells were rendered by `leukoscope demo`. They are not from a patient.\n")
         for seed in seeds:
             for kind in ("blast", "normal"):
                 names.append(f"rendered-{kind}-like-{seed}.png")
-                Image.fromarray(render_cell(seed, kind)).save(temporary / names[-1])
+                Image.fromarray(render_cell(seed, kind)).save(temporary / names[-1], pnginfo=text)
     return [folder / name for name in names]

@@ -31,11 +31,19 @@ MARK = '<meta name="generator" content="leukoscope'
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the page shows of one prediction; ``file`` is the stem of its pictures, ``extent`` the cell's half width
-    about the frame's centre as a share of the frame's half width."""  # noqa: D205, D209
+    """What the page shows of one prediction.
+
+    Attributes:
+        number: place in the batch, from 1.
+        name: the picture's path, as shown; ``short`` is its last part.
+        file: stem of the pictures under ``cells/`` and ``overlays/``.
+        scale: largest magnitude of the heat map, in logit units.
+        extent: largest distance of the cell from the frame's centre, as a share of half the frame.
+    """
 
     number: int
     name: str
+    short: str
     decision: str
     probability: float | None
     logit: float | None
@@ -115,8 +123,8 @@ def _save(prediction: Prediction, number: int, cells: Path, overlays: Path) -> C
         _write(cells / f"{stem}.webp", prediction.frame, [cv2.IMWRITE_WEBP_QUALITY, 92])
         _write(overlays / f"{stem}.png", overlay(prediction.frame, prediction.heatmap, legend=True), [])
     return Card(
-        number, printable(name), prediction.decision, prediction.probability, prediction.logit,
-        None if prediction.error is None else printable(prediction.error), stem, scale, extent,
+        number, printable(name), printable(PurePath(name).name), prediction.decision, prediction.probability,
+        prediction.logit, None if prediction.error is None else printable(prediction.error), stem, scale, extent,
     )  # fmt: skip
 
 

@@ -39,8 +39,8 @@ def row(kind: RowFormat, prediction: Prediction) -> str:
     if kind == "jsonl":
         return json.dumps(values, ensure_ascii=False, allow_nan=False)
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(["" if values[name] is None else values[name] for name in COLUMNS])
-    return line.getvalue()
+    csv.writer(line, lineterminator="\r\n").writerow(["" if values[name] is None else values[name] for name in COLUMNS])
+    return line.getvalue().removesuffix("\r\n")  # a terminator of both makes csv quote both within names
 
 
 def _table_row(prediction: Prediction) -> str:

@@ -1,0 +1,164 @@
+"""The same answers in every output, and nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle_factory import disc, make_bundle
+from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.inference.batch import find_pictures, run_batch, summary
+from leukoscope.inference.classifier import Classifier, load
+from leukoscope.inference.gallery import safe_stem
+
+NASTY = '<img src=x onerror=alert(1)>&" \u202e.png'
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return load(make_bundle(tmp_path_factory.mktemp("batch") / "bundle"), threads=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, colour in (("a.png", (200, 30, 90)), ("b.png", (10, 250, 10)), (NASTY, (90, 20, 160))):
+        Image.fromarray(disc(colour)).save(pictures / name)
+    (pictures / "c,\nd.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return pictures
+
+
+class Page(HTMLParser):
+    """All start tags of a page, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_rows_agree_between_formats(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    pictures = find_pictures([folder])
+    truth = [answer.to_json() for answer in classifier.predict_many(pictures)]
+    lines: list[str] = []
+    tally = run_batch(classifier, pictures, format="jsonl", emit=lines.append)
+    answers = [json.loads(line) for line in lines]
+    assert tally == {"blast": 2, "normal": 1, "unreadable": 1}
+    assert summary(tally, classifier) == ("4 pictures: 2 blast, 1 normal, 1 unreadable (model by-hand, blast from 0.5)")
+    for answer, expected in zip(answers, truth, strict=True):
+        assert list(answer) == list(expected)
+        assert answer | {"ms": 0} == expected | {"ms": 0}
+
+    run_batch(classifier, pictures, format="csv", out=tmp_path / "out")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out/predictions.csv").read_text(encoding="utf-8"))))
+    for row, expected in zip(rows, truth, strict=True):
+        assert row | {"ms": ""} == {k: "" if v is None else str(v) for k, v in expected.items()} | {"ms": ""}
+
+    lines.clear()
+    run_batch(classifier, pictures, format="table", emit=lines.append)
+    assert len(lines) == 5  # a line break in a name is escaped
+    assert len({line.index(str(folder)) for line in lines[1:]}) == 1
+    assert [line.split()[2] for line in lines[1:]] == [expected["decision"] for expected in truth]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv"]
+
+
+def test_the_gallery_is_whole_safe_and_needs_nothing_outside(
+    classifier: Classifier, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_batch(classifier, find_pictures([folder]), format="html", out=out)
+    text = (out / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    files = [value for _, attrs in page.tags for key, value in attrs.items() if key in {"src", "href"} and value]
+    assert len(files) == 9  # per cell: picture, map, link to the map
+    assert all((out / file).is_file() for file in files)
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {*files, "report.html"}
+    assert "http" not in text
+    assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
+    cells = [attrs for tag, attrs in page.tags if tag == "li" and "data-p" in attrs]
+    truth = [a for a in classifier.predict_many(find_pictures([folder])) if a.logit is not None]
+    assert [cell["data-d"] for cell in cells] == [a.decision for a in truth]
+    assert [float(cell["data-p"] or "nan") for cell in cells] == pytest.approx([a.probability for a in truth], abs=1e-5)
+    assert "never a diagnosis" in page.words
+    assert "Probabilities are not calibrated" in page.words
+    assert "c,\\nd.png" in page.words
+    assert "SYNTHETIC" not in page.words
+    assert all(attrs.get("loading") == "lazy" for tag, attrs in page.tags if tag == "img")
+
+
+def test_pictures_of_the_gallery_are_the_frame_and_its_overlay(
+    classifier: Classifier, folder: Path, tmp_path: Path
+) -> None:
+    run_batch(classifier, [folder / "a.png"], format="html", out=tmp_path / "out")
+    frame = classifier.predict(folder / "a.png").frame
+    assert frame is not None
+    saved = np.asarray(Image.open(tmp_path / "out/cells/00001-a.webp").convert("RGB")).astype(int)
+    assert np.abs(saved - frame).mean() < 3  # lossy, but red is red
+    assert cv2.imread(str(tmp_path / "out/overlays/00001-a.png")).shape == (64 + 8, 64, 3)
+
+
+def test_banner_and_calibration_follow_the_facts(folder: Path, tmp_path: Path) -> None:
+    calibrated = load(make_bundle(tmp_path / "bundle", decision={"calibrated": True, "threshold": 0.25}))
+    run_batch(calibrated, [folder / "a.png"], format="html", out=tmp_path / "out", synthetic=True)
+    words = Page((tmp_path / "out/report.html").read_text(encoding="utf-8")).words
+    assert "SYNTHETIC" in words
+    assert "not calibrated" not in words
+    assert "0.25" in words
+
+
+def test_an_earlier_gallery_is_replaced_and_foreign_folders_are_left_alone(
+    classifier: Classifier, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_batch(classifier, find_pictures([folder]), format="html", out=out)
+    run_batch(classifier, [folder / "b.png"], format="html", out=out)
+    assert [path.name for path in (out / "cells").iterdir()] == ["00001-b.webp"]
+    foreign = tmp_path / "mine"
+    (foreign / "cells").mkdir(parents=True)
+    (foreign / "cells/precious.tif").write_bytes(b"x")
+    with pytest.raises(LeukoscopeError, match="not written by leukoscope"):
+        run_batch(classifier, [folder / "b.png"], format="html", out=foreign)
+    assert (foreign / "cells/precious.tif").exists()
+    assert [path.name for path in foreign.iterdir()] == ["cells"]
+
+
+@pytest.mark.parametrize("kind", ["html", "csv", "table"])
+def test_an_interrupted_run_leaves_nothing(classifier: Classifier, folder: Path, tmp_path: Path, kind: str) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(classifier, [folder / "a.png"], format=kind, out=tmp_path / "out", progress=interrupt)  # type: ignore[arg-type]
+    assert not list((tmp_path / "out").rglob("*")) if (tmp_path / "out").exists() else True
+
+
+def test_a_gallery_of_only_unreadable_pictures(classifier: Classifier, tmp_path: Path) -> None:
+    run_batch(classifier, [PictureError("why not", path="x.png")], format="html", out=tmp_path / "out")
+    words = Page((tmp_path / "out/report.html").read_text(encoding="utf-8")).words
+    assert "why not" in words
+    assert "1 unreadable" in words
+
+
+def test_stems_are_unique_and_plain() -> None:
+    names = ["a.png", "b/a.png", NASTY, "é" * 300 + ".png", "..", "CON.png", "細胞.png"]
+    stems = [safe_stem(i, name) for i, name in enumerate(names)]
+    assert len({stem.lower() for stem in stems}) == len(names)
+    assert all(
+        stem.isascii() and len(stem) <= 46 and stem.replace("-", "").replace("_", "").isalnum() for stem in stems
+    )
