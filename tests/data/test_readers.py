@@ -122,7 +122,7 @@ def test_faults_of_the_cnmc_tree(tree: Path, name: str, words: str) -> None:
 
 def test_prelim_pictures_without_a_row_are_listed(tree: Path) -> None:
     write_disc(tree / "validation_data" / "C-NMC_test_prelim_phase_data" / "1868.bmp")
-    with pytest.raises(DataError, match="1 pictures have no row .*1868"):
+    with pytest.raises(DataError, match=r"1 pictures have no row .*1868"):
         read_cnmc(tree)
 
 

@@ -30,9 +30,9 @@ def index(path: Path, reader: str, one_class: bool, out: Path | None) -> None:
 
     PATH is a C-NMC 2019 tree, a folder with class folders, or a CSV file with the columns path and label.
     """
-    from leukoscope.data.groups import natural  # noqa: PLC0415
-    from leukoscope.data.readers import read_dataset  # noqa: PLC0415
-    from leukoscope.data.record import LABEL_WORDS  # noqa: PLC0415
+    from leukoscope.data.groups import natural
+    from leukoscope.data.readers import read_dataset
+    from leukoscope.data.record import LABEL_WORDS
 
     manifest = read_dataset(path, reader=reader, both_classes=not one_class)
     records = manifest.records
@@ -69,8 +69,8 @@ def index(path: Path, reader: str, one_class: bool, out: Path | None) -> None:
 @click.pass_context
 def verify(context: click.Context, folder: Path, table: Path, partial: bool) -> None:
     """Compare the files under FOLDER with a table of checksums; exit with 1 unless all is fine."""
-    from leukoscope.data.readers.pictures import shorten  # noqa: PLC0415
-    from leukoscope.data.verify import verify_checksums  # noqa: PLC0415
+    from leukoscope.data.readers.pictures import shorten
+    from leukoscope.data.verify import verify_checksums
 
     report = verify_checksums(folder, table)
     click.echo(f"{len(report.ok):,} files are as published")
