@@ -60,7 +60,7 @@ def test_figures_intervals_and_counts(make_scores: MakeScores) -> None:
 def test_curves_end_where_they_must_and_lie_within_their_band(make_scores: MakeScores) -> None:
     scores = make_scores(seed=9)
     found = evaluate(scores, threshold=0.5, protocol="group", replicates=200)
-    np.testing.assert_allclose(np.trapezoid(found.roc.y, found.roc.x), found.metrics["auc"].value)
+    np.testing.assert_allclose(sk.auc(found.roc.x, found.roc.y), found.metrics["auc"].value)
     assert (found.roc.x[0], found.roc.y[0], found.roc.x[-1], found.roc.y[-1]) == (0, 0, 1, 1)
     assert len(found.roc.on_grid) == len(GRID)
     assert found.roc.on_grid[-1] == found.roc.low[-1] == found.roc.high[-1] == 1
@@ -106,7 +106,8 @@ def test_the_weakest_subject_needs_enough_cells() -> None:
     worst = worst_subject(rows)
     assert worst is not None
     assert (worst.subject, worst.accuracy) == ("larger", 0.5)
-    assert worst_subject(rows[:1], cells=20) is None or rows[0].n >= 20
+    assert [row.n for row in rows] == [19, 20, 22]
+    assert worst_subject(rows[:1]) is None
 
 
 def test_one_normal_group_gives_no_interval_of_specificity_and_says_so(make_scores: MakeScores) -> None:
@@ -152,7 +153,8 @@ def test_as_dict_is_json_with_the_context(make_scores: MakeScores) -> None:
     assert value["metrics"]["auc"] == found.metrics["auc"].as_dict()
     assert len(value["subjects"]) == 12
     assert value["roc"]["sensitivity"] == found.roc.on_grid.tolist()
-    assert value["precision_recall"]["precision"][0] is None or value["precision_recall"]["precision"][0] <= 1
+    assert value["precision_recall"]["precision"][0] is None  # nothing is called yet at recall 0
+    assert value["precision_recall"]["precision"][1] <= 1
 
 
 @pytest.mark.parametrize(

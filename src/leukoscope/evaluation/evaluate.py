@@ -4,99 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation import calibration
 from leukoscope.evaluation.glossary import BY_KEY, KEYS
 from leukoscope.evaluation.intervals import REPLICATES, Estimate, Resampling, band, estimates
 from leukoscope.evaluation.panel import GRID, Panel, with_intervals
+from leukoscope.evaluation.result import Curve, Evaluation, Reliability
 from leukoscope.evaluation.subjects import SubjectRow, subject_rows, worst_subject
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.weighting import Array
-
-CONTEXT_KEYS = ("data", "fingerprint", "protocol", "fold", "seed", "model", "trained_on", "machine", "shortened")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """A stepped curve: all its points ``x``, ``y`` [T], and on ``GRID`` its value and 95 % band, each [101]."""
-
-    x: Array
-    y: Array
-    on_grid: Array
-    low: Array
-    high: Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reliability:
-    """Bins of equal width, and the 95 % band of the share of blasts in each [bins]; NaN where a replicate has none."""
-
-    bins: calibration.Bins
-    low: Array
-    high: Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """What is known of a model on one test part.
-
-    ``metrics``: key of ``glossary.TERMS`` to figure with its interval over patient groups. ``naive``: the same with the
-    interval that a bootstrap over single pictures would give, to show how much narrower it wrongly is.
-    ``confusion``: counts under the keys tn, fp, fn, tp. ``roc``: sensitivity against false positive rate;
-    ``precision_recall``: precision against recall. ``worst``: see ``subjects.worst_subject``.
-    ``context``: where the answers come from; ``context["shortened"]`` is shown on every figure.
-    """
-
-    threshold: float
-    metrics: Mapping[str, Estimate]
-    naive: Mapping[str, Estimate]
-    confusion: Mapping[str, int]
-    counts: Mapping[str, int]
-    subjects: tuple[SubjectRow, ...]
-    worst: SubjectRow | None
-    roc: Curve
-    precision_recall: Curve
-    reliability: Reliability
-    replicates: int
-    seed: int
-    notes: tuple[str, ...]
-    context: Mapping[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The evaluation as plain JSON values; NaN becomes None. Single pictures are in ``predictions.csv``."""
-        worst = None if self.worst is None else {"subject": self.worst.subject, "accuracy": self.worst.accuracy}
-        bins = self.reliability.bins
-        value = {
-            "format": "leukoscope-evaluation",
-            "format_version": 1,
-            "context": dict(self.context),
-            "threshold": self.threshold,
-            "counts": dict(self.counts),
-            "metrics": {key: each.as_dict() for key, each in self.metrics.items()},
-            "interval": {"level": 0.95, "unit": "patient group", "replicates": self.replicates, "seed": self.seed},
-            "naive_picture_intervals": {key: each.as_dict() for key, each in self.naive.items()},
-            "confusion": dict(self.confusion),
-            "worst_subject": worst,
-            "subjects": [_row(row) for row in self.subjects],
-            "roc": _curve(self.roc, "false_positive_rate", "sensitivity"),
-            "precision_recall": _curve(self.precision_recall, "recall", "precision"),
-            "reliability": {
-                "pictures": bins.weight,
-                "mean_probability": bins.mean_probability,
-                "observed": bins.observed,
-                "low": self.reliability.low,
-                "high": self.reliability.high,
-            },
-            "notes": list(self.notes),
-        }
-        plain: dict[str, Any] = _plain(value)
-        return plain
 
 
 def evaluate(
@@ -116,8 +36,8 @@ def evaluate(
         protocol: how test and training part were separated: group, subject, official, picture, or free words.
         replicates: number of bootstrap replicates.
         seed: of the bootstrap.
-        context: further facts to show, best under ``CONTEXT_KEYS`` (``seed`` there is that of the split; ``trained_on``
-            the groups trained on); values must be plain JSON.
+        context: further facts to show as plain JSON values, best under ``result.CONTEXT_KEYS``; ``seed`` there is that
+            of the split, ``trained_on`` lists the groups trained on.
 
     Raises:
         DataError: the threshold is outside [0, 1], or fewer than 100 replicates are asked for.
@@ -183,7 +103,7 @@ def _counts(scores: Scores, plan: Resampling, rows: tuple[SubjectRow, ...]) -> d
     }
 
 
-def _notes(plan: Resampling, metrics: Mapping[str, Estimate], drawn: NDArray[np.float64]) -> tuple[str, ...]:
+def _notes(plan: Resampling, metrics: Mapping[str, Estimate], drawn: Array) -> tuple[str, ...]:
     notes = list(plan.notes)
     if not plan.varies:
         notes.append("No kind of group has two members: nothing can be resampled, and no interval is given.")
@@ -200,35 +120,3 @@ def _notes(plan: Resampling, metrics: Mapping[str, Estimate], drawn: NDArray[np.
                 f"differed, not that the figure is certain."
             )
     return tuple(notes)
-
-
-def _row(row: SubjectRow) -> dict[str, Any]:
-    return {
-        "subject": row.subject,
-        "group": row.group,
-        "n": row.n,
-        "label": row.label,
-        "blasts": row.blasts,
-        "mean_probability": row.mean_probability,
-        "called_blast": row.called_blast,
-        "accuracy": row.accuracy,
-    }
-
-
-def _curve(curve: Curve, x: str, y: str) -> dict[str, Any]:
-    return {x: GRID, y: curve.on_grid, "low": curve.low, "high": curve.high}
-
-
-def _plain(value: Any) -> Any:
-    """Tuples and arrays to lists, NumPy numbers to Python's, NaN and infinity to None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):  # a name from a file system need not be valid UTF-8
-        return value.encode("utf-8", "replace").decode()
-    return value

@@ -6,26 +6,19 @@ bootstrap over patient groups.
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leukoscope.errors import missing_extra
+from leukoscope.evaluation.canvas import BLUE, INK, MUTED, ORANGE, RULE, Kind, plain_axes, square
 from leukoscope.evaluation.panel import GRID
-from leukoscope.evaluation.wording import counted, protocol_title, share, with_interval
+from leukoscope.evaluation.wording import decimal, share, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-    from leukoscope.evaluation.evaluate import Curve, Evaluation
-
-Kind = Literal["svg", "png"]
-BLUE, ORANGE, INK, MUTED, RULE = "#0072b2", "#d55e00", "#1d2330", "#667080", "#c9ced6"
-_SQUARE = (4.8, 5.0)  # inches
+    from leukoscope.evaluation.result import Curve, Evaluation
 
 
 def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -38,12 +31,13 @@ def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         sensitivity, specificity = (evaluation.metrics[key].value for key in ("sensitivity", "specificity"))
         axes.plot([1 - specificity], [sensitivity], "o", color=ORANGE, ms=7, mec="white", mew=1)
         axes.text(0.97, 0.13, f"AUC {with_interval(evaluation.metrics['auc'])}", ha="right", color=BLUE, weight="bold")
-        point = f"● threshold {evaluation.threshold:.3g}: sensitivity {sensitivity:.3f}, specificity {specificity:.3f}"
+        found = f"sensitivity {decimal(sensitivity)}, specificity {decimal(specificity)}"
+        point = f"● threshold {evaluation.threshold:.3g}: {found}"
         axes.text(0.97, 0.05, point, ha="right", color=ORANGE, size=7.5)
         axes.set_xlabel("False positive rate (1 - specificity)")
         axes.set_ylabel("Sensitivity")
 
-    return _square(evaluation, "ROC curve", draw, kind)
+    return square(evaluation, "ROC curve", draw, kind)
 
 
 def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -59,12 +53,12 @@ def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.plot([recall], [precision], "o", color=ORANGE, ms=7, mec="white", mew=1)
         label = f"Average precision {with_interval(evaluation.metrics['average_precision'])}"
         axes.text(0.03, 0.13, label, color=BLUE, weight="bold")
-        point = f"● threshold {evaluation.threshold:.3g}: recall {recall:.3f}, precision {precision:.3f}"
+        point = f"● threshold {evaluation.threshold:.3g}: recall {decimal(recall)}, precision {decimal(precision)}"
         axes.text(0.03, 0.05, point, color=ORANGE, size=7.5)
         axes.set_xlabel("Recall of blast (sensitivity)")
         axes.set_ylabel("Precision of blast")
 
-    return _square(evaluation, "Precision and recall", draw, kind)
+    return square(evaluation, "Precision and recall", draw, kind)
 
 
 def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -83,7 +77,7 @@ def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_ylabel("Observed share of blasts")
         axes.tick_params(labelbottom=False)
         below = axes.inset_axes((0, -0.35, 1, 0.24))
-        _plain_axes(below)
+        plain_axes(below)
         edges = np.linspace(0, 1, len(bins.weight) + 1)
         width, normals = edges[1] * 0.86, bins.weight - bins.blasts
         middle = (edges[1:] + edges[:-1]) / 2
@@ -101,7 +95,7 @@ def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
             ncols=2,
         )
 
-    return _square(evaluation, "Reliability", draw, kind, height=6.4)
+    return square(evaluation, "Reliability", draw, kind, height=6.4)
 
 
 def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -131,7 +125,7 @@ def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_xlabel(f"Called (blast where probability ≥ {evaluation.threshold:.3g})")
         axes.set_ylabel("Truth")
 
-    return _square(evaluation, "Decisions", draw, kind, unit_limits=False)
+    return square(evaluation, "Decisions", draw, kind, unit_limits=False)
 
 
 DRAWINGS: dict[str, Callable[..., bytes]] = {
@@ -144,81 +138,3 @@ DRAWINGS: dict[str, Callable[..., bytes]] = {
 
 def _band(axes: Axes, curve: Curve, *, from_index: int) -> None:
     axes.fill_between(GRID[from_index:], curve.low[from_index:], curve.high[from_index:], color=BLUE, alpha=0.18, lw=0)
-
-
-def _square(
-    evaluation: Evaluation,
-    title: str,
-    draw: Callable[[Axes], None],
-    kind: Kind,
-    *,
-    height: float = _SQUARE[1],
-    unit_limits: bool = True,
-) -> bytes:
-    """A square plot under a head that says what was measured, and whether the run was cut short."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise missing_extra("drawing figures", "train") from error
-    # Real text in the SVG, same identifiers each time, and a dollar in a name is a dollar.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.parse_math": False}):
-        lines = _subtitle(evaluation)
-        stamp = textwrap.wrap(_stamp(evaluation), 58)
-        head = 0.42 + 0.16 * len(lines) + 0.19 * len(stamp)
-        total = height + head - 0.6
-        figure = Figure(figsize=(_SQUARE[0], total), facecolor="none")
-        side = _SQUARE[0] - 0.85
-        axes = figure.add_axes((0.68 / _SQUARE[0], 1 - (head + side) / total, side / _SQUARE[0], side / total))
-        _plain_axes(axes)
-        if unit_limits:
-            axes.set_xlim(-0.01, 1.01)
-            axes.set_ylim(-0.01, 1.01)
-        draw(axes)
-        _head(figure, title, lines, stamp, total)
-        return _saved(figure, kind, title)
-
-
-def _head(figure: Figure, title: str, lines: list[str], stamp: list[str], total: float) -> None:
-    left = 0.68 / _SQUARE[0]
-    y = 0.2
-    figure.text(left, 1 - y / total, title, size=12.5, weight="bold", color=INK, va="center")
-    for line in lines:
-        y += 0.17
-        figure.text(left, 1 - y / total, line, size=7.5, color=MUTED, va="center")
-    for line in stamp:
-        y += 0.19
-        figure.text(left, 1 - y / total, line, size=8, weight="bold", color=ORANGE, va="center")
-
-
-def _plain_axes(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    axes.grid(visible=True, color=RULE, lw=0.5, alpha=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, labelsize=8, length=3)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in {"left", "bottom"})
-        spine.set_color(RULE)
-
-
-def _subtitle(evaluation: Evaluation) -> list[str]:
-    counts = evaluation.counts
-    size = f"{counted(counts['pictures'], 'picture')} of {counted(counts['groups'], 'patient group')}"
-    split = protocol_title(evaluation.context["protocol"], evaluation.context.get("fold"))
-    return [*textwrap.wrap(split, 68, max_lines=2), f"{size}; 95 % intervals over patient groups"]
-
-
-def _stamp(evaluation: Evaluation) -> str:
-    shortened = evaluation.context.get("shortened")
-    return f"SHORTENED RUN: {shortened}" if shortened else ""
-
-
-def _saved(figure: Figure, kind: Kind, title: str) -> bytes:
-    out = io.BytesIO()
-    if kind == "svg":
-        figure.savefig(out, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
-    else:
-        figure.savefig(out, format="png", dpi=200, facecolor="white", metadata={"Software": None, "Title": title})
-    return out.getvalue()

@@ -11,13 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation import figures, wording
-from leukoscope.evaluation.evaluate import Evaluation
+from leukoscope.evaluation import canvas, figures, wording
 from leukoscope.evaluation.glossary import BY_KEY, TERMS
 from leukoscope.evaluation.intervals import Estimate
+from leukoscope.evaluation.result import Evaluation
 from leukoscope.evaluation.subjects import ENOUGH_CELLS
 from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_bytes, write_json
@@ -42,11 +41,11 @@ _FACTS = {
 }
 _SHOWN_APART = {"protocol", "fold", "shortened", "trained_on"}
 _ROLES = {
-    figures.INK: "ink",
-    figures.MUTED: "muted",
-    figures.RULE: "rule",
-    figures.BLUE: "blue",
-    figures.ORANGE: "orange",
+    canvas.INK: "ink",
+    canvas.MUTED: "muted",
+    canvas.RULE: "rule",
+    canvas.BLUE: "blue",
+    canvas.ORANGE: "orange",
 }
 
 
@@ -118,7 +117,7 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         facts=_facts(evaluation),
         headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
         terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
-        figures=[(name, Markup(_inline(name, svg)), CAPTIONS[name]) for name, svg in drawings.items()],  # noqa: S704
+        figures=[(name, _inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
         enough_cells=ENOUGH_CELLS,
         gallery=gallery,
         statement=STATEMENT,
