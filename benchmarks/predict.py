@@ -89,7 +89,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--cells", type=int, default=128)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", choices=["one_thread", "all_cores"], help=argparse.SUPPRESS)
     return parser.parse_args()

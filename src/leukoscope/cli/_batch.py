@@ -14,6 +14,7 @@ from leukoscope.errors import PictureError
 from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, OutputFormat, run_batch, summary
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.gallery import PAGE
+from leukoscope.inference.loading import BATCH_SIZE
 from leukoscope.inference.prediction import Decision
 from leukoscope.inference.printing import printable
 from leukoscope.inference.rows import SUFFIX
@@ -26,7 +27,7 @@ def answer(
     kind: OutputFormat,
     out: Path | None,
     emit: Callable[[str], None] | None,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
     max_pixels: int = MAX_PIXELS,
     synthetic: bool = False,
 ) -> Counter[Decision]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use.  [default: one per available core]")
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=16, show_default=True, help="Cells at a time.")
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True, help="Cells at a time.")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Larger pictures are unreadable.",

@@ -13,6 +13,7 @@ from leukoscope.errors import PictureError
 from leukoscope.files import atomic_path
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.gallery import gallery
+from leukoscope.inference.loading import BATCH_SIZE
 from leukoscope.inference.prediction import Decision, Prediction
 from leukoscope.inference.rows import SUFFIX, RowFormat, header, row
 from leukoscope.inference.walk import find_pictures
@@ -31,7 +32,7 @@ def run_batch(
     format: OutputFormat,  # noqa: A002  (the option's name on the command line)
     out: Path | None = None,
     emit: Callable[[str], None] | None = None,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[int], None] | None = None,
     synthetic: bool = False,

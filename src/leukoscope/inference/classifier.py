@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
-from leukoscope.inference.loading import Loaded, Source, load_all, load_one
+from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
 from leukoscope.inference.prediction import Decision, Prediction
 from leukoscope.machine import cpu_count
 
@@ -83,7 +83,7 @@ class Classifier:
     def predict_many(
         self,
         sources: Iterable[Source],
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         progress: Callable[[int], None] | None = None,
         *,
         max_pixels: int = MAX_PIXELS,
@@ -167,7 +167,7 @@ class Classifier:
         if why is None and item.error is not None:
             why = "; ".join(part for part in (item.error.what, item.error.remedy) if part)
         name = self.bundle.facts.name
-        ms = sum(item.timings.values())
+        ms = float(sum(item.timings.values()))
         return Prediction(item.path, item.sha256, None, None, "unreadable", name, ms, error=why, timings=item.timings)
 
 
