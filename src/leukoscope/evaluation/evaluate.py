@@ -18,6 +18,8 @@ from leukoscope.evaluation.subjects import SubjectRow, subject_rows, worst_subje
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.weighting import Array
 
+__all__ = ["Evaluation", "evaluate"]
+
 
 def evaluate(
     scores: Scores,
