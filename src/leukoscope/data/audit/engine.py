@@ -28,7 +28,7 @@ FINE_SCORE = 0.3  # least correlation of the finest texture, which blur takes aw
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.75, 0.9
 NULL_SIGMAS = 6.0
 NEIGHBOUR_SCORE = 0.65  # enough where another link joins the same two fields
-NULL_PAIRS = 1024
+NULL_PAIRS = 512
 MANY_COPIES = 16  # from so many identical pictures on, each is linked to the first only
 _SEED = 20190412
 

@@ -18,12 +18,13 @@ from leukoscope.errors import PictureError
 from leukoscope.files import atomic_path, write_json
 
 CHUNK = 256  # pictures
-VERSION = 1  # raise it when a tile, fingerprint or alignment changes
+TILE_VERSION = 1  # raise it when a tile or fingerprint changes
+VERSION = 2  # raise it when an alignment changes
 
 
 def chunk_key(paths: Sequence[Path]) -> str:
     """Key of a chunk of pictures: it changes with any path, size or time of change, and with this code's version."""
-    digest = hashlib.sha256(f"tiles {VERSION}".encode())
+    digest = hashlib.sha256(f"tiles {TILE_VERSION}".encode())
     for path in paths:
         try:
             status = path.stat()
