@@ -184,10 +184,24 @@ def test_the_page_needs_no_other_file_and_is_marked_up_for_readers(scores: Score
     assert ("html", {"lang": "en"}) in page.tags
 
 
-@pytest.mark.parametrize("protocol", ["picture", "official", "subject"])
+@pytest.mark.parametrize("protocol", ["picture", "official", "subject", "all groups, trained ones too"])
 def test_a_split_that_leaks_patients_is_called_so_at_the_top(scores: Scores, tmp_path: Path, protocol: str) -> None:
     words = page_of(write_evaluation(measured(scores, protocol=protocol), scores, tmp_path).parent).words()
     assert words.index("Not a measure for new patients.") < words.index("In short")
+
+
+@pytest.mark.parametrize("protocol", ["group", "unseen groups", "external"])
+def test_a_split_by_patient_is_not(scores: Scores, tmp_path: Path, protocol: str) -> None:
+    words = page_of(write_evaluation(measured(scores, protocol=protocol), scores, tmp_path).parent).words()
+    assert "Not a measure for new patients." not in words
+
+
+def test_warnings_and_unreadable_pictures_stand_at_the_top(scores: Scores, tmp_path: Path) -> None:
+    found = measured(scores, warning="seen before", unreadable=3)
+    words = page_of(write_evaluation(found, scores, tmp_path).parent).words()
+    top = words[: words.index("In short")]
+    assert "Warning. seen before" in top
+    assert "3 pictures could not be read" in top
 
 
 def test_one_class_and_one_group_still_make_a_page(make_scores: MakeScores, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _FACTS = {
     "machine": "Machine",
     "seed": "Seed of the split",
 }
-_SHOWN_APART = {"protocol", "fold", "shortened", "trained_on"}
+_SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable"}
 _ROLES = {
     canvas.INK: "ink",
     canvas.MUTED: "muted",
@@ -110,8 +110,10 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         e=evaluation,
         title=wording.protocol_title(context["protocol"], context.get("fold")),
         meaning=wording.protocol_meaning(context["protocol"]),
-        honest=context["protocol"] == wording.HONEST_PROTOCOL,
+        honest=context["protocol"] in wording.NEW_PATIENTS,
         shortened=context.get("shortened"),
+        warning=context.get("warning"),
+        unreadable=context.get("unreadable"),
         trained_on=_names(context.get("trained_on")),
         tested_on=sorted({row.group for row in evaluation.subjects}, key=wording.natural),
         facts=_facts(evaluation),

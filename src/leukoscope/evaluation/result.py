@@ -15,7 +15,19 @@ from leukoscope.evaluation.panel import GRID
 from leukoscope.evaluation.subjects import SubjectRow
 from leukoscope.evaluation.weighting import Array
 
-CONTEXT_KEYS = ("data", "fingerprint", "protocol", "fold", "seed", "model", "trained_on", "machine", "shortened")
+CONTEXT_KEYS = (
+    "data",
+    "fingerprint",
+    "protocol",
+    "fold",
+    "seed",
+    "model",
+    "trained_on",
+    "machine",
+    "shortened",  # what was cut short, None if nothing; stamped on every figure
+    "warning",  # shown at the top of the page
+    "unreadable",  # number of pictures that gave no answer
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

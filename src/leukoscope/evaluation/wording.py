@@ -55,6 +55,9 @@ _TITLES = {
     "subject": "Split by subject name",
     "official": "Folds published with the data set",
     "picture": "Split by picture: patients on both sides",
+    "external": "Another data set than that of the training",
+    "unseen groups": "Patient groups that the model has not seen",
+    "all groups, trained ones too": "All patient groups, trained ones too",
 }
 _MEANINGS = {
     "group": (
@@ -73,8 +76,19 @@ _MEANINGS = {
         "Single pictures were held out, so cells of one patient stand in training and in test. The figures are better "
         "than on new patients; they are here only to be compared with a split by patient group."
     ),
+    "external": (
+        "The data set bears another name than the one that the model was trained on, so all its patients are taken as "
+        "new. Nothing else was checked: if the two share patients, the figures are too good."
+    ),
+    "unseen groups": (
+        "Patient groups that the model was trained or validated on were left out. This is what to expect on new "
+        "patients of the same laboratory, not on those of another."
+    ),
+    "all groups, trained ones too": (
+        "The model was trained on some of these very patients. The figures say nothing about new ones."
+    ),
 }
-HONEST_PROTOCOL = "group"
+NEW_PATIENTS = frozenset({"group", "external", "unseen groups"})  # protocols that test on patients never seen
 
 
 def protocol_title(protocol: str, fold: int | None = None) -> str:
