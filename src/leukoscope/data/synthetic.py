@@ -55,7 +55,7 @@ def render_cell(seed: int, kind: Kind, *, size: int = 450) -> NDArray[np.uint8]:
         DataError: an argument is out of range.
     """
     _one_of("kind of cell", kind, get_args(Kind))
-    return _render(kind, size, (_seed(seed),), np.ones(3))
+    return _render(kind, _size(size), (_seed(seed),), np.ones(3))
 
 
 def write_synthetic(
@@ -70,7 +70,8 @@ def write_synthetic(
 ) -> list[Path]:
     """Write a data set of rendered cells, dealt in turn to subjects that differ in stain and brightness.
 
-    Subjects are by turns leukemic and healthy, so both classes have as many pictures, to within one.
+    Subjects are by turns leukemic and healthy: of an even number of subjects, both classes have as many pictures, to
+    within the last round.
 
     Args:
         folder: new or empty.
@@ -91,6 +92,7 @@ def write_synthetic(
     """
     _one_of("layout", layout, get_args(Layout))
     _one_of("picture format", picture_format, get_args(PictureFormat))
+    _size(size)
     if count < 1 or subjects < 2:
         raise DataError(f"cannot render {count} pictures of {subjects} subjects", remedy="ask for 1 and 2 at least")
     root = Path(folder)
@@ -123,8 +125,6 @@ def _names(count: int, subjects: int, layout: Layout) -> Iterator[tuple[Kind, in
 
 
 def _render(kind: Kind, size: int, seeds: tuple[int, ...], stain: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    if size < MIN_SIZE:
-        raise DataError(f"a cell cannot be rendered at {size} px", remedy=f"ask for {MIN_SIZE} px or more")
     entropy = (list(_LOOKS).index(kind), *seeds)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
     return draw(rng, _LOOKS[kind], size, stain * _stain(rng, 0.1))
@@ -148,6 +148,12 @@ def _seed(seed: int) -> int:
     if seed < 0:
         raise DataError(f"the seed {seed} is negative", remedy="give 0 or more")
     return seed
+
+
+def _size(size: int) -> int:
+    if size < MIN_SIZE:
+        raise DataError(f"a cell cannot be rendered at {size} px", remedy=f"ask for {MIN_SIZE} px or more")
+    return size
 
 
 def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
