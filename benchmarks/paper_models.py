@@ -103,10 +103,7 @@ def main() -> None:
     result = {
         "command": "python benchmarks/paper_models.py " + " ".join(f"--set {s}" for s in args.settings),
         "rows": [row(folder) for folder in folders.values()],
-        "pooled": {
-            model: pooled([folder for (m, protocol, _), folder in folders.items() if m == model and protocol == "group"])
-            for model in MODELS
-        },
+        "pooled": {model: pooled([folders[model, *part] for part in PARTS if part[0] == "group"]) for model in MODELS},
     }
     write_json(args.out, result)
     print("| model | protocol | test pictures (groups) | AUC | F1, weighted | sensitivity | specificity | min |")
@@ -121,7 +118,8 @@ def main() -> None:
         )
     for model, each in result["pooled"].items():
         shown = " | ".join(cell(each["metrics"][k]) for k in ("auc", "f1_weighted", "sensitivity", "specificity"))
-        print(f"| {model} | group, all folds pooled | {each['counts']['pictures']} ({each['counts']['groups']}) | {shown} | |")
+        n = each["counts"]
+        print(f"| {model} | group, all folds pooled | {n['pictures']} ({n['groups']}) | {shown} | |")
 
 
 if __name__ == "__main__":

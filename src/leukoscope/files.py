@@ -14,6 +14,11 @@ from typing import Any
 from leukoscope.errors import LeukoscopeError
 
 
+def _unwritable(path: Path, error: OSError) -> LeukoscopeError:
+    remedy = "free disk space or choose another folder"
+    return LeukoscopeError(f"cannot be written ({error.strerror or error})", path=path, remedy=remedy)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on failure removed.
@@ -32,9 +37,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(final)
     except OSError as error:
-        raise LeukoscopeError(
-            f"cannot be written ({error.strerror or error})", path=final, remedy="free disk space or choose another folder"
-        ) from error
+        raise _unwritable(final, error) from error
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
@@ -63,9 +66,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             temporary.rename(final)
     except OSError as error:
-        raise LeukoscopeError(
-            f"cannot be written ({error.strerror or error})", path=final, remedy="free disk space or choose another folder"
-        ) from error
+        raise _unwritable(final, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -24,6 +24,4 @@ def cpu_count() -> int:
 
 def describe_machine() -> str:
     """One line such as ``2 x AMD EPYC, Linux x86_64, Python 3.11.7``."""
-    return (
-        f"{cpu_count()} x {cpu_name()}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    )
+    return f"{cpu_count()} x {cpu_name()}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"

@@ -89,7 +89,9 @@ def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path, parts: tuple[FrameSo
 
 
 def test_early_stopping(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
-    recipe = load_recipe("paper", (*OVERRIDES, "epochs=40", "early_stopping.patience=2", "optimizer.learning_rate=0.05"))
+    recipe = load_recipe(
+        "paper", (*OVERRIDES, "epochs=40", "early_stopping.patience=2", "optimizer.learning_rate=0.05")
+    )
     result = fit(create_model("plain_cnn", widths=(8, 16)), recipe, *parts, tmp_path, CPU)
     assert len(result.history) < 40
     assert len(result.history) - result.best_epoch == 2

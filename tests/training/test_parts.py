@@ -34,7 +34,9 @@ def test_the_paper_recipe_says_what_the_paper_says() -> None:
 
 
 def test_yaml_round_trip() -> None:
-    recipe = load_recipe("paper", ("optimizer.learning_rate=3e-4", "input.preparation.clahe=null", "model.name=plain_cnn"))
+    recipe = load_recipe(
+        "paper", ("optimizer.learning_rate=3e-4", "input.preparation.clahe=null", "model.name=plain_cnn")
+    )
     assert recipe.optimizer.learning_rate == 3e-4
     assert recipe.input.preparation.clahe is None
     assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
@@ -68,7 +70,11 @@ def test_bad_recipe_files(tmp_path) -> None:
         load_recipe("papr")
     with pytest.raises(RecipeError, match="no such recipe file"):
         load_recipe(str(tmp_path / "absent.yaml"))
-    for text, message in (("a: [1", "not valid YAML"), ("- 1", "no keys at the top"), ("name: x", "model: Field required")):
+    for text, message in (
+        ("a: [1", "not valid YAML"),
+        ("- 1", "no keys at the top"),
+        ("name: x", "model: Field required"),
+    ):
         (tmp_path / "r.yaml").write_text(text)
         with pytest.raises(RecipeError, match=message):
             load_recipe(str(tmp_path / "r.yaml"))
@@ -172,9 +178,7 @@ def test_nothing_is_changed_by_zero_ranges() -> None:
 
 
 def test_draws_stay_in_their_ranges_and_fill_them() -> None:
-    settings = Augmentation(
-        flip_horizontal=True, flip_vertical=True, rotation_degrees=20, zoom=0.25, brightness=0.1
-    )
+    settings = Augmentation(flip_horizontal=True, flip_vertical=True, rotation_degrees=20, zoom=0.25, brightness=0.1)
     affine, brightness = augment.draw(4000, settings, torch.Generator().manual_seed(0))
     matrix = affine[:, :, :2].double()
     determinant = torch.linalg.det(matrix)

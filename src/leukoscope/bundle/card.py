@@ -89,13 +89,11 @@ def _training(facts: BundleFacts) -> str:
 
 
 def _measured(m: MeasuredFacts) -> str:
+    groups = f"{m.pictures:,} pictures of {len(m.groups)} groups"
     rows = [f"| {_SHOWN[k]} | {_format(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
     return "\n".join(
         [
-            (
-                f"{m.data}, {m.pictures:,} pictures of {len(m.groups)} groups (protocol `{m.protocol}`, fold {m.fold}): "
-                f"{', '.join(m.groups)}."
-            ),
+            f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {', '.join(m.groups)}.",
             "",
             "| figure | value [95 % interval over patient groups] |",
             "|---|---|",

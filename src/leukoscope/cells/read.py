@@ -102,7 +102,7 @@ def _read_bytes(name: str) -> bytes:
                 remedy="crop the picture",
             )
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(status.st_size + 1)
     except FileNotFoundError as error:
         if path.is_symlink():
             raise PictureError(

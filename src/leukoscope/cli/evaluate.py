@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def evaluate(
     context |= {"model": facts.name, "machine": describe_machine()}
     if facts.training is not None:
         context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
-    with click.progressbar(length=len(part), label="measuring", file=click.get_text_stream("stderr")) as bar:
+    with click.progressbar(length=len(part), label="measuring", file=sys.stderr) as bar:
         measured = measure(classifier, part, protocol=protocol, context=context, progress=bar.update)
     write_measured(measured, folder)
     click.echo(f"{facts.name} on {part.name}: {len(measured.scores.path)} pictures, protocol {protocol}")
@@ -87,7 +88,7 @@ def _test_part(run: Path) -> tuple[Manifest, str, dict[str, Any]]:
         "data": facts["data"],
         "fingerprint": facts["fingerprint"],
         "fold": split.fold,
-        "seed": facts["recipe"]["seed"],
+        "seed": split.seed,
     }
     return manifest.select(split.test), split.protocol, context
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,9 +141,7 @@ def export_and_measure(run: Run, name: str) -> None:
 
     write()
     test = run.manifest.select(split.test)
-    with click.progressbar(
-        length=len(test), label="measuring on the test part", file=click.get_text_stream("stderr")
-    ) as bar:
+    with click.progressbar(length=len(test), label="measuring on the test part", file=sys.stderr) as bar:
         measured = measure(
             Classifier(read_bundle(run.folder / "bundle")),
             test,
@@ -151,7 +150,7 @@ def export_and_measure(run: Run, name: str) -> None:
                 "data": run.manifest.name,
                 "fingerprint": facts.data_fingerprint,
                 "fold": split.fold,
-                "seed": recipe.seed,
+                "seed": split.seed,
                 "model": name,
                 "trained_on": facts.groups_trained,
                 "machine": run.machine,
@@ -180,7 +179,7 @@ class _Talk:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._live = not quiet and click.get_text_stream("stderr").isatty()
+        self._live = not quiet and sys.stderr.isatty()
         self._last = 0.0
 
     def say(self, text: str) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -81,6 +82,21 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise TrainingError(f"{name!r} is no device", remedy="use --device cpu or cuda") from error
+    if device.type == "cuda":
+        index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise TrainingError(f"there is no device {name}", remedy="use --device cpu")
+        return torch.device("cuda", index)
+    return device
+
+
 @contextmanager
 def start_runtime(precision: str, device: str = "auto") -> Iterator[Runtime]:
     """Join the processes that torchrun started, if any; choose device and precision.
@@ -89,13 +105,9 @@ def start_runtime(precision: str, device: str = "auto") -> Iterator[Runtime]:
         TrainingError: the device does not exist.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    try:
-        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        if chosen.type == "cuda":
-            chosen = torch.device("cuda", chosen.index or int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"device {device!r} cannot be used ({error})", remedy="use --device cpu") from error
+    chosen = _device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
     if world > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
@@ -109,13 +121,13 @@ class _SumOverProcesses(torch.autograd.Function):
     """Sum over processes whose gradient is the sum over processes."""
 
     @staticmethod
-    def forward(_: object, values: Tensor) -> Tensor:
+    def forward(_: Any, values: Tensor) -> Tensor:
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
         return total

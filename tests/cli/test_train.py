@@ -1,0 +1,165 @@
+"""From a folder of cells to a bundle with figures, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from sklearn.metrics import roc_auc_score
+
+from leukoscope.bundle.read import read_bundle
+from leukoscope.cli import main
+from leukoscope.data.manifest import read_manifest
+from leukoscope.data.synthetic import write_synthetic
+from leukoscope.evaluation.table import Scores
+from leukoscope.inference.classifier import Classifier
+
+SMALL = ("--set", "input.size=32", "--set", "split.folds=3", "--set", "optimizer.learning_rate=1e-3", "--epochs", "2")
+
+
+def leukoscope(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    write_synthetic(folder, count=96, seed=1, layout="cnmc", subjects=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    cache = tmp_path_factory.mktemp("cache")
+    done = leukoscope("train", "--data", cells, "--out", folder, "--cache", cache, "--model", "crse_cnn", *SMALL)
+    assert done.exit_code == 0, done.output
+    assert "changed against the recipe: epochs=2 (recipe: 50), input.size=32 (recipe: 224)" in done.output
+    return folder
+
+
+def test_a_run_leaves_everything_that_remakes_it(run: Path) -> None:
+    for name in ("recipe.yaml", "run.json", "split.json", "manifest.csv", "metrics.jsonl", "curves.png"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("model.onnx", "bundle.json", "README.md"):
+        assert (run / "bundle" / name).stat().st_size > 0, name
+    for name in ("metrics.json", "predictions.csv", "report.html"):
+        assert (run / "evaluation" / name).stat().st_size > 0, name
+    assert not list(run.rglob("*.part"))
+
+
+def test_the_figures_are_those_of_the_table_and_of_the_bundle(run: Path) -> None:
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    scores = Scores.read_csv(run / "evaluation" / "predictions.csv")
+    assert metrics["metrics"]["auc"]["value"] == pytest.approx(roc_auc_score(scores.label, scores.logit))
+    facts = read_bundle(run / "bundle").facts
+    assert facts.measured[0].metrics["auc"].value == metrics["metrics"]["auc"]["value"]
+    root = read_manifest(run / "manifest.csv").root
+    answers = Classifier(read_bundle(run / "bundle")).predict([root / p for p in scores.path[:5]])
+    np.testing.assert_allclose([a.probability for a in answers], scores.probability[:5], atol=1e-5)
+
+
+def test_no_group_stands_in_two_parts(run: Path) -> None:
+    facts = read_bundle(run / "bundle").facts
+    assert facts.training is not None
+    parts = [set(facts.training.groups_trained), set(facts.training.groups_validated), set(facts.measured[0].groups)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert facts.training.shortened is not None
+
+
+def test_the_same_command_again_trains_nothing_and_gives_the_same(run: Path, cells: Path, tmp_path: Path) -> None:
+    before = (run / "metrics.jsonl").read_bytes(), (run / "bundle" / "model.onnx").read_bytes()
+    done = leukoscope("train", "--data", cells, "--out", run, "--cache", tmp_path, *SMALL)
+    assert done.exit_code == 0, done.output
+    assert before == ((run / "metrics.jsonl").read_bytes(), (run / "bundle" / "model.onnx").read_bytes())
+
+
+def test_another_recipe_does_not_overwrite_a_run(run: Path, cells: Path, tmp_path: Path) -> None:
+    done = leukoscope("train", "--data", cells, "--out", run, "--cache", tmp_path, *SMALL, "--seed", "7")
+    assert done.exit_code == 2
+    assert "the folder holds another run (differs in: recipe); choose another --out" in done.output
+
+
+def test_evaluate_repeats_the_runs_figures(run: Path, tmp_path: Path) -> None:
+    done = leukoscope("evaluate", run, "--out", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    first, again = (json.loads((f / "metrics.json").read_text()) for f in (run / "evaluation", tmp_path / "again"))
+    assert first["metrics"] == again["metrics"]
+    assert first["context"]["protocol"] == again["context"]["protocol"] == "group"
+
+
+def test_evaluate_leaves_out_what_the_bundle_has_seen(run: Path, cells: Path, tmp_path: Path) -> None:
+    done = leukoscope("evaluate", "--bundle", run / "bundle", "--data", cells, "--out", tmp_path / "unseen")
+    assert done.exit_code == 0, done.output
+    assert "pictures of groups that the bundle has seen are left out" in done.output
+    found = Scores.read_csv(tmp_path / "unseen" / "predictions.csv")
+    assert sorted(found.path) == sorted(Scores.read_csv(run / "evaluation" / "predictions.csv").path)
+
+
+def test_evaluate_says_what_is_missing(tmp_path: Path, cells: Path) -> None:
+    assert leukoscope("evaluate").exit_code == 2
+    done = leukoscope("evaluate", tmp_path)
+    assert done.exit_code == 2
+    assert "bundle" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_export_makes_the_same_graph(run: Path, tmp_path: Path) -> None:
+    done = leukoscope("export", run, "--out", tmp_path / "b", "--name", "mine", "--threshold", "0.4")
+    assert done.exit_code == 0, done.output
+    again = read_bundle(tmp_path / "b")
+    assert again.graph == read_bundle(run / "bundle").graph
+    assert (again.facts.name, again.facts.decision.threshold) == ("mine", 0.4)
+    assert again.facts.measured == []  # the run's figures hold for its own threshold
+    assert leukoscope("export", tmp_path).exit_code == 2
+
+
+def test_unreadable_pictures_stop_training_with_their_names(cells: Path, tmp_path: Path) -> None:
+    data = tmp_path / "cells"
+    write_synthetic(data, count=24, seed=2, layout="folders", subjects=6)
+    victim = sorted(data.rglob("*.png"))[3]
+    victim.write_bytes(victim.read_bytes()[:100])
+    done = leukoscope("train", "--data", data, "--out", tmp_path / "run", "--cache", tmp_path / "cache", *SMALL)
+    assert done.exit_code == 2
+    assert victim.name in done.output
+    assert "Traceback" not in done.output
+
+
+def test_limit_is_stamped_on_every_figure(cells: Path, tmp_path: Path) -> None:
+    arguments = ("--limit", "48", "--protocol", "official", "--fold", "1")
+    done = leukoscope("train", "--data", cells, "--out", tmp_path / "r", "--cache", tmp_path / "c", *SMALL, *arguments)
+    assert done.exit_code == 0, done.output
+    assert (
+        "48 pictures only" in json.loads((tmp_path / "r/evaluation/metrics.json").read_text())["context"]["shortened"]
+    )
+    assert "48 pictures only" in (tmp_path / "r/evaluation/report.html").read_text()
+    assert "48 pictures only" in (tmp_path / "r/bundle/README.md").read_text()
+
+
+def test_models() -> None:
+    listed = leukoscope("models")
+    assert listed.exit_code == 0
+    assert "389,633 parameters" in listed.output
+    assert "se_ratio = 16" in leukoscope("models", "crse_cnn").output
+    unknown = leukoscope("models", "crse")
+    assert unknown.exit_code == 2
+    assert "use one of: crse_cnn" in unknown.output
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_real_cells(real_data: Path, tmp_path: Path) -> None:
+    cells = real_data / "cnmc2019"
+    if not cells.is_dir():
+        pytest.skip(f"C-NMC 2019 not found at {cells}")
+    done = leukoscope(
+        "train", "--data", cells, "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--limit", "400", *SMALL
+    )
+    assert done.exit_code == 0, done.output
+    metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    assert metrics["counts"]["blast_only_groups"] > 1
+    assert metrics["context"]["protocol"] == "group"
