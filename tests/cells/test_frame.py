@@ -166,11 +166,17 @@ def test_framing_twice_changes_nothing(kind: str, seed: int) -> None:
     np.testing.assert_array_equal(frame_cell(once), once)
 
 
-@pytest.mark.parametrize("level", [0, NEAR_BLACK])
+@pytest.mark.parametrize("level", [0, 10])
 def test_all_black(level: int) -> None:
     for find in (cell_mask, frame_cell):
         with pytest.raises(PictureError, match="the picture is all black; give one segmented cell on a black surround"):
             find(np.full((50, 50, 3), level, np.uint8))
+
+
+def test_one_channel_above_near_black_makes_a_cell() -> None:
+    rgb = np.full((50, 50, 3), 10, np.uint8)
+    rgb[10:30, 10:30, 1] = 11
+    assert cell_mask(rgb).sum() == 400
 
 
 def test_no_black_surround() -> None:

@@ -21,6 +21,8 @@ _TURNS = {
 _PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GREY_16 = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_KINDS = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIE LAB"}
+_FORMATS = {"WEBP": "WebP"}
 
 
 def to_rgb(image: ImageFile, name: str) -> NDArray[np.uint8]:
@@ -56,13 +58,10 @@ def to_rgb(image: ImageFile, name: str) -> NDArray[np.uint8]:
         ) from error
     except Exception as error:  # Pillow raises nearly any built-in error on damaged data
         raise PictureError(
-            f"the {image.format} data are damaged or cut short ({error})",
+            f"the {_FORMATS.get(image.format or '', image.format)} data are damaged or cut short ({error})",
             path=name,
             remedy="copy or export the picture again",
         ) from error
-
-
-_KINDS = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIE LAB"}
 
 
 def _convert(image: Image.Image) -> Image.Image:
