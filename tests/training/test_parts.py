@@ -167,7 +167,7 @@ def maps(matrix: list[list[float]]) -> torch.Tensor:
 
 def test_quarter_turn_and_flips_are_exact() -> None:
     turned = augment.apply(PICTURES, maps([[0, -1, 0], [1, 0, 0]]), STILL)
-    torch.testing.assert_close(turned, torch.rot90(PICTURES, -1, (2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(turned, torch.rot90(PICTURES, 1, (2, 3)), atol=1e-5, rtol=0)
     flipped = augment.apply(PICTURES, maps([[-1, 0, 0], [0, 1, 0]]), STILL)
     torch.testing.assert_close(flipped, PICTURES.flip(3), atol=1e-5, rtol=0)
 

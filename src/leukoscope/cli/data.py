@@ -8,10 +8,15 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli.audit import audit
+
 
 @click.group()
 def data() -> None:
-    """Index and verify data sets."""
+    """Index, verify and audit data sets."""
+
+
+data.add_command(audit)
 
 
 @data.command()
