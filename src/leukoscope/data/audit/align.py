@@ -19,18 +19,23 @@ class Alignment:
     Attributes:
         matrix: float64 [2, 3], takes a pixel of the first tile to the second, mirrored left to right if ``mirror``.
         mirror: the second cell was mirrored.
-        score: correlation inside the overlap of the texture that survives a change of focus, -1 to 1.
-        fine: the same for the finest texture.
+        middle: correlation inside the overlap of the texture that survives a change of focus, -1 to 1.
+        fine: the same for the finest texture, where unrelated cells of one stain and one outline agree least.
         grey: mean absolute difference of the grey levels inside the overlap, 0 to 255.
         overlap: shared area as a part of the smaller cell, 0 to 1.
     """
 
     matrix: NDArray[np.float64]
     mirror: bool
-    score: float
+    middle: float
     fine: float
     grey: float
     overlap: float
+
+    @property
+    def score(self) -> float:
+        """Mean correlation of both textures: what decides."""
+        return (self.middle + self.fine) / 2
 
 
 def refine(
@@ -77,7 +82,7 @@ def refine(
     return Alignment(
         matrix=matrix.astype(np.float64),
         mirror=mirror,
-        score=correlation(middle_a[shared], moved_middle[shared]),
+        middle=correlation(middle_a[shared], moved_middle[shared]),
         fine=correlation(fine_a[shared], moved_fine[shared]),
         grey=float(np.abs(first[shared] - moved_grey[shared]).mean()),
         overlap=min(overlap, 1.0),

@@ -124,7 +124,7 @@ def compare_batch(
         gate: as for `compare_tiles`.
 
     Returns:
-        Per pair: score, fine, grey, overlap, mirror and six numbers of the matrix; empty where there is no alignment.
+        Per pair: middle, fine, grey, overlap, mirror and six numbers of the matrix; empty where there is no alignment.
     """
     key = hashlib.sha256(repr((VERSION, keys, gate, list(pairs))).encode()).hexdigest()[:24]
     rows = load_rows(folder, key)
@@ -134,7 +134,7 @@ def compare_batch(
     for i, j, steps, mirror in pairs:
         tiles = load_tile(folder, keys, i), load_tile(folder, keys, j)
         found = _compare(*tiles, _layers(folder, keys, i), _layers(folder, keys, j), (steps, mirror), gate)
-        row = [] if found is None else [found.score, found.fine, found.grey, found.overlap, float(found.mirror)]
+        row = [] if found is None else [found.middle, found.fine, found.grey, found.overlap, float(found.mirror)]
         rows.append(row + ([] if found is None else [float(value) for value in found.matrix.ravel()]))
     save_rows(folder, key, rows)
     return rows

@@ -24,11 +24,10 @@ from leukoscope.data.audit.result import AuditResult, Null
 from leukoscope.data.manifest import Manifest
 from leukoscope.errors import DataError
 
-FINE_SCORE = 0.3  # least correlation of the finest texture, which blur takes away first
-LEAST_THRESHOLD, MOST_THRESHOLD = 0.75, 0.9
+LEAST_THRESHOLD, MOST_THRESHOLD = 0.72, 0.9
 NULL_SIGMAS = 6.0
-NEIGHBOUR_SCORE = 0.65  # enough where another link joins the same two fields
-NULL_PAIRS = 512
+NEIGHBOUR_SCORE = 0.7  # enough where another link joins the same two fields
+NULL_PAIRS = 1024
 MANY_COPIES = 16  # from so many identical pictures on, each is linked to the first only
 _SEED = 20190412
 
@@ -176,7 +175,7 @@ def _accept(
 ) -> list[Link]:
     links = []
     for (a, b, *_), alignment in zip(pairs, aligned, strict=True):
-        if alignment is None or alignment.score < threshold or alignment.fine < FINE_SCORE:
+        if alignment is None or alignment.score < threshold:
             continue
         transform = picture_transform(alignment, (facts.place[a], facts.place[b]), facts.sizes[[a, b]])
         kind = kind_of(alignment, transform, facts.sizes[[a, b]])

@@ -46,8 +46,8 @@ class Link:
     Attributes:
         first, second: indices into the manifest, first < second.
         kind: how they differ.
-        score: correlation of texture inside the overlap; 1 for identical pictures.
-        fine: the same for the finest texture.
+        score: correlation of texture inside the overlap, mean of two bands; 1 for identical pictures.
+        fine: that of the finer band alone.
         overlap: shared part of the smaller cell, 0 to 1.
         transform: takes the first picture to the second.
         neighbours: how many other links join the same two fields; 0 where fields are unknown.
