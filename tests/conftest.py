@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("leukoscope", deadline=None)  # a busy machine is no failure
+settings.load_profile("leukoscope")
 
 
 def data_root() -> Path:

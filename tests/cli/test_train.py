@@ -69,6 +69,7 @@ def test_no_group_stands_in_two_parts(run: Path) -> None:
     assert all(parts)
     assert sum(map(len, parts)) == len(set.union(*parts))
     assert facts.training.shortened is not None
+    assert (facts.training.data, facts.data_licences[0].split(":")[0]) == ("rendered", "Rendered cells")
 
 
 def test_the_same_command_again_trains_nothing_and_gives_the_same(run: Path, cells: Path, tmp_path: Path) -> None:

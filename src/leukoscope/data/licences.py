@@ -5,6 +5,7 @@ from __future__ import annotations
 from leukoscope.data.manifest import Manifest
 
 _TERMS = {
+    "rendered": "Rendered cells: made by Leukoscope, of no patient, under its own licence.",
     "cnmc2019": (
         "C-NMC 2019: CC BY 3.0, ALL Challenge dataset of ISBI 2019 (C-NMC 2019), The Cancer Imaging Archive, "
         "doi:10.7937/tcia.2019.dc64i46r."

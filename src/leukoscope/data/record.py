@@ -10,6 +10,9 @@ from typing import Final
 NORMAL: Final = 0
 BLAST: Final = 1
 
+#: A file of this name in a data set's folder says that its cells are rendered, and what a model learnt from them.
+SYNTHETIC_NOTE: Final = "SYNTHETIC.txt"
+
 #: How a label is written by us.
 LABEL_WORDS: Final[Mapping[int | None, str]] = MappingProxyType({BLAST: "blast", NORMAL: "normal", None: ""})
 

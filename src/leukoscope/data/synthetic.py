@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from leukoscope.data.record import SYNTHETIC_NOTE
 from leukoscope.data.rendering import BLAST, NORMAL, draw
 from leukoscope.errors import DataError
 from leukoscope.files import atomic_path, write_text
@@ -23,7 +24,6 @@ Layout = Literal["cnmc", "folders"]
 PictureFormat = Literal["png", "bmp"]
 
 LABEL: Final = "leukoscope synthetic"
-NOTE: Final = "SYNTHETIC.txt"
 MIN_SIZE: Final = 64  # pixels; below it the smallest cells would be too small to be framed
 FIRST_SUBJECT: Final = 101  # above the numbers of C-NMC 2019, whose known aliases must not merge rendered subjects
 CELLS_PER_FIELD: Final = 5
@@ -99,7 +99,7 @@ def write_synthetic(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError("is not an empty folder", path=root, remedy="choose a new folder for synthetic pictures")
     stains = [_stain(np.random.default_rng((_seed(seed), 1, subject)), 0.08) for subject in range(subjects)]
-    write_text(root / NOTE, _NOTE)
+    write_text(root / SYNTHETIC_NOTE, _NOTE)
     paths = []
     for index, (kind, subject, name) in enumerate(_names(count, subjects, layout)):
         path = root / f"{name}.{picture_format}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from leukoscope.data.manifest import Manifest
 from leukoscope.data.readers.cnmc import find_tree, read_cnmc
 from leukoscope.data.readers.folders import holds_class_folders, read_folders
 from leukoscope.data.readers.table import read_table
-from leukoscope.data.record import accepted_words
+from leukoscope.data.record import SYNTHETIC_NOTE, accepted_words
 from leukoscope.errors import DataError
 
 __all__ = ["READERS", "read_cnmc", "read_dataset", "read_folders", "read_table"]
@@ -44,7 +45,18 @@ def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classe
         return read_table(place / MANIFEST_FILE if place.is_dir() else place, both_classes=both_classes)
     if not place.is_dir():
         raise DataError(f"is a file, the reader {chosen} needs a folder", path=path)
-    return read_cnmc(place) if chosen == "cnmc" else read_folders(place, both_classes=both_classes)
+    found = read_cnmc(place) if chosen == "cnmc" else read_folders(place, both_classes=both_classes)
+    return _rendered(found) if _is_rendered(found.root) else found
+
+
+def _is_rendered(root: Path) -> bool:
+    return any((folder / SYNTHETIC_NOTE).is_file() for folder in (root, root.parent))
+
+
+def _rendered(manifest: Manifest) -> Manifest:
+    """The manifest with every source named as rendered, so that a model trained on it cannot pass for another."""
+    records = tuple(replace(record, source="rendered") for record in manifest.records)
+    return Manifest(manifest.root, records, "rendered")
 
 
 def _detect(place: Path) -> str:
