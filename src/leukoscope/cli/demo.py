@@ -58,11 +58,12 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     """
     from PIL import Image, PngImagePlugin
 
-    from leukoscope.data.synthetic import LABEL, NOTE, render_cell
+    from leukoscope.data.record import SYNTHETIC_NOTE
+    from leukoscope.data.synthetic import LABEL, render_cell
     from leukoscope.errors import LeukoscopeError
     from leukoscope.files import atomic_folder
 
-    if folder.exists() and not (folder / NOTE).is_file():
+    if folder.exists() and not (folder / SYNTHETIC_NOTE).is_file():
         raise LeukoscopeError(
             "exists already and was not written by leukoscope", path=folder, remedy="choose another --out folder"
         )
@@ -70,7 +71,8 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     text.add_text("Software", LABEL)
     names = []
     with atomic_folder(folder) as temporary:
-        (temporary / NOTE).write_text("These cells were rendered by `leukoscope demo`. They are not from a patient.\n")
+        note = "These cells were rendered by `leukoscope demo`. They are not from a patient.\n"
+        (temporary / SYNTHETIC_NOTE).write_text(note)
         for seed in seeds:
             for kind in ("blast", "normal"):
                 names.append(f"rendered-{kind}-like-{seed}.png")

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from leukoscope import __version__
+from leukoscope._version import __version__
 from leukoscope.data.audit.gallery import choose, exhibits
 from leukoscope.data.audit.graph import subject_graph
 from leukoscope.data.audit.grouping import RULE, SubjectPair
