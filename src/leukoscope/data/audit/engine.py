@@ -27,7 +27,7 @@ from leukoscope.errors import DataError
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.72, 0.9
 NULL_SIGMAS = 6.0
 NEIGHBOUR_SCORE = 0.7  # enough where another link joins the same two fields
-NULL_PAIRS = 1024
+NULL_PAIRS = 1024  # or four per picture, in small sets
 MANY_COPIES = 16  # from so many identical pictures on, each is linked to the first only
 _SEED = 20190412
 
@@ -145,10 +145,11 @@ def _null(facts: Facts, subjects: NDArray[np.int64], run: Run) -> Null:
     lit = np.flatnonzero(facts.lit)
     random = np.random.default_rng(_SEED)
     pairs: list[tuple[int, int, int, bool]] = []
+    wanted = min(NULL_PAIRS, 4 * len(lit))
     if len(lit) > 1:
         for a, b in random.choice(lit, (4 * NULL_PAIRS, 2)):
             related = subjects[a] == subjects[b] and subjects[a] >= 0
-            if a != b and not related and facts.pixels[a] != facts.pixels[b] and len(pairs) < NULL_PAIRS:
+            if a != b and not related and facts.pixels[a] != facts.pixels[b] and len(pairs) < wanted:
                 pairs.append((int(a), int(b), int(random.integers(36)), bool(random.integers(2))))
     found = [x.score for x in _align(facts, pairs, run, "calibrating on unrelated pairs", gate=-1.0) if x is not None]
     if len(found) < 20:

@@ -100,7 +100,7 @@ def kind_of(alignment: Alignment, transform: Transform, sizes: NDArray[np.int64]
     stretch = transform.scale * float(sizes[0].max()) / float(sizes[1].max())
     shift = math.hypot(*transform.shift) * PICTURE_SIDE / float(sizes[1].max())
     same = off < 0.5 and abs(stretch - 1) < 0.01 and shift < 1.5
-    return Kind.NEAR if same and alignment.grey < 2.5 and alignment.fine > 0.97 else Kind.AGAIN
+    return Kind.NEAR if same and alignment.grey < 3 and alignment.fine > 0.9 else Kind.AGAIN
 
 
 def _square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
