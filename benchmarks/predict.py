@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from leukoscope.bundle.read import default_bundle
+from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.data.synthetic import render_cell
 from leukoscope.inference.classifier import load
 from leukoscope.inference.walk import find_pictures
@@ -115,9 +115,9 @@ def main() -> None:
         report: dict[str, Any] = {
             "machine": describe_machine(),
             "cores": cpu_count(),
-            "bundle": str(bundle),
+            "bundle": read_bundle(bundle).facts.name,
             "cells": len(pictures),
-            "source": "rendered" if args.pictures is None else str(args.pictures),
+            "source": "rendered" if args.pictures is None else args.pictures.name,
             "one_thread": in_child("one_thread", bundle, folder, args.batch_size),
             "all_cores": in_child("all_cores", bundle, folder, args.batch_size),
             "cold_start": cold_start(bundle, pictures[0]),
