@@ -19,10 +19,11 @@ from leukoscope.files import write_json, write_text
 from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
 from leukoscope.training.curves import draw_curves
-from leukoscope.training.loop import FitResult, FrameSource, Listener, fit
+from leukoscope.training.loop import FitResult, Listener, fit
 from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
 from leukoscope.training.runtime import Runtime
 from leukoscope.training.sampling import seed_for
+from leukoscope.training.source import FrameSource
 
 #: Changing these makes another experiment under the same recipe, not a shortened one.
 _FREE = ("model.", "split.", "seed", "name", "precision", "threshold")
