@@ -13,9 +13,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from leukoscope.evaluation.compare import compare
 from leukoscope.evaluation.evaluate import evaluate
 from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
@@ -23,6 +25,7 @@ from leukoscope.files import write_json
 MODELS = ("plain_cnn", "crse_cnn")
 PARTS = (("official", 0), ("official", 1), ("group", 0), ("group", 1), ("group", 2))
 FOLDS = 3  # as many as the official ones, so that both protocols train on the same share
+THRESHOLD = 0.5
 SHOWN = ("auc", "f1_weighted", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ece", "subject_auc")
 
 
@@ -54,30 +57,42 @@ def row(folder: Path) -> dict[str, object]:
         "worst_subject": found["worst_subject"],
         "notes": found["notes"],
         "epochs": len(history),
-        "minutes": round(sum(h["seconds"] for h in history) / 60, 1),
+        "best_epoch": min(history, key=lambda h: h["val_loss"])["epoch"],
     }
 
 
-def pooled(folders: list[Path]) -> dict[str, object]:
-    """Figures over the test parts of all folds together: each picture judged by the network that never saw its group.
+def pooled(folders: list[Path]) -> Scores:
+    """The test parts of all folds together: each picture judged by the network that never saw its group.
 
     Ranks across networks are compared here too, so the pooled AUC also carries how well the folds agree in scale.
     """
     tables = [Scores.read_csv(f / "evaluation" / "predictions.csv") for f in folders]
-    scores = Scores(
+    columns = ("label", "probability", "logit", "subject", "group")
+    return Scores(
         path=tuple(p for t in tables for p in t.path),
-        **{
-            key: np.concatenate([getattr(t, key) for t in tables])
-            for key in ("label", "probability", "logit", "subject", "group")
-        },
+        **{key: np.concatenate([getattr(t, key) for t in tables]) for key in columns},
     )
-    found = evaluate(scores, threshold=0.5, protocol="group").as_dict()
+
+
+def pooled_row(scores: Scores) -> dict[str, object]:
+    """Figures of a pooled table."""
+    found = evaluate(scores, threshold=THRESHOLD, protocol="group").as_dict()
     return {
         "counts": found["counts"],
         "metrics": {key: found["metrics"][key] for key in SHOWN},
+        "naive": {key: found["naive_picture_intervals"].get(key) for key in SHOWN},
         "worst_subject": found["worst_subject"],
         "notes": found["notes"],
     }
+
+
+def paired(first: Scores, second: Scores) -> list[dict[str, object]]:
+    """Second minus first on the same pictures, with paired intervals over patient groups."""
+    return [
+        {"metric": d.key, "first": d.first, "second": d.second, "difference": d.difference.as_dict()}
+        for d in compare(first, second, thresholds=(THRESHOLD, THRESHOLD))
+        if d.key in SHOWN
+    ]
 
 
 def cell(each: dict[str, float | None]) -> str:
@@ -100,26 +115,30 @@ def main() -> None:
     for part in PARTS:
         for model in MODELS:
             folders[model, *part] = train(args.data, args.runs, model, part, args.settings)
+    tables = {m: pooled([folders[m, *part] for part in PARTS if part[0] == "group"]) for m in MODELS}
     result = {
         "command": "python benchmarks/paper_models.py " + " ".join(f"--set {s}" for s in args.settings),
         "rows": [row(folder) for folder in folders.values()],
-        "pooled": {model: pooled([folders[model, *part] for part in PARTS if part[0] == "group"]) for model in MODELS},
+        "pooled": {model: pooled_row(table) for model, table in tables.items()},
+        "crse_cnn_minus_plain_cnn_pooled": paired(tables["plain_cnn"], tables["crse_cnn"]),
     }
     write_json(args.out, result)
-    print("| model | protocol | test pictures (groups) | AUC | F1, weighted | sensitivity | specificity | min |")
+    print("| model | test part | pictures (groups) | AUC | naive interval | F1, weighted | sensitivity | specificity |")
     print("|---|---|---|---|---|---|---|---|")
     for each in result["rows"]:
-        c, m = each["context"], each["metrics"]
-        shown = " | ".join(cell(m[k]) for k in ("auc", "f1_weighted", "sensitivity", "specificity"))
-        n = each["counts"]
-        print(
-            f"| {each['model']} | {c['protocol']} {c['fold']} | {n['pictures']} ({n['groups']}) | {shown} "
-            f"| {each['minutes']} |"
-        )
+        print(line(each["model"], f"{each['context']['protocol']} fold {each['context']['fold']}", each))
     for model, each in result["pooled"].items():
-        shown = " | ".join(cell(each["metrics"][k]) for k in ("auc", "f1_weighted", "sensitivity", "specificity"))
-        n = each["counts"]
-        print(f"| {model} | group, all folds pooled | {n['pictures']} ({n['groups']}) | {shown} | |")
+        print(line(model, "group, pooled", each))
+    for each in result["crse_cnn_minus_plain_cnn_pooled"]:
+        print(f"crse_cnn minus plain_cnn, pooled, {each['metric']}: {cell(each['difference'])}")
+
+
+def line(model: str, part: str, each: dict[str, Any]) -> str:
+    """One line of the table."""
+    m, n, naive = each["metrics"], each["counts"], each["naive"]["auc"]
+    shown = [cell(m["auc"]), f"{naive['low']:.3f}, {naive['high']:.3f}"]
+    shown += [cell(m[key]) for key in ("f1_weighted", "sensitivity", "specificity")]
+    return f"| {model} | {part} | {n['pictures']} ({n['groups']}) | {' | '.join(shown)} |"
 
 
 if __name__ == "__main__":
