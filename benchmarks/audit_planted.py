@@ -1,8 +1,9 @@
 """Recall and precision of the leak audit on re-photographs planted into real cells.
 
 Copies of real cells are disturbed in a known way and filed under another, unrelated subject. Recall is the share of
-planted pairs that the audit links; precision is the share of planted pairs among the links that touch a planted picture.
-A link between a copy and a real alias of its source, which the audit links with the source itself, counts for neither.
+planted pairs that the audit links; precision is the share of planted pairs among the links that touch a planted
+picture. A link between a copy and a real alias of its source, which the audit links with the source itself, counts for
+neither.
 
     python benchmarks/audit_planted.py DATA --work WORK --out planted.json
 """
