@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from leukoscope.data.audit.coarse import LEAST_OVERLAP, correlation, warp
 from leukoscope.data.audit.texture import texture
 
+LEAST_SHARED = 600  # pixels of a tile; a smaller scrap of texture agrees with many by chance
+
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
@@ -53,37 +55,59 @@ def refine(
         The alignment; None where the two share too little or would have to be distorted, as no camera does.
     """
     other = np.ascontiguousarray(second[:, ::-1]) if mirror else second
-    matrix = start.astype(np.float32)
+    begin = start.copy()
     # Pixel x of the half tile has its middle at 2 x + 1/2 of the tile.
-    matrix[:, 2] = 2 * start[:, 2] + 0.5 - 0.5 * start[:, :2].sum(axis=1)
+    begin[:, 2] = 2 * start[:, 2] + 0.5 - 0.5 * start[:, :2].sum(axis=1)
     middle_a, weight_a = texture(first, fine=2.0, coarse=8.0, fade=4.0)
     middle_b, weight_b = texture(other, fine=2.0, coarse=8.0, fade=4.0)
-    inside = (weight_a > 0.5).astype(np.uint8)
+    fine_a, _ = texture(first, fine=1.0, coarse=5.0, fade=4.0)
+    fine_b, _ = texture(other, fine=1.0, coarse=5.0, fade=4.0)
+    layers = (
+        (first.astype(np.float32), weight_a, middle_a, fine_a),
+        (other.astype(np.float32), weight_b, middle_b, fine_b),
+    )
+    tries = [_judge(*layers, matrix, mirror) for matrix in _sharpen(middle_a, middle_b, weight_a, begin)]
+    return max((found for found in tries if found is not None), key=lambda found: found.score, default=None)
+
+
+_Stack = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+def _sharpen(
+    first: NDArray[np.float32], second: NDArray[np.float32], weight: NDArray[np.float32], start: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """The start, and what ECC makes of it with turn and shift, and then with a little scale.
+
+    ECC may run away or pull the scale down where a part is missing, hence all stay in the race.
+    """
+    inside = (weight > 0.5).astype(np.uint8)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
+    matrices = [start]
     for model in (cv2.MOTION_EUCLIDEAN, cv2.MOTION_AFFINE):
         try:
-            _, found = cv2.findTransformECC(middle_a, middle_b, matrix.copy(), model, stop, inside, 3)
-        except cv2.error:  # it did not converge: what came before stands
-            break
-        matrix = np.asarray(found, np.float32)
+            begin = matrices[-1].astype(np.float32)
+            _, found = cv2.findTransformECC(first, second, begin, model, stop, inside, 3)
+        except cv2.error:  # it did not converge
+            continue
+        matrices.append(np.asarray(found, np.float64))
+    return matrices
+
+
+def _judge(first: _Stack, second: _Stack, matrix: NDArray[np.float64], mirror: bool) -> Alignment | None:
+    """Texture inside the overlap under a matrix; None where it distorts or the overlap is too small."""
     scale = np.linalg.svd(matrix[:, :2], compute_uv=False)
     if scale[1] < 0.85 or scale[0] > 1.18 or scale[0] > 1.06 * scale[1]:
         return None
-    fine_a, _ = texture(first, fine=1.0, coarse=5.0, fade=4.0)
-    fine_b, _ = texture(other, fine=1.0, coarse=5.0, fade=4.0)
-    moved_fine, moved_middle, moved_weight, moved_grey = (
-        warp(layer, matrix.astype(np.float64)) for layer in (fine_b, middle_b, weight_b, other.astype(np.float32))
-    )
-    shared = (weight_a > 0.9) & (moved_weight > 0.9)
-    smaller = min(int((weight_a > 0.9).sum()), int((weight_b > 0.9).sum()))
-    overlap = float(shared.sum()) / max(smaller, 1)
-    if overlap < LEAST_OVERLAP or shared.sum() < 100:
+    grey, weight, middle, fine = (warp(layer, matrix) for layer in second)
+    shared = (first[1] > 0.9) & (weight > 0.9)
+    smaller = min(int((first[1] > 0.9).sum()), int((second[1] > 0.9).sum()))
+    if shared.sum() < max(LEAST_OVERLAP * smaller, LEAST_SHARED):
         return None
     return Alignment(
-        matrix=matrix.astype(np.float64),
+        matrix=matrix,
         mirror=mirror,
-        middle=correlation(middle_a[shared], moved_middle[shared]),
-        fine=correlation(fine_a[shared], moved_fine[shared]),
-        grey=float(np.abs(first[shared] - moved_grey[shared]).mean()),
-        overlap=min(overlap, 1.0),
+        middle=correlation(first[2][shared], middle[shared]),
+        fine=correlation(first[3][shared], fine[shared]),
+        grey=float(np.abs(first[0][shared] - grey[shared]).mean()),
+        overlap=min(float(shared.sum()) / max(smaller, 1), 1.0),
     )

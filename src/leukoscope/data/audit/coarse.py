@@ -87,19 +87,28 @@ def settle(
         Correlation inside the overlap, -1 where the two share too little, and the matrix.
     """
     second = mirrored(second) if mirror else second
-    start = matrix.astype(np.float32)
+    inside = (first[1] > 0.5).astype(np.uint8)
+    choices = [matrix]
     try:
-        inside = (first[1] > 0.5).astype(np.uint8)
+        start = matrix.astype(np.float32)
         _, found = cv2.findTransformECC(first[0], second[0], start, cv2.MOTION_EUCLIDEAN, _STOP, inside, 3)
-    except cv2.error:  # it did not converge: the coarse match stands
-        found = matrix
-    matrix = np.asarray(found, np.float64)
+        choices.append(np.asarray(found, np.float64))
+    except cv2.error:  # it did not converge
+        pass
+    # It may also run away, hence the coarse match stays in the race.
+    scores = [_agreement(first, second, choice) for choice in choices]
+    best = int(np.argmax(scores))
+    return scores[best], choices[best]
+
+
+def _agreement(first: Layers, second: Layers, matrix: NDArray[np.float64]) -> float:
+    """Correlation inside the overlap, -1 where it is too small."""
     moved = [warp(layer, matrix) for layer in second]
     shared = (first[1] > 0.9) & (moved[1] > 0.9)
     smaller = min(int((first[1] > 0.9).sum()), int((second[1] > 0.9).sum()))
     if shared.sum() < max(LEAST_OVERLAP * smaller, 25):
-        return -1.0, matrix
-    return correlation(first[0][shared], moved[0][shared]), matrix
+        return -1.0
+    return correlation(first[0][shared], moved[0][shared])
 
 
 def warp(layer: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from leukoscope.files import atomic_path, write_json
 
 CHUNK = 256  # pictures
 TILE_VERSION = 1  # raise it when a tile or fingerprint changes
-VERSION = 2  # raise it when an alignment changes
+VERSION = 3  # raise it when an alignment changes
 
 
 def chunk_key(paths: Sequence[Path]) -> str:
