@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from leukoscope.cli.audit import audit as command
 from leukoscope.data.audit import AuditResult, Kind, audit
 from leukoscope.data.audit.report import describe, evidence, groups_csv, verdict, write_report
 from leukoscope.data.audit.sources import read_any
@@ -209,6 +211,20 @@ def test_a_folder_that_no_reader_knows_is_read_as_pictures(tmp_path: Path) -> No
     assert [r.path for r in manifest.records] == ["JPEGImages/a.png"]
     assert why
     assert manifest.records[0].subject is None
+
+
+def test_the_verb_reports_and_its_exit_code_tells_of_unreadable_files(tmp_path: Path) -> None:
+    cell = render_cell(1, "blast")
+    folder = tmp_path / "pictures"
+    put(folder, "a.png", cell)
+    put(folder, "b.png", cell)
+    (folder / "c.png").write_bytes(b"broken")
+    done = CliRunner().invoke(command, [str(folder), "--out", str(tmp_path / "out"), "--jobs", "1"])
+    assert done.exit_code == 1, done.output
+    assert "grouping is impossible" in done.output
+    assert "byte-identical: 0 across subjects, 1 other" in done.output
+    assert (tmp_path / "out" / "audit.html").is_file()
+    assert not (tmp_path / "out" / "groups.csv").exists()
 
 
 @pytest.mark.data

@@ -24,9 +24,9 @@ from leukoscope.data.audit.result import AuditResult, Null
 from leukoscope.data.manifest import Manifest
 from leukoscope.errors import DataError
 
-LEAST_THRESHOLD, MOST_THRESHOLD = 0.72, 0.9
+LEAST_THRESHOLD, MOST_THRESHOLD = 0.74, 0.9
 NULL_SIGMAS = 6.0
-NEIGHBOUR_SCORE = 0.7  # enough where another link joins the same two fields
+NEIGHBOUR_SCORE = 0.72  # enough where another link joins the same two fields
 NULL_PAIRS = 1024  # or four per picture, in small sets
 MANY_COPIES = 16  # from so many identical pictures on, each is linked to the first only
 _SEED = 20190412
