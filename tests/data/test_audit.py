@@ -219,8 +219,10 @@ def test_the_verb_reports_and_its_exit_code_tells_of_unreadable_files(tmp_path: 
     put(folder, "a.png", cell)
     put(folder, "b.png", cell)
     (folder / "c.png").write_bytes(b"broken")
-    done = CliRunner().invoke(command, [str(folder), "--out", str(tmp_path / "out"), "--jobs", "1"])
-    assert done.exit_code == 1, done.output
+    done = CliRunner().invoke(
+        command, [str(folder), "--out", str(tmp_path / "out"), "--jobs", "1"], standalone_mode=False
+    )
+    assert done.return_value == 1, done.output
     assert "grouping is impossible" in done.output
     assert "byte-identical: 0 across subjects, 1 other" in done.output
     assert (tmp_path / "out" / "audit.html").is_file()
