@@ -30,13 +30,14 @@ def answer(
     batch_size: int = BATCH_SIZE,
     max_pixels: int = MAX_PIXELS,
     synthetic: bool = False,
+    morphology: bool | None = None,
 ) -> Counter[Decision]:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
 
     def run(progress: Callable[[int], None] | None = None) -> Counter[Decision]:
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-            progress=progress, synthetic=synthetic,
+            progress=progress, synthetic=synthetic, morphology=morphology,
         )  # fmt: skip
 
     # A bar between the rows on one terminal would tear both.

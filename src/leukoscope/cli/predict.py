@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Larger pictures are unreadable.",
 )  # fmt: skip
+@click.option(
+    "--morphology/--no-morphology", default=None,
+    help="Measure each cell, for jsonl and html.  [default: in html only]",
+)  # fmt: skip
 def predict(
     paths: tuple[Path, ...],
     kind: OutputFormat | None,
@@ -36,6 +40,7 @@ def predict(
     threads: int | None,
     batch_size: int,
     max_pixels: int,
+    morphology: bool | None,
 ) -> int:
     """Say for each picture of a cell: blast or normal.
 
@@ -52,5 +57,8 @@ def predict(
     pictures = find_pictures(paths)
     chosen: OutputFormat = kind or ("html" if out else "table")
     emit = None if out else emitter(chosen)
-    tally = answer(classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels)
+    tally = answer(
+        classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
+        morphology=morphology,
+    )  # fmt: skip
     return 1 if tally["unreadable"] else 0

@@ -36,6 +36,7 @@ def run_batch(
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[int], None] | None = None,
     synthetic: bool = False,
+    morphology: bool | None = None,
 ) -> Counter[Decision]:
     """Answer for every picture and write the answers down.
 
@@ -49,6 +50,7 @@ def run_batch(
         max_pixels: larger pictures are unreadable.
         progress: called with the number of pictures newly answered.
         synthetic: the pictures are rendered; the gallery says so.
+        morphology: measure each cell, for JSON lines and the gallery; None: for the gallery alone. Slower.
 
     Returns:
         How many pictures got each decision, `unreadable` included.
@@ -58,7 +60,10 @@ def run_batch(
     """
     tally: Counter[Decision] = Counter()
     with _sink(classifier, format, out, emit, synthetic) as add:
-        for prediction in classifier.predict_many(pictures, batch_size, progress, max_pixels=max_pixels):
+        measure = format == "html" if morphology is None else morphology
+        for prediction in classifier.predict_many(
+            pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure
+        ):
             add(prediction)
             tally[prediction.decision] += 1
     return tally

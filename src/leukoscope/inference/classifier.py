@@ -16,6 +16,7 @@ from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
+from leukoscope.inference.morphology import in_words
 from leukoscope.inference.prediction import Decision, Prediction
 from leukoscope.machine import cpu_count
 
@@ -87,6 +88,7 @@ class Classifier:
         progress: Callable[[int], None] | None = None,
         *,
         max_pixels: int = MAX_PIXELS,
+        morphology: bool = False,
     ) -> Iterator[Prediction]:
         """Answer for many pictures, in their order, in flat memory: pictures are decoded while the graph runs.
 
@@ -95,6 +97,7 @@ class Classifier:
             batch_size: how many frames go through the graph at once.
             progress: called with the number of pictures newly answered, after each batch.
             max_pixels: larger pictures are refused as unreadable.
+            morphology: measure each cell too, and say what stands out in words.
 
         Yields:
             One prediction for each source; an unreadable picture never stops the rest.
@@ -102,9 +105,15 @@ class Classifier:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         preparation = self.bundle.facts.preparation
-        batches = load_all(sources, preparation, batch_size=batch_size, threads=self.threads, max_pixels=max_pixels)
+        batches = load_all(
+            sources, preparation, batch_size=batch_size, threads=self.threads, max_pixels=max_pixels,
+            morphology=morphology, um_per_px=self.bundle.facts.um_per_px,
+        )  # fmt: skip
         for batch in batches:
-            yield from self._answers(batch)
+            answers = self._answers(batch)
+            if morphology:
+                answers = (in_words(answer, item.measured) for answer, item in zip(answers, batch, strict=True))
+            yield from answers
             if progress is not None:
                 progress(len(batch))
 

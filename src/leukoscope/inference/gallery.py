@@ -23,6 +23,7 @@ from leukoscope.files import atomic_folder, atomic_path
 from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, map_scale, overlay
 from leukoscope.inference.prediction import Prediction
 from leukoscope.inference.printing import printable
+from leukoscope.inference.reference import shipped_reference
 
 PAGE = "report.html"
 CELLS, OVERLAYS = "cells", "overlays"
@@ -39,6 +40,7 @@ class Card:
         file: stem of the pictures under ``cells/`` and ``overlays/``.
         scale: largest magnitude of the heat map, in logit units.
         extent: largest distance of the cell from the frame's centre, as a share of half the frame.
+        words: what was measured, in sentences; None where nothing was.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Card:
     file: str
     scale: float
     extent: float
+    words: str | None = None
 
 
 @contextmanager
@@ -98,6 +101,7 @@ def render_page(cards: list[Card], facts: BundleFacts, *, synthetic: bool = Fals
         synthetic=synthetic,
         version=__version__,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        reference=shipped_reference().data,
         zoom=max(1.0, min(2.5, 0.94 / max((card.extent for card in readable), default=1.0))),
         blast="rgb({} {} {})".format(*BLAST_RGB),
         normal="rgb({} {} {})".format(*NORMAL_RGB),
@@ -125,6 +129,7 @@ def _save(prediction: Prediction, number: int, cells: Path, overlays: Path) -> C
     return Card(
         number, printable(name), printable(PurePath(name).name), prediction.decision, prediction.probability,
         prediction.logit, None if prediction.error is None else printable(prediction.error), stem, scale, extent,
+        prediction.words,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from leukoscope.cells.prepare import Preparation, prepare
 from leukoscope.cells.read import MAX_PIXELS, read_picture
 from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.inference.morphology import MeasuredCell, measure_cell
 
 Source = str | PathLike[str] | NDArray[np.uint8] | PictureError
 """A file's path, a picture as uint8 RGB [H, W, 3], or the reason why there is none."""
@@ -36,16 +37,25 @@ class Loaded:
     sha256: str | None = None
     frame: NDArray[np.uint8] | None = None
     error: LeukoscopeError | None = None
+    measured: MeasuredCell | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
-def load_one(source: Source, preparation: Preparation, max_pixels: int = MAX_PIXELS) -> Loaded:
-    """Decode and prepare one source; whatever is wrong with it ends up in ``error``."""
+def load_one(
+    source: Source,
+    preparation: Preparation,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    morphology: bool = False,
+    um_per_px: float | None = None,
+) -> Loaded:
+    """Decode and prepare one source, and measure its cell if asked; whatever is wrong with it ends up in ``error``."""
     if isinstance(source, PictureError):
         return Loaded(path=source.path, error=source)
     path = None if isinstance(source, np.ndarray) else fspath(source)
     sha256: str | None = None
     timings: dict[str, float] = {}
+    measured: MeasuredCell | None = None
     start = time.perf_counter()
     try:
         if isinstance(source, np.ndarray):
@@ -57,21 +67,32 @@ def load_one(source: Source, preparation: Preparation, max_pixels: int = MAX_PIX
         start = time.perf_counter()
         frame = prepare(rgb, preparation)
         timings["prepare"] = _ms(start)
+        if morphology:
+            start = time.perf_counter()
+            measured = measure_cell(rgb, frame_size=preparation.frame_size, um_per_px=um_per_px)
+            timings["measure"] = _ms(start)
     except LeukoscopeError as error:
         timings["prepare" if path is None or sha256 else "read"] = _ms(start)
         return Loaded(path, sha256, error=error, timings=timings)
     except (OSError, ValueError, MemoryError, cv2.error) as error:  # a decoder's own failure is this picture's alone
         why = PictureError(f"cannot be decoded ({type(error).__name__}: {error})", path=path)
         return Loaded(path, sha256, error=why, timings=timings)
-    return Loaded(path, sha256, frame, timings=timings)
+    return Loaded(path, sha256, frame, measured=measured, timings=timings)
 
 
 def load_all(
-    sources: Iterable[Source], preparation: Preparation, *, batch_size: int, threads: int, max_pixels: int = MAX_PIXELS
+    sources: Iterable[Source],
+    preparation: Preparation,
+    *,
+    batch_size: int,
+    threads: int,
+    max_pixels: int = MAX_PIXELS,
+    morphology: bool = False,
+    um_per_px: float | None = None,
 ) -> Iterator[list[Loaded]]:
     """Yield batches of loaded sources in order; the next batch is being decoded while the caller works on this one."""
     todo = iter(sources)
-    load = partial(load_one, preparation=preparation, max_pixels=max_pixels)
+    load = partial(load_one, preparation=preparation, max_pixels=max_pixels, morphology=morphology, um_per_px=um_per_px)
     if threads == 1:  # one thread asked for is one thread used
         while batch := [load(source) for source in islice(todo, batch_size)]:
             yield batch

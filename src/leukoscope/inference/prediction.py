@@ -29,7 +29,9 @@ class Prediction:
         heatmap: float32 [h, w], signed Grad-CAM in logit units over the whole frame: positive speaks for blast.
         embedding: float32 [E], the network's pooled features.
         frame: uint8 [F, F, 3] RGB, what the network saw.
-        timings: milliseconds by stage: `read` (decode), `prepare` (frame the cell), `graph`.
+        timings: milliseconds by stage: `read` (decode), `prepare` (frame the cell), `graph`; `measure` where asked.
+        morphology: what was measured of the cell, from `inference.morphology.summarise`; None where not asked.
+        words: the strongest measured facts and where the heat map lies, in two sentences; None where not asked.
     """
 
     path: str | None
@@ -44,6 +46,8 @@ class Prediction:
     embedding: NDArray[np.float32] | None = field(default=None, repr=False)
     frame: NDArray[np.uint8] | None = field(default=None, repr=False)
     timings: dict[str, float] = field(default_factory=dict, repr=False)
+    morphology: dict[str, Any] | None = field(default=None, repr=False)
+    words: str | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The answer without its arrays, as JSON-ready values in a fixed order.
@@ -51,6 +55,7 @@ class Prediction:
         >>> Prediction("a.png", None, None, None, "unreadable", "m", 0.0, "the file is empty").to_json()["decision"]
         'unreadable'
         """
+        measured = {} if self.words is None else {"morphology": self.morphology, "words": self.words}
         return {
             "path": None if self.path is None else decodable(self.path),
             "sha256": self.sha256,
@@ -60,4 +65,4 @@ class Prediction:
             "model": self.model,
             "ms": round(self.ms, 3),
             "error": self.error,
-        }
+        } | measured
