@@ -38,7 +38,7 @@ TOLD: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "chromatin_contrast": ("{:.1f}", "texture"),
         "chromatin_clumping": ("{:.1f}", "texture"),
         "nucleolus_candidates": ("{:.0f}", "nucleoli"),
-        "cytoplasm_basophilia": ("{:.2f}", "cytoplasm"),
+        "cytoplasm_basophilia": ("{:z.2f}", "cytoplasm"),
     }
 )
 
