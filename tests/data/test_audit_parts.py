@@ -10,7 +10,7 @@ from leukoscope.data.audit.coarse import coarse_layers, turn_angles
 from leukoscope.data.audit.compare import compare_tiles
 from leukoscope.data.audit.grouping import patient_groups, subject_pairs
 from leukoscope.data.audit.links import Kind, Link, Transform
-from leukoscope.data.audit.shortcuts import measure_shortcuts, weighted_auc
+from leukoscope.data.audit.shortcuts import Shortcut, measure_shortcuts, weighted_auc
 from leukoscope.data.audit.spectrum import ANGLES, RINGS, fingerprint, turned
 from leukoscope.data.audit.tiles import reduce_picture
 from leukoscope.data.synthetic import render_cell
@@ -110,8 +110,9 @@ def test_auc_and_shortcuts_against_scikit_learn() -> None:
     labels = (np.arange(480) // 20 % 2).astype(np.int64)
     measures = np.exp(random.normal(size=(480, 9)))
     measures[:, 0] *= np.where(labels == 1, 3.0, 1.0)
-    measures[:, 6:8] = 450
-    score, weight = np.round(random.normal(size=480), 1), random.integers(0, 4, 480).astype(float)
+    measures[:, 6:8] = 450  # the mean of its logarithm differs by rounding between classes of unlike size
+    measures, labels, groups = measures[:-7], labels[:-7], groups[:-7]
+    score, weight = np.round(random.normal(size=473), 1), random.integers(0, 4, 473).astype(float)
     assert weighted_auc(score, labels, weight) == pytest.approx(
         sklearn.roc_auc_score(labels, score, sample_weight=weight)
     )
@@ -119,6 +120,6 @@ def test_auc_and_shortcuts_against_scikit_learn() -> None:
     truth = sklearn.roc_auc_score(labels, measures[:, 0])
     assert found["area"].auc == pytest.approx(truth, abs=0.02)
     assert found["area"].low <= found["area"].auc <= found["area"].high
-    assert found["picture resolution"].auc == 0.5
+    assert found["picture resolution"] == Shortcut("picture resolution", 0.5, 0.5, 0.5)
     assert found["aspect"].auc == pytest.approx(0.5, abs=0.12)
     assert measure_shortcuts(measures, labels, np.where(labels == 1, "a", "b")) == []

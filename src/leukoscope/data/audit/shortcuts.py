@@ -105,11 +105,14 @@ def _deal(codes: NDArray[np.int64], y: NDArray[np.int64], count: int) -> NDArray
 def _held_out(x: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[np.int64]) -> NDArray[np.float64]:
     """Score of every picture from a discriminant fitted on the other folds."""
     score = np.zeros(len(y))
+    spread = x.std(axis=0)
+    # What is the same everywhere would differ by rounding errors only, and these would be learned.
+    x = np.where(spread > 1e-9, (x - x.mean(axis=0)) / np.maximum(spread, 1e-9), 0.0)
     for k in range(_FOLDS):
         rest = fold != k
         a, b = x[rest & (y == 1)], x[rest & (y == 0)]
         within = (np.atleast_2d(np.cov(a.T)) * (len(a) - 1) + np.atleast_2d(np.cov(b.T)) * (len(b) - 1)) / rest.sum()
-        ridge = 1e-6 * np.eye(x.shape[1]) * max(float(np.trace(within)), 1e-9)
+        ridge = 1e-6 * np.eye(x.shape[1])
         way = np.linalg.solve(within + ridge, a.mean(axis=0) - b.mean(axis=0))
         score[~rest] = (x[~rest] - (a.mean(axis=0) + b.mean(axis=0)) / 2) @ way
     return score
