@@ -11,9 +11,13 @@ from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
 from leukoscope.bundle.read import read_bundle
+from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cli import main
+from leukoscope.cli._measure import read_run, table_of
 from leukoscope.data.manifest import read_manifest
 from leukoscope.data.synthetic import write_synthetic
+from leukoscope.errors import DataError
+from leukoscope.evaluation.calibrate import calibrate
 from leukoscope.evaluation.table import Scores
 from leukoscope.inference.classifier import Classifier
 
@@ -60,6 +64,25 @@ def test_the_figures_are_those_of_the_table_and_of_the_bundle(run: Path) -> None
     root = read_manifest(run / "manifest.csv").root
     answers = Classifier(read_bundle(run / "bundle")).predict([root / p for p in scores.path[:5]])
     np.testing.assert_allclose([a.probability for a in answers], scores.probability[:5], atol=1e-5)
+
+
+def test_the_bundle_decides_as_calibrated_on_the_validation_part(run: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(run / "bundle")
+    _, manifest, split = read_run(run)
+    scores, _ = table_of(Classifier(bundle), manifest.select(split.val))
+    bare = DecisionFacts(threshold=0.5)
+    assert bundle.facts.training is not None
+    assert set(scores.group) == set(bundle.facts.training.groups_validated)
+    try:
+        expected = calibrate(scores, bare, data="rendered", chose_epoch=True)
+    except DataError:
+        expected = bare  # nothing can be fitted there, and training does not fail for it
+    found = bundle.facts.decision
+    assert found.model_dump(exclude={"calibration"}) == expected.model_dump(exclude={"calibration"})
+    done = leukoscope("calibrate", run, "--out", tmp_path / "again")
+    assert done.exit_code == (0 if expected.calibration else 2), done.output
+    if expected.calibration:
+        assert read_bundle(tmp_path / "again").facts.decision.calibration == found.calibration == expected.calibration
 
 
 def test_no_group_stands_in_two_parts(run: Path) -> None:

@@ -93,7 +93,13 @@ def test_subjects_by_hand() -> None:
     )
     rows = {row.subject: row for row in subject_rows(scores, 0.5)}
     assert [*rows] == ["10", "a", "b", "h"]  # a picture without a subject goes by the name of its group
-    assert dataclasses.astuple(rows["a"]) == ("a", "g", 2, 2, pytest.approx(0.6), 0.5, 0.5)
+    assert dataclasses.astuple(rows["a"]) == (
+        "a", "g", 2, 2, pytest.approx(0.6), 0.5, 0.5, pytest.approx(0.25), 0.0
+    )  # fmt: skip
+    assert rows["a"].gap == pytest.approx(-0.4)
+    assert rows["b"].gap == pytest.approx(0.2)
+    referred = {row.subject: row.referred for row in subject_rows(scores, 0.5, 0.3)}
+    assert (referred["a"], referred["b"], referred["h"]) == (0.5, 0.0, 0.0)  # 0.3 is in, 0.2 is out, 0.6 is decided
     assert (rows["b"].label, rows["h"].label, rows["10"].label) == ("normal", "mixed", "blast")
     assert (rows["h"].called_blast, rows["h"].accuracy) == (1.0, 0.5)
 

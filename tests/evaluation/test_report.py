@@ -27,7 +27,7 @@ from leukoscope.evaluation.wording import decimal, with_interval
 
 from .conftest import MakeScores, clustered_scores
 
-FILES = {"metrics.json", "predictions.csv", "roc.svg", "pr.svg", "reliability.svg", "confusion.svg", "report.html"}
+FILES = {"metrics.json", "predictions.csv", "report.html", *(f"{name}.svg" for name in figures.DRAWINGS)}
 NASTY = "<script>alert(1)</script> & $x_1$ \" '"
 
 
@@ -178,7 +178,7 @@ def test_the_page_needs_no_other_file_and_is_marked_up_for_readers(scores: Score
             target = (attrs.get(key) or "").removeprefix("url(").removesuffix(")")
             assert not target.startswith("#") or target[1:] in ids
     kinds = [tag for tag, _ in page.tags]
-    assert kinds.count("svg") == kinds.count("figcaption") == 4
+    assert kinds.count("svg") == kinds.count("figcaption") == 5
     assert kinds.count("caption") == kinds.count("table") == 2
     assert all(attrs.get("scope") in {"col", "row"} for tag, attrs in page.tags if tag == "th")
     assert ("html", {"lang": "en"}) in page.tags

@@ -67,7 +67,17 @@ def test_a_file_is_answered_with_its_hash_and_times(classifier: Classifier, file
     assert answer.sha256 == hashlib.sha256(files[0].read_bytes()).hexdigest()
     assert list(answer.timings) == ["read", "prepare", "graph"]
     assert answer.ms == pytest.approx(sum(answer.timings.values()))
-    assert list(answer.to_json()) == ["path", "sha256", "probability", "logit", "decision", "model", "ms", "error"]
+    assert list(answer.to_json()) == [
+        "path",
+        "sha256",
+        "probability",
+        "logit",
+        "decision",
+        "model",
+        "ms",
+        "error",
+        "reason",
+    ]
 
 
 def test_temperature_and_threshold_decide(tmp_path: Path) -> None:

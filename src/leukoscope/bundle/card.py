@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leukoscope.bundle.claims import calibration_claim, refer_claim
 from leukoscope.bundle.schema import BundleFacts, Estimate, MeasuredFacts
 
 _SHOWN = {
@@ -14,6 +15,11 @@ _SHOWN = {
     "specificity": "specificity (normal cells left alone)",
     "brier": "Brier score",
     "ece": "expected calibration error",
+    "ece_adaptive": "expected calibration error, bins of equal numbers",
+    "aurc": "area under the risk-coverage curve",
+    "decided": "share of cells decided, not referred",
+    "missed": "share of blasts called normal, referred ones counted as not",
+    "missed_decided": "share of blasts called normal among those decided",
 }
 
 
@@ -34,12 +40,11 @@ def model_card(facts: BundleFacts, graph_size: int) -> str:
             f"forward pass ({graph_size / 1e6:.2f} MB of ONNX). The network sees {facts.input_size} px."
         ),
         _preparation(facts),
-        f"Decision: blast where the probability is at least {facts.decision.threshold:g}. "
-        + (
-            f"Probabilities are calibrated (temperature {facts.decision.temperature:.3g})."
-            if facts.decision.calibrated
-            else "Probabilities are **not calibrated**: read them as a score, not as a chance."
-        ),
+        f"Decision: blast where the probability is at least {facts.decision.threshold:g}.",
+        "## How far to trust a probability",
+        calibration_claim(facts.decision),
+        *_calibrated_on(facts),
+        refer_claim(facts.decision) or "No cell is referred: every readable picture is called blast or normal.",
         "## Training",
         _training(facts),
         "## Figures on patients that it never saw",
@@ -68,6 +73,17 @@ def _preparation(facts: BundleFacts) -> str:
         f"Before the graph, lightness is equalised by CLAHE (clip {clahe.clip_limit:g}, "
         f"{clahe.tiles} x {clahe.tiles} tiles)."
     )
+
+
+def _calibrated_on(facts: BundleFacts) -> list[str]:
+    fitted = facts.decision.calibration
+    if fitted is None:
+        return []
+    lines = [f"- Groups fitted on ({len(fitted.groups)}): {', '.join(fitted.groups)}"]
+    if fitted.log_loss:
+        losses = ", ".join(f"{name} {loss:.4f}" for name, loss in fitted.log_loss.items())
+        lines.append(f"- Log loss on groups left out of the fit: {losses}; the simplest not clearly worse was taken")
+    return ["\n".join(lines)]
 
 
 def _training(facts: BundleFacts) -> str:

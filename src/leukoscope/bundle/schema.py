@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.cells.prepare import Preparation
 
@@ -55,12 +55,84 @@ class MeasuredFacts(_Facts):
     metrics: dict[str, Estimate]
 
 
-class DecisionFacts(_Facts):
-    """How a logit becomes a decision."""
+Method = Literal["as trained", "temperature", "platt", "beta", "isotonic"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5  # blast where probability >= threshold
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # probability = sigmoid(logit / temperature)
-    calibrated: bool = False
+
+class MapFacts(_Facts):
+    """A map from logit z to probability that needs more than a temperature; s is the logistic function.
+
+    | method | parameters | probability |
+    |---|---|---|
+    | `platt` | a, c | s(a z + c) |
+    | `beta` | a, b, c | s(a ln s(z) - b ln s(-z) + c) |
+    | `isotonic` | none | linear between the knots (logit, probability), level beyond the first and the last |
+    """
+
+    method: Literal["platt", "beta", "isotonic"]
+    parameters: list[Annotated[float, Field(allow_inf_nan=False)]] = []
+    knots: list[tuple[Annotated[float, Field(allow_inf_nan=False)], Share]] = []
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        wanted = {"platt": 2, "beta": 3, "isotonic": 0}[self.method]
+        if len(self.parameters) != wanted or bool(self.knots) != (self.method == "isotonic"):
+            raise ValueError(f"the map {self.method} needs {wanted} parameters, and knots only if it is isotonic")
+        if any(b[0] <= a[0] or b[1] < a[1] for a, b in zip(self.knots, self.knots[1:], strict=False)):
+            raise ValueError("the knots of an isotonic map must rise")
+        return self
+
+
+class CalibrationFacts(_Facts):
+    """What the probabilities were fitted on; `as trained`: nothing fitted there was clearly better than the network."""
+
+    method: Method
+    data: str
+    groups: list[str]  # patient groups
+    pictures: int
+    blasts: int
+    chose_epoch: bool  # the groups also chose the epoch of the weights: used twice
+    log_loss: dict[str, float] = {}  # of each method compared, on groups left out of its fit
+
+
+class ReferFacts(_Facts):
+    """The band in which nothing is decided, and what it promises.
+
+    `new patients`: on average over new patients, at most the share `level` of a patient's blasts is called normal
+    (conformal risk control, one unit per patient group). `same patients`: with `confidence`, at most that share of
+    further blasts of the very patients that the band was set on; it promises nothing for others.
+    """
+
+    low: Share  # normal where probability < low
+    high: Share  # blast where probability >= high; between the two: refer
+    level: Share  # aimed at: share of blasts called normal
+    guarantee: Literal["new patients", "same patients"]
+    confidence: Share | None = None  # None: the promise is about the average
+    groups: int  # patient groups with blasts that the band was set on
+    blasts: int  # their blasts
+    missed: Share  # share of them below the band: mean over groups for new patients, over blasts for the same
+    smallest_level: Share  # that so few groups allow to promise for new patients
+    groups_needed: int  # to promise `level` for new patients
+
+
+class DecisionFacts(_Facts):
+    """How a logit becomes a decision; see `leukoscope.bundle.decision`."""
+
+    threshold: Share = 0.5  # blast where probability >= threshold
+    temperature: Annotated[float, Field(gt=0)] = (
+        1.0  # probability = sigmoid(logit / temperature), unless there is a map
+    )
+    map: MapFacts | None = None
+    calibrated: bool = False  # fitted on held-out groups
+    calibration: CalibrationFacts | None = None
+    refer: ReferFacts | None = None
+    no_refer: str | None = None  # why a band that was asked for could not be set
+
+    @model_validator(mode="after")
+    def _band_holds_threshold(self) -> Self:
+        if self.refer is not None and not self.refer.low <= self.threshold == self.refer.high:
+            raise ValueError("the band of refer must end at the threshold")
+        return self
 
 
 class BundleFacts(_Facts):

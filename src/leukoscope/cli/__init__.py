@@ -18,6 +18,7 @@ VERBS = {
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),
     "evaluate": ("leukoscope.cli.evaluate", "Measure a bundle on patients that it never saw."),
+    "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refuses, on other patients."),
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),
     "models": ("leukoscope.cli.models", "List the networks, and look at one."),
     "doctor": ("leukoscope.cli.doctor", "Check this installation."),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from leukoscope.bundle.claims import UNCALIBRATED, refer_claim
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import PictureError
 from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, OutputFormat, run_batch, summary
@@ -47,8 +48,12 @@ def answer(
     else:
         tally = run()
     click.echo(summary(tally, classifier), err=True)
-    if not classifier.bundle.facts.decision.calibrated:
-        click.echo("Probabilities are not calibrated: use them to rank cells, not as a chance.", err=True)
+    rule = classifier.bundle.facts.decision
+    if not rule.calibrated:
+        click.echo(UNCALIBRATED, err=True)
+    claim = refer_claim(rule)
+    if claim:
+        click.echo(claim, err=True)
     click.echo(RESEARCH_USE, err=True)
     if kind == "html":
         click.echo(f"gallery: {printable(str((out or DEFAULT_GALLERY) / PAGE))}", err=True)

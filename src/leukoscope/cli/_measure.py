@@ -1,17 +1,22 @@
-"""What `train` and `evaluate` share: run a bundle over labelled pictures and measure its answers."""
+"""What `train`, `calibrate` and `evaluate` share: run a bundle over labelled pictures and measure its answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from leukoscope.bundle.claims import calibration_claim, refer_claim
+from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import Estimate, MeasuredFacts
-from leukoscope.data.manifest import Manifest
-from leukoscope.errors import DataError
+from leukoscope.data.manifest import Manifest, read_manifest
+from leukoscope.data.splits import Split
+from leukoscope.errors import DataError, TrainingError
+from leukoscope.evaluation.coverage import BAND_KEYS
 from leukoscope.evaluation.evaluate import Evaluation, evaluate
 from leukoscope.evaluation.report import write_evaluation
 from leukoscope.evaluation.table import Scores
@@ -19,6 +24,8 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.prediction import Prediction
 
 BATCH = 8  # more gains nothing on a CPU and costs memory
+# Figures of what is stated, not of the order of the pictures or of the side of the threshold they are on.
+_OF_PROBABILITIES = frozenset({"brier", "ece", "ece_adaptive", "aurc", "subject_auc", *BAND_KEYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,29 @@ def measure(
     Raises:
         DataError: no picture can be read.
     """
+    scores, unreadable = table_of(classifier, data, progress=progress)
+    rule = classifier.bundle.facts.decision
+    context = {"probabilities": calibration_claim(rule), "refer": refer_claim(rule) or None, **context}
+    if unreadable:
+        context["unreadable"] = len(unreadable)
+    evaluation = evaluate(
+        scores,
+        threshold=rule.threshold,
+        refer_from=None if rule.refer is None else rule.refer.low,
+        protocol=protocol,
+        context=context,
+    )
+    return Measured(evaluation, scores, unreadable)
+
+
+def table_of(
+    classifier: Classifier, data: Manifest, *, progress: Callable[[int], None] | None = None
+) -> tuple[Scores, list[Prediction]]:
+    """Answers of a bundle on all pictures of a labelled manifest, and those that gave none.
+
+    Raises:
+        DataError: no picture can be read.
+    """
     answers = list(classifier.predict_many(data.paths(), batch_size=BATCH, progress=progress))
     read = np.array([answer.logit is not None for answer in answers], dtype=np.bool_)
     unreadable = [answer for answer in answers if answer.logit is None]
@@ -58,12 +88,7 @@ def measure(
         subject=kept.subjects(),
         group=kept.groups(),
     )
-    if unreadable:
-        context = {**context, "unreadable": len(unreadable)}
-    evaluation = evaluate(
-        scores, threshold=classifier.bundle.facts.decision.threshold, protocol=protocol, context=context
-    )
-    return Measured(evaluation, scores, unreadable)
+    return scores, unreadable
 
 
 def write_measured(measured: Measured, folder: Path) -> None:
@@ -73,14 +98,56 @@ def write_measured(measured: Measured, folder: Path) -> None:
 
 def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -> MeasuredFacts:
     """What of an evaluation goes into a bundle."""
+    referral = measured.evaluation.referral
+    figures = {**measured.evaluation.metrics, **(referral.figures if referral else {})}
     return MeasuredFacts(
         data=data,
         protocol=protocol,
         fold=fold,
         pictures=len(measured.scores.path),
         groups=sorted(set(measured.scores.group.tolist())),
-        metrics={key: Estimate(**each.as_dict()) for key, each in measured.evaluation.metrics.items()},
+        metrics={key: Estimate(**each.as_dict()) for key, each in figures.items()},
     )
+
+
+def still_holding(measured: Iterable[MeasuredFacts]) -> tuple[MeasuredFacts, ...]:
+    """Figures of a bundle that stay true when its probabilities are fitted anew."""
+    return tuple(
+        each.model_copy(update={"metrics": {k: v for k, v in each.metrics.items() if k not in _OF_PROBABILITIES}})
+        for each in measured
+    )
+
+
+def unseen_by(bundle: Bundle, data: Manifest, *, calibrated: bool = True) -> Manifest:
+    """The pictures of groups that the bundle was neither trained nor validated nor, if asked, calibrated on.
+
+    Groups of a data set of another name than the bundle's are taken as unseen.
+    """
+    seen: set[str] = set()
+    training, fitted = bundle.facts.training, bundle.facts.decision.calibration
+    if training is not None and training.data == data.name:
+        seen |= {*training.groups_trained, *training.groups_validated}
+    if calibrated and fitted is not None and fitted.data == data.name:
+        seen |= set(fitted.groups)
+    return data.select([i for i, group in enumerate(data.groups().tolist()) if group not in seen])
+
+
+def read_run(run: Path) -> tuple[dict[str, Any], Manifest, Split]:
+    """Facts, pictures and split of a run folder.
+
+    Raises:
+        TrainingError: it is none.
+    """
+    try:
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        manifest = read_manifest(run / "manifest.csv")
+        split = Split.from_dict(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
+        manifest = replace(manifest, name=str(facts["data"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"not a run folder ({error})", path=run, remedy="give the folder that `leukoscope train` wrote"
+        ) from error
+    return facts, manifest, split
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -92,4 +159,8 @@ def headline(evaluation: Evaluation) -> str:
         if ends["low"] is not None and ends["high"] is not None:
             text += f"  [{ends['low']:.3f}, {ends['high']:.3f}]"
         lines.append(f"  {key:<18} {text}")
+    if evaluation.referral is not None:
+        found = evaluation.referral.figures
+        lines.append(f"  decided            {found['decided'].value:.3f}  (the others are referred)")
+        lines.append(f"  missed             {found['missed'].value:.3f}  (blasts called normal)")
     return "\n".join(lines)

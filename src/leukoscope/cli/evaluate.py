@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ def evaluate(
 ) -> None:
     """Measure the test part of RUN again, or a bundle on the data set of --data.
 
-    Groups that the bundle was trained or validated on are left out, unless asked for.
+    Groups that the bundle was trained, validated or calibrated on are left out, unless asked for.
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.cli._measure import headline, measure, write_measured
@@ -44,7 +43,7 @@ def evaluate(
         raise click.UsageError("give either a run folder or --data")
     if run is not None:
         chosen = read_bundle(bundle or run / "bundle")
-        part, protocol, context = _test_part(run)
+        part, protocol, context = _test_part(run, chosen)
         folder = out or run / "evaluation"
     else:
         assert data is not None
@@ -71,31 +70,28 @@ def evaluate(
         raise SystemExit(1)
 
 
-def _test_part(run: Path) -> tuple[Manifest, str, dict[str, Any]]:
-    from leukoscope.data.manifest import read_manifest
-    from leukoscope.data.splits import Split
-    from leukoscope.errors import TrainingError
+def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, str, dict[str, Any]]:
+    from leukoscope.cli._measure import read_run
 
-    try:
-        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        manifest = read_manifest(run / "manifest.csv")
-        split = Split.from_dict(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"not a run folder ({error})", path=run, remedy="give the folder that `leukoscope train` wrote"
-        ) from error
+    facts, manifest, split = read_run(run)
     context = {
         "data": facts["data"],
         "fingerprint": facts["fingerprint"],
         "fold": split.fold,
         "seed": split.seed,
     }
-    return manifest.select(split.test), split.protocol, context
+    part = manifest.select(split.test)
+    fitted = bundle.facts.decision.calibration
+    used = set(part.groups().tolist()) & set(fitted.groups if fitted and fitted.data == part.name else ())
+    if used and split.protocol == "group":
+        context["warning"] = f"Probabilities and band were fitted on {len(used)} of these patient groups."
+    return part, split.protocol, context
 
 
 def _unseen_part(
     bundle: Bundle, data: Path, groups: Path | None, include_trained: bool
 ) -> tuple[Manifest, str, dict[str, Any]]:
+    from leukoscope.cli._measure import unseen_by
     from leukoscope.data.groups import apply_groups, read_groups
     from leukoscope.data.readers import read_dataset
     from leukoscope.errors import DataError
@@ -106,19 +102,19 @@ def _unseen_part(
     if len(manifest) == 0:
         raise DataError("no picture has a label", path=data, remedy="add class folders or a label column")
     context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint()}
-    training = bundle.facts.training
-    if training is None or training.data != manifest.name:
+    training, fitted = bundle.facts.training, bundle.facts.decision.calibration
+    home = training is not None and training.data == manifest.name
+    if not home and (fitted is None or fitted.data != manifest.name):
         return manifest, "external", context
-    seen = {*training.groups_trained, *training.groups_validated}
-    unseen = [i for i, group in enumerate(manifest.groups().tolist()) if group not in seen]
+    unseen = unseen_by(bundle, manifest)
     if include_trained:
         context["warning"] = "holds groups that the bundle was trained on"
         return manifest, "all groups, trained ones too", context
-    if not unseen:
+    if not len(unseen):
         raise DataError(
-            "the bundle was trained on every group of this data set",
+            "the bundle was trained or calibrated on every group of this data set",
             path=data,
             remedy="use other patients, or --include-trained for figures that mean nothing for new ones",
         )
     click.echo(f"{len(manifest) - len(unseen)} pictures of groups that the bundle has seen are left out", err=True)
-    return manifest.select(unseen), "unseen groups", context
+    return unseen, "unseen groups" if home else "external", context

@@ -15,7 +15,8 @@ import click
 def export(run: Path, out: Path | None, name: str | None, threshold: float | None) -> None:
     """Export the best weights of RUN, finished or not, as a bundle.
 
-    Training facts and figures are taken from the run's own bundle; a run that never finished has none and says so.
+    Training facts, calibration and figures are taken from the run's own bundle; a run that never
+    finished has none and says so.
     """
     from leukoscope.errors import missing_extra
 
@@ -31,16 +32,20 @@ def export(run: Path, out: Path | None, name: str | None, threshold: float | Non
     own = run / "bundle"
     facts = read_bundle(own).facts if (own / FACTS_FILE).exists() else None
     target = out or own
-    threshold = recipe.threshold if threshold is None else threshold
-    # Figures hold for the threshold that they were measured at.
-    same = facts is not None and facts.decision.threshold == threshold
+    decision = facts.decision if facts else DecisionFacts(threshold=recipe.threshold)
+    # Figures and the band hold for the threshold that they were made with.
+    same = facts is not None and threshold in {None, decision.threshold}
+    if threshold not in {None, decision.threshold}:
+        why = "the threshold was set by hand after the band" if decision.refer else decision.no_refer
+        decision = decision.model_copy(update={"threshold": threshold, "refer": None, "no_refer": why})
+    graph = graph_bytes(model, recipe.input.size, recipe.input.preparation.frame_size)
     write_bundle(
         target,
-        graph_bytes(model, recipe.input.size, recipe.input.preparation.frame_size),
+        graph,
         name=name or (facts.name if facts else f"{recipe.model.name}-{recipe.name}"),
         preparation=recipe.input.preparation,
         input_size=recipe.input.size,
-        decision=DecisionFacts(threshold=threshold),
+        decision=decision,
         training=facts.training if facts else None,
         measured=tuple(facts.measured) if facts and same else (),
         data_licences=tuple(facts.data_licences) if facts else (),

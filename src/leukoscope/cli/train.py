@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from leukoscope.bundle.schema import DecisionFacts
     from leukoscope.training.recipe import Recipe
     from leukoscope.training.run import Run
 
@@ -100,7 +101,11 @@ def train(
 
 
 def export_and_measure(run: Run, name: str) -> None:
-    """Write the run's bundle, measure it on the test part through ONNX Runtime, and write that into the bundle."""
+    """Write the run's bundle, calibrate it on the validation part, measure it on the test part, and write both down.
+
+    Calibration and figures are made through ONNX Runtime, from the bundle itself.
+    """
+    from leukoscope.bundle.claims import calibration_claim, refer_claim
     from leukoscope.bundle.export import graph_bytes, write_bundle
     from leukoscope.bundle.read import read_bundle
     from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
@@ -126,6 +131,8 @@ def export_and_measure(run: Run, name: str) -> None:
     )
     graph = graph_bytes(run.model, recipe.input.size, recipe.input.preparation.frame_size)
 
+    decision = DecisionFacts(threshold=recipe.threshold)
+
     def write(*measured: MeasuredFacts) -> None:
         write_bundle(
             run.folder / "bundle",
@@ -133,12 +140,14 @@ def export_and_measure(run: Run, name: str) -> None:
             name=name,
             preparation=recipe.input.preparation,
             input_size=recipe.input.size,
-            decision=DecisionFacts(threshold=recipe.threshold),
+            decision=decision,
             training=facts,
             measured=measured,
             data_licences=licences(run.manifest),
         )
 
+    write()
+    decision = _calibrated(run)
     write()
     test = run.manifest.select(split.test)
     with click.progressbar(length=len(test), label="measuring on the test part", file=sys.stderr) as bar:
@@ -167,7 +176,27 @@ def export_and_measure(run: Run, name: str) -> None:
     if run.shortened:
         click.echo(f"changed against the recipe: {run.shortened}")
     click.echo(headline(measured.evaluation))
+    click.echo(" ".join(part for part in (calibration_claim(decision), refer_claim(decision)) if part))
     click.echo(f"bundle: {run.folder / 'bundle'}\nreport: {run.folder / 'evaluation' / 'report.html'}")
+
+
+def _calibrated(run: Run) -> DecisionFacts:
+    """The rule of the run's bundle, fitted on the validation part; as it is where nothing can be fitted there."""
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.cli._measure import table_of
+    from leukoscope.errors import DataError
+    from leukoscope.evaluation.calibrate import calibrate
+    from leukoscope.inference.classifier import Classifier
+
+    bundle = read_bundle(run.folder / "bundle")
+    part = run.manifest.select(run.split.val)
+    try:
+        with click.progressbar(length=len(part), label="calibrating on the validation part", file=sys.stderr) as bar:
+            scores, _ = table_of(Classifier(bundle), part, progress=bar.update)
+        return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=True)
+    except DataError as error:
+        click.echo(f"probabilities stay as the network states them: {error}", err=True)
+        return bundle.facts.decision
 
 
 def _run_name(recipe: Recipe) -> str:

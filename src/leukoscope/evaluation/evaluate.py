@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation import calibration
+from leukoscope.evaluation import calibration, coverage
 from leukoscope.evaluation.glossary import BY_KEY, KEYS
 from leukoscope.evaluation.intervals import REPLICATES, Estimate, Resampling, band, estimates
 from leukoscope.evaluation.panel import GRID, Panel, with_intervals
-from leukoscope.evaluation.result import Curve, Evaluation, Reliability
+from leukoscope.evaluation.result import Curve, Evaluation, Referral, Reliability
 from leukoscope.evaluation.subjects import SubjectRow, subject_rows, worst_subject
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.weighting import Array
@@ -26,6 +26,7 @@ def evaluate(
     *,
     threshold: float,
     protocol: str,
+    refer_from: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
     context: Mapping[str, Any] | None = None,
@@ -35,6 +36,8 @@ def evaluate(
     Args:
         scores: the answers on pictures whose labels are known.
         threshold: blast is called where probability >= threshold, in [0, 1]; it must not be chosen on these pictures.
+        refer_from: below the threshold, pictures of at least this probability are referred; None if nothing is. The
+            figures of ``metrics`` are those of the bare threshold all the same.
         protocol: how test and training part were separated: group, subject, official, picture, or free words.
         replicates: number of bootstrap replicates.
         seed: of the bootstrap.
@@ -42,10 +45,12 @@ def evaluate(
             of the split, ``trained_on`` lists the groups trained on.
 
     Raises:
-        DataError: the threshold is outside [0, 1], or fewer than 100 replicates are asked for.
+        DataError: the threshold is outside [0, 1], the band starts above it, or there are fewer than 100 replicates.
     """
     if not 0 <= threshold <= 1:
         raise DataError(f"threshold {threshold} is not in [0, 1]")
+    if refer_from is not None and not 0 <= refer_from <= threshold:
+        raise DataError(f"a band from {refer_from} does not end at the threshold {threshold}")
     if replicates < 100:
         raise DataError(f"{replicates} bootstrap replicates cannot give a 95 % interval", remedy="use 100 or more")
     panel = Panel.of(scores, threshold)
@@ -56,8 +61,9 @@ def evaluate(
     naive_plan = Resampling.by_picture(scores.label, replicates=replicates, seed=seed)
     naive = dict(zip(KEYS, estimates(value, naive_plan.apply(panel.figures)), strict=True))
     del naive["subject_auc"]  # a subject is no sum of pictures drawn apart
-    rows = subject_rows(scores, threshold)
-    roc, precision_recall, reliability = _bands(panel, drawn[:, len(KEYS) :], known=plan.varies)
+    rows = subject_rows(scores, threshold, refer_from)
+    curves, reliability = _bands(panel, drawn[:, len(KEYS) :], known=plan.varies)
+    referral = None if refer_from is None else _referral(scores, refer_from, threshold, plan)
     called = scores.probability >= threshold
     quadrants = {"tn": (0, 0), "fp": (0, 1), "fn": (1, 0), "tp": (1, 1)}
     return Evaluation(
@@ -68,9 +74,12 @@ def evaluate(
         counts=_counts(scores, plan, rows),
         subjects=rows,
         worst=worst_subject(rows),
-        roc=roc,
-        precision_recall=precision_recall,
+        roc=curves[0],
+        precision_recall=curves[1],
+        risk_coverage=curves[2],
+        missed_coverage=curves[3],
         reliability=reliability,
+        referral=referral,
         replicates=replicates,
         seed=seed,
         notes=_notes(plan, metrics, drawn),
@@ -78,18 +87,42 @@ def evaluate(
     )
 
 
-def _bands(panel: Panel, drawn: Array, *, known: bool) -> tuple[Curve, Curve, Reliability]:
-    """Curves with pointwise bands from the replicates of ROC, precision-recall and bins, [R, 2 M + bins]."""
+def _bands(panel: Panel, drawn: Array, *, known: bool) -> tuple[list[Curve], Reliability]:
+    """Curves and reliability with pointwise bands from their replicates, [R, 4 M + bins]: see ``Panel.everything``."""
     sweep = panel.order.sweep()
+    points = (
+        (sweep.false_positive_rate, sweep.sensitivity),
+        (sweep.sensitivity, sweep.precision),
+        panel.selection.curve(),
+        panel.descent.curve(),
+    )
     value = panel.everything(np.ones(len(panel.scores)))[len(KEYS) :]
     low, high = band(drawn) if known else (np.full_like(value, np.nan), np.full_like(value, np.nan))
-    parts = zip(*(np.split(each, [len(GRID), 2 * len(GRID)]) for each in (value, low, high)), strict=True)
-    roc, precision_recall, bins = parts
-    return (
-        Curve(sweep.false_positive_rate, sweep.sensitivity, *roc),
-        Curve(sweep.sensitivity, sweep.precision, *precision_recall),
-        Reliability(calibration.equal_width(panel.scores.label, panel.scores.probability), bins[1], bins[2]),
-    )
+    cuts = len(GRID) * np.arange(1, len(points) + 1)
+    *on_grid, bins = zip(*(np.split(each, cuts) for each in (value, low, high)), strict=True)
+    curves = [Curve(x, y, *each) for (x, y), each in zip(points, on_grid, strict=True)]
+    stated = calibration.equal_width(panel.scores.label, panel.scores.probability)
+    return curves, Reliability(stated, bins[1], bins[2])
+
+
+def _referral(scores: Scores, low: float, threshold: float, plan: Resampling) -> Referral:
+    """What the band did, with intervals; a figure of one class that rests on one group gets none."""
+
+    def figures(weights: Array) -> Array:
+        return coverage.band_figures(scores.label, scores.probability, low, threshold, weights)
+
+    found = dict(zip(coverage.BAND_KEYS, estimates(figures(np.ones(len(scores))), plan.apply(figures)), strict=True))
+    for key, each in found.items():
+        of_class = coverage.BAND_CLASS[key]
+        groups = scores.group if of_class is None else scores.group[scores.label == of_class]
+        if not plan.varies or len(np.unique(groups)) < 2:
+            found[key] = Estimate(each.value, math.nan, math.nan, each.undefined)
+    missed = (scores.label == 1) & (scores.probability < min(low, threshold))
+    names, unit = np.unique(scores.group, return_inverse=True)
+    blasts = np.bincount(unit, weights=scores.label)
+    share = np.where(blasts > 0, np.bincount(unit, weights=missed) / np.maximum(blasts, 1), -1.0)
+    worst = int(np.argmax(share))
+    return Referral(low, found, (str(names[worst]), float(share[worst])) if blasts[worst] else None)
 
 
 def _counts(scores: Scores, plan: Resampling, rows: tuple[SubjectRow, ...]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The four figures of an evaluation, drawn with matplotlib's objects: no window, no global figure.
+"""The five figures of an evaluation, drawn with matplotlib's objects: no window, no global figure.
 
 Colours are those of Okabe & Ito, told apart with any colour vision. Shaded bands are pointwise 95 % intervals from the
 bootstrap over patient groups.
@@ -98,6 +98,36 @@ def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     return square(evaluation, "Reliability", draw, kind, height=6.4)
 
 
+def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+    """What is decided wrongly, and which blasts are called normal, against the share of pictures decided."""
+    risk, missed = evaluation.risk_coverage, evaluation.missed_coverage
+
+    def draw(axes: Axes) -> None:
+        highest = 0.02
+        for curve, colour, style in ((risk, BLUE, "-"), (missed, ORANGE, (0, (5, 2)))):
+            shown = (curve.x[0] <= GRID) & ~np.isnan(curve.on_grid)
+            axes.fill_between(GRID[shown], curve.low[shown], curve.high[shown], color=colour, alpha=0.15, lw=0)
+            axes.plot(curve.x, curve.y, color=colour, lw=1.8, ls=style)
+            ends = np.concatenate([curve.y, curve.high[shown]])
+            highest = max(highest, float(np.nanmax(ends, initial=0.0)))
+        axes.set_ylim(-0.01 * highest, 1.35 * highest)
+        axes.axhline(0.01, color=RULE, lw=1, ls=(0, (4, 3)))
+        lines = [
+            ("━ decided wrongly, least sure refused first", BLUE),
+            ("╍ blasts called normal, cells below the threshold refused", ORANGE),
+        ]
+        if evaluation.referral is not None:
+            decided, blasts = (evaluation.referral.figures[key].value for key in ("decided", "missed"))
+            axes.plot([decided], [blasts], "o", color=ORANGE, ms=7, mec="white", mew=1)
+            lines.append((f"● band in use: {share(decided)} decided, {share(blasts)} of blasts missed", ORANGE))
+        for row, (text, colour) in enumerate(lines):
+            axes.text(0.03, 0.95 - 0.055 * row, text, transform=axes.transAxes, color=colour, size=8, va="center")
+        axes.set_xlabel("Share of pictures decided (coverage)")
+        axes.set_ylabel("Share wrong; share of blasts called normal")
+
+    return square(evaluation, "What refusing buys", draw, kind)
+
+
 def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """Counts of truth against decision, with the share of each true class."""
     counts = evaluation.confusion
@@ -132,6 +162,7 @@ DRAWINGS: dict[str, Callable[..., bytes]] = {
     "roc": roc,
     "pr": precision_recall,
     "reliability": reliability,
+    "coverage": coverage,
     "confusion": confusion,
 }
 

@@ -69,6 +69,19 @@ TERMS: tuple[Term, ...] = (
         False,
     ),
     Term(
+        "aurc",
+        "Risk over coverages",
+        "Share wrong when the least sure pictures are refused, mean over all shares decided; lower is better.",
+        "both",
+        False,
+    ),
+    Term(
+        "coverage_at_1_missed",
+        "Coverage at 1 % missed",
+        "Largest share decided if cells below the threshold are referred until at most 1 % of blasts are called "
+        "normal, chosen on these very pictures.",
+    ),
+    Term(
         "subject_auc",
         "AUC of subjects",
         "AUC where a subject counts once, scored by the mean probability of its cells.",

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from leukoscope.evaluation import calibration, metrics, ranking
+from leukoscope.evaluation import calibration, coverage, metrics, ranking
 from leukoscope.evaluation.glossary import BY_KEY, KEYS
 from leukoscope.evaluation.intervals import Estimate, Resampling, estimates
 from leukoscope.evaluation.subjects import SubjectRanking
@@ -27,20 +27,38 @@ class Panel:
     threshold: float
     order: ranking.Ranking
     subjects: SubjectRanking
+    selection: coverage.Selection
+    descent: coverage.Descent
 
     @classmethod
     def of(cls, scores: Scores, threshold: float) -> Self:
         """Pictures are ranked by logit, which does not saturate, and called blast where probability >= threshold."""
-        return cls(scores, threshold, ranking.Ranking.of(scores.label, scores.logit), SubjectRanking.of(scores))
+        return cls(
+            scores,
+            threshold,
+            ranking.Ranking.of(scores.label, scores.logit),
+            SubjectRanking.of(scores),
+            coverage.Selection.of(scores.label, scores.probability, threshold),
+            coverage.Descent.of(scores.label, scores.probability, threshold),
+        )
 
     def figures(self, weights: Array) -> Array:
         """Figures in the order of ``glossary.KEYS``: weights [N] or [B, N] to [K] or [B, K]."""
         return self._stack(weights, self.order.sweep(weights), self._bins(weights))
 
     def everything(self, weights: Array) -> Array:
-        """The figures, ROC and precision-recall on ``GRID``, shares of blasts per bin: [..., K + 2 M + bins]."""
+        """The figures; on ``GRID`` ROC, precision-recall, risk and missed blasts by coverage; shares of blasts per bin.
+
+        [..., K + 4 M + bins].
+        """
         sweep, bins = self.order.sweep(weights), self._bins(weights)
-        curves = (ranking.roc_on(sweep, GRID), ranking.precision_on(sweep, GRID), bins.observed)
+        curves = (
+            ranking.roc_on(sweep, GRID),
+            ranking.precision_on(sweep, GRID),
+            self.selection.risk_on(GRID, weights),
+            self.descent.missed_on(GRID, weights),
+            bins.observed,
+        )
         return np.concatenate([self._stack(weights, sweep, bins), *curves], axis=-1)
 
     def _bins(self, weights: Array) -> calibration.Bins:
@@ -68,6 +86,8 @@ class Panel:
             "brier": calibration.brier(label, probability, weights),
             "ece": calibration.calibration_error(bins),
             "ece_adaptive": calibration.calibration_error(calibration.equal_mass(label, probability, weights)),
+            "aurc": self.selection.area(weights),
+            "coverage_at_1_missed": self.descent.coverage_at(coverage.MISSED_LEVEL, weights),
             "subject_auc": self.subjects.auc(weights),
         }
         return np.stack([values[key] for key in KEYS], axis=-1)

@@ -14,6 +14,7 @@ import jinja2
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation import canvas, figures, wording
+from leukoscope.evaluation.coverage import BAND_TITLES
 from leukoscope.evaluation.glossary import BY_KEY, TERMS
 from leukoscope.evaluation.intervals import Estimate
 from leukoscope.evaluation.result import Evaluation
@@ -30,6 +31,8 @@ CAPTIONS = {
     "gets.",
     "reliability": "Where the stated probability is right, the points lie on the dashed line. Below: how many pictures "
     "each point stands for.",
+    "coverage": "What is gained by leaving cells undecided, from none decided (left) to all (right). The dashed grey "
+    "line is 1 %. Bands that are chosen on a curve look better than they are on other patients.",
     "confusion": "Pictures by truth and decision, with the share of each true class. Blue is right, orange is wrong.",
 }
 _FACTS = {
@@ -38,6 +41,8 @@ _FACTS = {
     "model": "Model",
     "machine": "Machine",
     "seed": "Seed of the split",
+    "probabilities": "Probabilities",
+    "refer": "Refer",
 }
 _SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable"}
 _ROLES = {
@@ -52,7 +57,7 @@ _ROLES = {
 def write_evaluation(
     evaluation: Evaluation, scores: Scores, folder: str | os.PathLike[str], *, gallery: str | None = None
 ) -> Path:
-    """Write metrics.json, predictions.csv, four SVG figures and report.html into ``folder``.
+    """Write metrics.json, predictions.csv, five SVG figures and report.html into ``folder``.
 
     Each file appears whole or not at all. ``metrics.json`` is removed first and written last: where it stands, the
     other files belong to it.
@@ -120,6 +125,7 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
         terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
         figures=[(name, _inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
+        band_titles=BAND_TITLES,
         enough_cells=ENOUGH_CELLS,
         gallery=gallery,
         statement=STATEMENT,

@@ -26,6 +26,8 @@ CONTEXT_KEYS = (
     "machine",
     "shortened",  # what was cut short, None if nothing; stamped on every figure
     "warning",  # shown at the top of the page
+    "probabilities",  # how they were calibrated, in words
+    "refer",  # what the band promises, in words
     "unreadable",  # number of pictures that gave no answer
 )
 
@@ -51,6 +53,19 @@ class Reliability:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Referral:
+    """What the band of a bundle did: normal below ``low``, referred from there to below the threshold.
+
+    ``figures``: key of ``coverage.BAND_KEYS`` to figure with its interval over patient groups. ``worst_group``: the
+    patient group with the largest share of blasts called normal, and that share; None without blasts.
+    """
+
+    low: float
+    figures: Mapping[str, Estimate]
+    worst_group: tuple[str, float] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """What is known of a model on one test part.
 
@@ -58,6 +73,9 @@ class Evaluation:
     interval that a bootstrap over single pictures would give, to show how much narrower it wrongly is.
     ``confusion``: counts under the keys tn, fp, fn, tp. ``roc``: sensitivity against false positive rate;
     ``precision_recall``: precision against recall. ``worst``: see ``subjects.worst_subject``.
+    ``risk_coverage``: share decided wrongly against share decided, least sure refused first; ``missed_coverage``: share
+    of blasts called normal against share decided, for bands that end at the threshold; ``referral``: what the bundle's
+    own band did, None if it has none.
     ``context``: where the answers come from; ``context["shortened"]`` is shown on every figure.
     """
 
@@ -70,7 +88,10 @@ class Evaluation:
     worst: SubjectRow | None
     roc: Curve
     precision_recall: Curve
+    risk_coverage: Curve
+    missed_coverage: Curve
     reliability: Reliability
+    referral: Referral | None
     replicates: int
     seed: int
     notes: tuple[str, ...]
@@ -94,6 +115,9 @@ class Evaluation:
             "subjects": [_row(row) for row in self.subjects],
             "roc": _curve(self.roc, "false_positive_rate", "sensitivity"),
             "precision_recall": _curve(self.precision_recall, "recall", "precision"),
+            "risk_coverage": _curve(self.risk_coverage, "coverage", "risk"),
+            "missed_coverage": _curve(self.missed_coverage, "coverage", "missed"),
+            "referral": None if self.referral is None else _referral(self.referral),
             "reliability": {
                 "pictures": bins.weight,
                 "mean_probability": bins.mean_probability,
@@ -117,6 +141,18 @@ def _row(row: SubjectRow) -> dict[str, Any]:
         "mean_probability": row.mean_probability,
         "called_blast": row.called_blast,
         "accuracy": row.accuracy,
+        "brier": row.brier,
+        "gap": row.gap,
+        "referred": row.referred,
+    }
+
+
+def _referral(referral: Referral) -> dict[str, Any]:
+    worst = referral.worst_group
+    return {
+        "low": referral.low,
+        "figures": {key: each.as_dict() for key, each in referral.figures.items()},
+        "worst_group": None if worst is None else {"group": worst[0], "missed": worst[1]},
     }
 
 

@@ -19,7 +19,11 @@ ENOUGH_CELLS = 20
 
 @dataclass(frozen=True, slots=True)
 class SubjectRow:
-    """One subject: pictures, blasts among them, mean probability of blast, shares called blast and decided rightly."""
+    """One subject: pictures, blasts among them, mean probability of blast, shares called blast and decided rightly.
+
+    ``brier`` is the mean squared distance of probability and truth over its pictures; ``referred`` the share of them in
+    the band. Both shares before it are those of the bare threshold, as if nothing were referred.
+    """
 
     subject: str
     group: str
@@ -28,6 +32,13 @@ class SubjectRow:
     mean_probability: float
     called_blast: float
     accuracy: float
+    brier: float
+    referred: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        """Mean probability minus share of blasts: above 0 the model sees too much here, below 0 too little."""
+        return self.mean_probability - self.blasts / self.n
 
     @property
     def label(self) -> str:
@@ -40,8 +51,11 @@ def subject_names(scores: Scores) -> NDArray[np.str_]:
     return np.where(scores.subject == "", scores.group, scores.subject).astype(np.str_)
 
 
-def subject_rows(scores: Scores, threshold: float) -> tuple[SubjectRow, ...]:
-    """One row per subject, in natural order of names; blast is called where probability >= threshold."""
+def subject_rows(scores: Scores, threshold: float, refer_from: float | None = None) -> tuple[SubjectRow, ...]:
+    """One row per subject, in natural order of names; blast is called where probability >= threshold.
+
+    Below the threshold, pictures of a probability of at least ``refer_from`` count as referred; none if it is None.
+    """
     names, first, index = np.unique(subject_names(scores), return_index=True, return_inverse=True)
     called = scores.probability >= threshold
     n = np.bincount(index)
@@ -49,6 +63,9 @@ def subject_rows(scores: Scores, threshold: float) -> tuple[SubjectRow, ...]:
     probability = np.bincount(index, weights=scores.probability) / n
     share = np.bincount(index, weights=called) / n
     right = np.bincount(index, weights=called == scores.label) / n
+    distance = np.bincount(index, weights=(scores.probability - scores.label) ** 2) / n
+    band = ~called & (scores.probability >= (np.inf if refer_from is None else refer_from))
+    referred = np.bincount(index, weights=band) / n
     rows = [
         SubjectRow(
             subject=str(names[k]),
@@ -58,6 +75,8 @@ def subject_rows(scores: Scores, threshold: float) -> tuple[SubjectRow, ...]:
             mean_probability=float(probability[k]),
             called_blast=float(share[k]),
             accuracy=float(right[k]),
+            brier=float(distance[k]),
+            referred=float(referred[k]),
         )
         for k in range(len(names))
     ]

@@ -70,11 +70,13 @@ def run_batch(
 
 
 def summary(tally: Counter[Decision], classifier: Classifier) -> str:
-    """The counts in one line, with the model and its threshold."""
+    """The counts in one line, with the model, its threshold and its band."""
     facts = classifier.bundle.facts
     total = sum(tally.values())
-    counts = ", ".join(f"{tally[name]} {name}" for name in ("blast", "normal", "unreadable"))
-    rule = f"blast from {facts.decision.threshold:.3g}"
+    band = facts.decision.refer
+    names: tuple[Decision, ...] = ("blast", "normal", *(("refer",) if band else ()), "unreadable")
+    counts = ", ".join(f"{tally[name]} {name}" for name in names)
+    rule = f"blast from {facts.decision.threshold:.3g}" + ("" if band is None else f", refer from {band.low:.3g}")
     return f"{total} {'picture' if total == 1 else 'pictures'}: {counts} (model {facts.name}, {rule})"
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from leukoscope.bundle.decision import decide, probability_of
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
 from leukoscope.inference.morphology import in_words
-from leukoscope.inference.prediction import Decision, Prediction
+from leukoscope.inference.prediction import Prediction
 from leukoscope.machine import cpu_count
 
 _INPUT = ("frames", "tensor(uint8)", 4)
@@ -164,12 +165,12 @@ class Classifier:
         value = float(logit)
         if not math.isfinite(value):  # NaN compares as false: it must not pass for normal
             return self._unreadable(item, f"the model gave no finite answer ({value})")
-        probability = sigmoid(value / rule.temperature)
-        decision: Decision = "blast" if probability >= rule.threshold else "normal"
+        probability = float(probability_of(value, rule))
+        decision, reason = decide(probability, rule)
         timings = {**item.timings, "graph": ms}
         return Prediction(
             item.path, item.sha256, probability, value, decision, self.bundle.facts.name, sum(timings.values()),
-            heatmap=heatmap.copy(), embedding=embedding.copy(), frame=item.frame, timings=timings,
+            reason=reason, heatmap=heatmap.copy(), embedding=embedding.copy(), frame=item.frame, timings=timings,
         )  # fmt: skip
 
     def _unreadable(self, item: Loaded, why: str | None = None) -> Prediction:
@@ -178,17 +179,6 @@ class Classifier:
         name = self.bundle.facts.name
         ms = float(sum(item.timings.values()))
         return Prediction(item.path, item.sha256, None, None, "unreadable", name, ms, error=why, timings=item.timings)
-
-
-def sigmoid(x: float) -> float:
-    """Logistic function, without overflow.
-
-    >>> sigmoid(0.0), sigmoid(-1e4), sigmoid(1e4)
-    (0.5, 0.0, 1.0)
-    """
-    if x >= 0:
-        return 1 / (1 + math.exp(-x))
-    return math.exp(x) / (1 + math.exp(x))
 
 
 def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:

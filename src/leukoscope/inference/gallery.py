@@ -17,10 +17,11 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from leukoscope._version import __version__
+from leukoscope.bundle.claims import refer_claim
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
-from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, map_scale, overlay
+from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.prediction import Prediction
 from leukoscope.inference.printing import printable
 from leukoscope.inference.reference import shipped_reference
@@ -50,6 +51,7 @@ class Card:
     probability: float | None
     logit: float | None
     error: str | None
+    reason: str | None
     file: str
     scale: float
     extent: float
@@ -96,8 +98,11 @@ def render_page(cards: list[Card], facts: BundleFacts, *, synthetic: bool = Fals
     return environment.from_string(template).render(
         cards=readable,
         unreadable=[card for card in cards if card.error is not None],
-        counts={name: sum(card.decision == name for card in cards) for name in ("blast", "normal", "unreadable")},
+        counts={
+            name: sum(card.decision == name for card in cards) for name in ("blast", "normal", "refer", "unreadable")
+        },
         facts=facts,
+        claim=refer_claim(facts.decision),
         synthetic=synthetic,
         version=__version__,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -105,6 +110,7 @@ def render_page(cards: list[Card], facts: BundleFacts, *, synthetic: bool = Fals
         zoom=max(1.0, min(2.5, 0.94 / max((card.extent for card in readable), default=1.0))),
         blast="rgb({} {} {})".format(*BLAST_RGB),
         normal="rgb({} {} {})".format(*NORMAL_RGB),
+        refer="rgb({} {} {})".format(*REFER_RGB),
     )
 
 
@@ -128,8 +134,8 @@ def _save(prediction: Prediction, number: int, cells: Path, overlays: Path) -> C
         _write(overlays / f"{stem}.png", overlay(prediction.frame, prediction.heatmap, legend=True), [])
     return Card(
         number, printable(name), printable(PurePath(name).name), prediction.decision, prediction.probability,
-        prediction.logit, None if prediction.error is None else printable(prediction.error), stem, scale, extent,
-        prediction.words,
+        prediction.logit, None if prediction.error is None else printable(prediction.error), prediction.reason,
+        stem, scale, extent, prediction.words,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 # Okabe & Ito (2008): distinguishable with every common colour-vision deficiency, and from a purple nucleus.
 BLAST_RGB = (255, 159, 0)
 NORMAL_RGB = (46, 150, 255)
+REFER_RGB = (0, 158, 115)
 STRONGEST = 0.65  # opacity at the end of the scale: the cell stays visible
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from leukoscope.inference.printing import decodable
 
-Decision = Literal["blast", "normal", "unreadable"]
+Decision = Literal["blast", "normal", "refer", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,11 +20,13 @@ class Prediction:
     Attributes:
         path: the picture's file, None where an array was given.
         sha256: of the file's bytes, hexadecimal; None for an array or where the file cannot be read.
-        probability: of blast, 0 to 1: ``sigmoid(logit / temperature)``; None where unreadable.
+        probability: of blast, 0 to 1, as `bundle.decision` states it; None where unreadable.
         logit: positive is blast; None where unreadable.
-        decision: `blast` where the probability reaches the bundle's threshold, else `normal`, or `unreadable`.
+        decision: `blast` where the probability reaches the bundle's threshold; below it `refer` in the bundle's band,
+            if it has one, else `normal`; or `unreadable`.
         model: the bundle's name.
         ms: milliseconds from file to answer; the graph's time is the batch's divided by its cells.
+        reason: why the cell is referred; None otherwise.
         error: why the picture is unreadable, without the path; None otherwise.
         heatmap: float32 [h, w], signed Grad-CAM in logit units over the whole frame: positive speaks for blast.
         embedding: float32 [E], the network's pooled features.
@@ -42,6 +44,7 @@ class Prediction:
     model: str
     ms: float
     error: str | None = None
+    reason: str | None = None
     heatmap: NDArray[np.float32] | None = field(default=None, repr=False)
     embedding: NDArray[np.float32] | None = field(default=None, repr=False)
     frame: NDArray[np.uint8] | None = field(default=None, repr=False)
@@ -65,4 +68,5 @@ class Prediction:
             "model": self.model,
             "ms": round(self.ms, 3),
             "error": self.error,
+            "reason": self.reason,
         } | measured

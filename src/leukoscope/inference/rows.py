@@ -12,14 +12,14 @@ from leukoscope.inference.printing import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
 SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
-COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error")
+COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason")
 
 
 def header(kind: RowFormat) -> str | None:
     """First line of the output, if it has one.
 
     >>> header("csv")
-    'path,sha256,probability,logit,decision,model,ms,error'
+    'path,sha256,probability,logit,decision,model,ms,error,reason'
     """
     if kind == "table":
         return f"{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
@@ -47,4 +47,5 @@ def _table_row(prediction: Prediction) -> str:
     name = printable(prediction.path or "-")
     if prediction.probability is None or prediction.logit is None:
         return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({printable(prediction.error or 'no reason')})"
-    return f"{prediction.probability:11.3f}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}"
+    why = f"  ({printable(prediction.reason)})" if prediction.reason else ""
+    return f"{prediction.probability:11.3f}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}{why}"

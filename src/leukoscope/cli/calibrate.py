@@ -1,0 +1,103 @@
+"""`leukoscope calibrate`: fit what a bundle states, and when it refuses, on patients that it was not trained on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.bundle.read import Bundle
+    from leukoscope.data.manifest import Manifest
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE_OR_RUN")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
+@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle.  [default: in its place]")
+@click.option(
+    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.01, show_default=True,
+    help="Share of blasts called normal that the band aims at.",
+)  # fmt: skip
+@click.option(
+    "--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,
+    help="Of the band, where there are too few patients to promise anything for new ones.",
+)  # fmt: skip
+@click.option(
+    "--method", type=click.Choice(["temperature", "platt", "beta", "isotonic"]),
+    help="Fit the probabilities so.  [default: the simplest that is not clearly worse on left-out patients]",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+def calibrate(
+    bundle: Path,
+    data: Path | None,
+    groups: Path | None,
+    out: Path | None,
+    level: float,
+    confidence: float,
+    method: Literal["temperature", "platt", "beta", "isotonic"] | None,
+    threads: int | None,
+) -> int:
+    """Fit the probabilities of a bundle, and the band in which cells are referred.
+
+    With --data: on its patient groups that the bundle was neither trained nor validated on. With a run folder alone: on
+    the run's validation part, as `train` does; these groups also chose the epoch. No cell changes from blast to normal
+    or back. Figures that no longer hold are taken out of the bundle.
+    """
+    from leukoscope.bundle.claims import calibration_claim, refer_claim
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.revise import revise_bundle
+    from leukoscope.cli._measure import still_holding, table_of
+    from leukoscope.evaluation.calibrate import calibrate as fit
+    from leukoscope.inference.classifier import Classifier
+
+    is_run = (bundle / "run.json").is_file()
+    if data is None and not is_run:
+        raise click.UsageError("give --data, or a run folder whose validation part is to be used")
+    chosen = read_bundle(bundle / "bundle" if is_run else bundle)
+    part = _validation_part(bundle) if data is None else _unseen(chosen, data, groups)
+    with click.progressbar(length=len(part), label="calibrating", file=sys.stderr) as bar:
+        scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar.update)
+    decision = fit(
+        scores, chosen.facts.decision, data=part.name, chose_epoch=data is None, level=level, confidence=confidence,
+        method=method,
+    )  # fmt: skip
+    folder = out or chosen.folder
+    facts = revise_bundle(chosen, folder, decision=decision, measured=still_holding(chosen.facts.measured))
+    click.echo(calibration_claim(decision))
+    click.echo(refer_claim(decision))
+    click.echo(f"bundle: {folder}")
+    if facts.measured:
+        click.echo("figures of the old probabilities were left out; measure again with `leukoscope evaluate`")
+    for answer in unreadable[:10]:
+        click.echo(f"unreadable: {answer.path}: {answer.error}", err=True)
+    return 1 if unreadable else 0
+
+
+def _validation_part(run: Path) -> Manifest:
+    from leukoscope.cli._measure import read_run
+
+    _, manifest, split = read_run(run)
+    return manifest.select(split.val)
+
+
+def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
+    from leukoscope.cli._measure import unseen_by
+    from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.data.readers import read_dataset
+    from leukoscope.errors import DataError
+
+    manifest = read_dataset(data).labelled()
+    if groups is not None:
+        manifest = apply_groups(manifest, read_groups(groups))
+    unseen = unseen_by(bundle, manifest, calibrated=False)
+    if not len(unseen):
+        raise DataError(
+            "holds no labelled picture of a patient group that the bundle has not seen",
+            path=data,
+            remedy="calibrate on other patients",
+        )
+    return unseen
