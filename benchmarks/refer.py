@@ -21,12 +21,13 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation import calibration
 from leukoscope.evaluation.choosing import choose_map
 from leukoscope.evaluation.conformal import groups_needed, limit_for_new_patients, limit_for_same_patients
-from leukoscope.evaluation.coverage import Descent, band_figures
+from leukoscope.evaluation.coverage import BAND_KEYS, Descent, band_figures
 from leukoscope.evaluation.fitting import FITS, log_loss
 from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2)
+SHOWN = ("decided", "missed", "false_blast", "normal_decided")
 
 
 def pooled(runs: list[Path]) -> Scores:
@@ -77,7 +78,7 @@ def calibration_errors(fit: Scores, test: Scores) -> dict[str, float]:
 
 
 def bands(fit: Scores, test: Scores) -> dict[str, float]:
-    """Share decided and share of blasts called normal on ``test``, for bands set on ``fit`` below a logit of 0."""
+    """What bands set on ``fit`` below a logit of 0 do on ``test``; `broken`: more blasts are missed than aimed at."""
     blast = fit.label == 1
     found = {}
     for level in LEVELS:
@@ -89,8 +90,9 @@ def bands(fit: Scores, test: Scores) -> dict[str, float]:
             if limit is not None:
                 low = float(probability_of(min(limit, 0.0), DecisionFacts()))
                 p = probability_of(test.logit, DecisionFacts())
-                decided, missed = band_figures(test.label, p, low, 0.5)[:2].tolist()
-                found |= {f"{name} {level}: decided": decided, f"{name} {level}: missed": missed}
+                figures = dict(zip(BAND_KEYS, band_figures(test.label, p, low, 0.5).tolist(), strict=True))
+                found |= {f"{name} {level}: {key}": figures[key] for key in SHOWN}
+                found[f"{name} {level}: broken"] = float(figures["missed"] > level)
     return found
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from leukoscope.evaluation.result import Curve, Evaluation
 
+_FIRST_COVERAGE = 0.05  # among fewer pictures one error more or less moves the curve over the whole sheet
+
 
 def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """Sensitivity against false positive rate, with the operating point at the threshold."""
@@ -105,12 +107,13 @@ def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     def draw(axes: Axes) -> None:
         highest = 0.02
         for curve, colour, style in ((risk, BLUE, "-"), (missed, ORANGE, (0, (5, 2)))):
-            shown = (curve.x[0] <= GRID) & ~np.isnan(curve.on_grid)
+            shown = (max(curve.x[0], _FIRST_COVERAGE) <= GRID) & ~np.isnan(curve.on_grid)
+            points = curve.x >= _FIRST_COVERAGE
             axes.fill_between(GRID[shown], curve.low[shown], curve.high[shown], color=colour, alpha=0.15, lw=0)
-            axes.plot(curve.x, curve.y, color=colour, lw=1.8, ls=style)
-            ends = np.concatenate([curve.y, curve.high[shown]])
+            axes.plot(curve.x[points], curve.y[points], color=colour, lw=1.8, ls=style)
+            ends = np.concatenate([curve.y[points], curve.high[shown]])
             highest = max(highest, float(np.nanmax(ends, initial=0.0)))
-        axes.set_ylim(-0.01 * highest, 1.35 * highest)
+        axes.set_ylim(-0.03 * highest, 1.35 * highest)
         axes.axhline(0.01, color=RULE, lw=1, ls=(0, (4, 3)))
         lines = [
             ("━ decided wrongly, least sure refused first", BLUE),
