@@ -24,7 +24,7 @@ def eroded(mask: Mask, radius: float) -> Mask:
     """Where a `disc` of this radius fits into the mask; beyond the array's edge nothing is set."""
     wide = np.pad(mask, 1).view(np.uint8)
     # Farther than r from everything outside is the erosion by a disc, whose cost does not grow with r.
-    return np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] > _pixels(radius))
+    return np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] > _reach(radius))
 
 
 def grown(mask: Mask, radius: float) -> Mask:
@@ -32,7 +32,7 @@ def grown(mask: Mask, radius: float) -> Mask:
     if not mask.any():
         return mask.copy()
     away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(away <= _pixels(radius))
+    return np.asarray(away <= _reach(radius))
 
 
 def opened(mask: Mask, radius: float) -> Mask:
@@ -66,3 +66,8 @@ def filled(mask: Mask, largest: float = np.inf) -> Mask:
 
 def _pixels(radius: float) -> int:
     return max(1, round(radius))
+
+
+def _reach(radius: float) -> float:
+    # Squared distances are whole numbers: half a unit beyond r^2 keeps what OpenCV rounds away from both sides.
+    return float(np.sqrt(_pixels(radius) ** 2 + 0.5))
