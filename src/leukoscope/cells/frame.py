@@ -95,7 +95,7 @@ def _find_cell(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], tuple[int, in
     """Mask of the cell and its bounding box (left, top, width, height) in pixels."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise PictureError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
-    surround = np.asarray(cv2.inRange(rgb, (0, 0, 0), (NEAR_BLACK,) * 3), np.uint8)
+    surround = np.asarray(cv2.inRange(rgb, np.zeros(3, np.uint8), np.full(3, NEAR_BLACK, np.uint8)), np.uint8)
     touching = _border_share(surround)
     if touching > MAX_BORDER:
         raise PictureError(f"no black surround: {touching:.0%} of the outermost pixels are not black", remedy=_EXPECTED)
@@ -115,7 +115,7 @@ def _find_cell(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], tuple[int, in
     component = (labels[top : top + height, left : left + width] == largest).astype(np.uint8)
     outline, _ = cv2.findContours(component, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     mask = np.zeros(surround.shape, np.uint8)
-    cv2.drawContours(mask[top : top + height, left : left + width], outline, -1, 1, cv2.FILLED)
+    cv2.drawContours(mask[top : top + height, left : left + width], outline, -1, (1,), cv2.FILLED)
     return mask.view(np.bool_), (left, top, width, height)
 
 

@@ -55,7 +55,7 @@ def _outline(rgb: NDArray[np.uint8]) -> Mask:
     nucleus = _nucleus(rgb, side)
     y, x = np.nonzero(nucleus)
     hull = np.zeros(nucleus.shape, np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(np.stack([x, y], 1).astype(np.int32)), 1)
+    cv2.fillConvexPoly(hull, cv2.convexHull(np.stack([x, y], 1).astype(np.int32)), (1,))
     radius = float(np.sqrt(hull.sum() / np.pi))
     away = cv2.distanceTransform(1 - hull, cv2.DIST_L2, 5)
     belief = np.full(nucleus.shape, cv2.GC_PR_BGD, np.uint8)
