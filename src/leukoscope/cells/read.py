@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from leukoscope.cells.pixels import to_rgb
 from leukoscope.cells.sniff import open_header
 from leukoscope.errors import PictureError
+from leukoscope.printing import printable
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30  # 1 GiB; a picture of MAX_PIXELS has a third of that uncompressed
@@ -74,15 +75,6 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
     shown = printable(name)
     image = open_header(data, shown, max_pixels)
     return to_rgb(image, shown)
-
-
-def printable(name: str) -> str:
-    r"""Name that any UTF-8 terminal or log can take: control characters and undecodable bytes as escapes.
-
-    >>> printable("cell\udcff.png")
-    'cell\\udcff.png'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def _read_bytes(name: str) -> bytes:

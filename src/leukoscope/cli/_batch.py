@@ -17,8 +17,8 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.gallery import PAGE
 from leukoscope.inference.loading import BATCH_SIZE
 from leukoscope.inference.prediction import Decision
-from leukoscope.inference.printing import printable
 from leukoscope.inference.rows import SUFFIX
+from leukoscope.printing import printable
 
 
 def answer(

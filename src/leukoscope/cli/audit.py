@@ -30,18 +30,17 @@ def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Pat
 
     Exit code: 0 all read, 1 some pictures unreadable, 2 wrong usage or unusable data.
     """
-    import os
     import sys
 
     from leukoscope.data.audit import audit as run_audit
     from leukoscope.data.audit.report import write_report
     from leukoscope.data.audit.sources import read_any, read_parts
+    from leukoscope.machine import cpu_count
 
     manifest, why = read_any(path)
     if why:
         click.echo(f"read as pictures without label and subject, as it is no data set: {why}", err=True)
     parts = None if split is None else read_parts(split)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     live = sys.stderr.isatty()
     said: set[str] = set()
 
@@ -53,7 +52,7 @@ def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Pat
             click.echo(stage, err=True)
 
     result = run_audit(
-        manifest, jobs=jobs or available, progress=tell, work_folder=work or out / "work", any_angle=any_angle
+        manifest, jobs=jobs or cpu_count(), progress=tell, work_folder=work or out / "work", any_angle=any_angle
     )
     facts = write_report(result, out, split=parts)
     click.echo(facts["verdict"])

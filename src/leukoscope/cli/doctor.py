@@ -16,8 +16,8 @@ import click
 
 from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
-from leukoscope.inference.printing import printable
 from leukoscope.machine import cpu_count, cpu_name
+from leukoscope.printing import printable
 
 BASE = ("numpy", "opencv-python-headless", "onnxruntime", "pillow", "pydantic", "click", "jinja2", "filelock")
 TRAIN = ("torch", "onnx", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "pyyaml")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ from leukoscope.data.manifest import Manifest
 from leukoscope.data.readers.pictures import shorten
 from leukoscope.errors import DataError
 from leukoscope.files import atomic_folder, write_json
+from leukoscope.machine import cpu_count
 
 #: Raised whenever the same pictures would give other frames: a change of reading, framing, CLAHE or resizing.
 FORMAT: Final = 1
@@ -96,7 +96,7 @@ def open_cache(
         raise DataError("there are no pictures to prepare", path=manifest.root)
     if not 1 <= input_size <= 4096:
         raise DataError(f"frames of {input_size} pixels cannot be made", remedy="give a size between 1 and 4096")
-    place, jobs = Path(folder), jobs or _cores()
+    place, jobs = Path(folder), jobs or cpu_count()
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -198,10 +198,3 @@ def _unreadable_error(manifest: Manifest, reasons: dict[int, str]) -> DataError:
         path=manifest.root,
         remedy="replace or remove them, or ask to skip unreadable pictures",
     )
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

@@ -23,8 +23,8 @@ from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
 from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.prediction import Prediction
-from leukoscope.inference.printing import printable
 from leukoscope.inference.reference import shipped_reference
+from leukoscope.printing import printable
 
 PAGE = "report.html"
 CELLS, OVERLAYS = "cells", "overlays"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.inference.printing import decodable
+from leukoscope.printing import decodable
 
 Decision = Literal["blast", "normal", "refer", "unreadable"]
 

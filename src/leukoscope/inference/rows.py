@@ -8,7 +8,7 @@ import json
 from typing import Literal
 
 from leukoscope.inference.prediction import Prediction
-from leukoscope.inference.printing import printable
+from leukoscope.printing import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
 SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}

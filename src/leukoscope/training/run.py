@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,13 @@ def train_run(
     )
     torch.manual_seed(seed_for("weights", recipe.seed))
     model = create_model(recipe.model.name, **recipe.model.arguments)
+    open_frames = partial(open_cache, data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
     if runtime.is_main:
         _claim(folder, recipe, data, split, pictures)
-        open_cache(data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs, progress=on_cache)
-    runtime.wait()
-    cache = open_cache(data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
+        cache = open_frames(progress=on_cache)
+    runtime.wait()  # one process builds the cache, the others find it there
+    if not runtime.is_main:
+        cache = open_frames()
     labels = data.labels()
     train, val = (FrameSource(cache.frames, labels, part, runtime.device) for part in (split.train, split.val))
     result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
