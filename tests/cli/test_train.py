@@ -13,13 +13,13 @@ from sklearn.metrics import roc_auc_score
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cli import main
-from leukoscope.cli._measure import read_run, table_of
 from leukoscope.data.manifest import read_manifest
 from leukoscope.data.synthetic import write_synthetic
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
 from leukoscope.evaluation.table import Scores
 from leukoscope.inference.classifier import Classifier
+from leukoscope.studies.measuring import read_run, table_of
 
 SMALL = ("--set", "input.size=32", "--set", "split.folds=3", "--set", "optimizer.learning_rate=1e-3", "--epochs", "2")
 

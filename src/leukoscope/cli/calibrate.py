@@ -50,9 +50,9 @@ def calibrate(
     from leukoscope.bundle.claims import calibration_claim, refer_claim
     from leukoscope.bundle.read import read_bundle
     from leukoscope.bundle.revise import revise_bundle
-    from leukoscope.cli._measure import still_holding, table_of
     from leukoscope.evaluation.calibrate import calibrate as fit
     from leukoscope.inference.classifier import Classifier
+    from leukoscope.studies.measuring import still_holding, table_of
 
     is_run = (bundle / "run.json").is_file()
     if data is None and not is_run:
@@ -78,17 +78,17 @@ def calibrate(
 
 
 def _validation_part(run: Path) -> Manifest:
-    from leukoscope.cli._measure import read_run
+    from leukoscope.studies.measuring import read_run
 
     _, manifest, split = read_run(run)
     return manifest.select(split.val)
 
 
 def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
-    from leukoscope.cli._measure import unseen_by
     from leukoscope.data.groups import apply_groups, read_groups
     from leukoscope.data.readers import read_dataset
     from leukoscope.errors import DataError
+    from leukoscope.studies.measuring import unseen_by
 
     manifest = read_dataset(data).labelled()
     if groups is not None:

@@ -35,9 +35,9 @@ def evaluate(
     Groups that the bundle was trained, validated or calibrated on are left out, unless asked for.
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
-    from leukoscope.cli._measure import headline, measure, write_measured
     from leukoscope.inference.classifier import Classifier
     from leukoscope.machine import describe_machine
+    from leukoscope.studies.measuring import headline, measure, write_measured
 
     if (run is None) == (data is None):
         raise click.UsageError("give either a run folder or --data")
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, str, dict[str, Any]]:
-    from leukoscope.cli._measure import read_run
+    from leukoscope.studies.measuring import read_run
 
     facts, manifest, split = read_run(run)
     context = {
@@ -91,10 +91,10 @@ def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, str, dict[str, Any]
 def _unseen_part(
     bundle: Bundle, data: Path, groups: Path | None, include_trained: bool
 ) -> tuple[Manifest, str, dict[str, Any]]:
-    from leukoscope.cli._measure import unseen_by
     from leukoscope.data.groups import apply_groups, read_groups
     from leukoscope.data.readers import read_dataset
     from leukoscope.errors import DataError
+    from leukoscope.studies.measuring import unseen_by
 
     manifest = read_dataset(data).labelled()
     if groups is not None:

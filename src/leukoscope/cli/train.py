@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from leukoscope.bundle.schema import DecisionFacts
     from leukoscope.training.recipe import Recipe
     from leukoscope.training.run import Run
 
@@ -97,106 +96,29 @@ def train(
         )
         main = runtime.is_main
     if main:
-        export_and_measure(run, name or f"{chosen.model.name}-{chosen.name}")
+        _finish(run, name or f"{chosen.model.name}-{chosen.name}")
 
 
-def export_and_measure(run: Run, name: str) -> None:
-    """Write the run's bundle, calibrate it on the validation part, measure it on the test part, and write both down.
-
-    Calibration and figures are made through ONNX Runtime, from the bundle itself.
-    """
+def _finish(run: Run, name: str) -> None:
+    """Bundle, calibration and figures, shown on the terminal."""
     from leukoscope.bundle.claims import calibration_claim, refer_claim
-    from leukoscope.bundle.export import graph_bytes, write_bundle
-    from leukoscope.bundle.read import read_bundle
-    from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
-    from leukoscope.cli._measure import headline, measure, measured_facts, write_measured
-    from leukoscope.data.licences import licences
-    from leukoscope.inference.classifier import Classifier
+    from leukoscope.cli._progress import progress_bar
+    from leukoscope.studies.finish import finish_run
+    from leukoscope.studies.measuring import headline
 
-    recipe, split = run.recipe, run.split
-    groups = run.manifest.groups()
-    facts = TrainingFacts(
-        model=recipe.model.name,
-        arguments=recipe.model.arguments,
-        parameters=run.parameters,
-        recipe=recipe.name,
-        seed=recipe.seed,
-        data=run.manifest.name,
-        data_fingerprint=run.manifest.fingerprint(),
-        pictures=len(split.train),
-        groups_trained=sorted(set(groups[split.train].tolist())),
-        groups_validated=sorted(set(groups[split.val].tolist())),
-        shortened=run.shortened,
-        machine=run.machine,
-    )
-    graph = graph_bytes(run.model, recipe.input.size, recipe.input.preparation.frame_size)
-
-    decision = DecisionFacts(threshold=recipe.threshold)
-
-    def write(*measured: MeasuredFacts) -> None:
-        write_bundle(
-            run.folder / "bundle",
-            graph,
-            name=name,
-            preparation=recipe.input.preparation,
-            input_size=recipe.input.size,
-            decision=decision,
-            training=facts,
-            measured=measured,
-            data_licences=licences(run.manifest),
-        )
-
-    write()
-    decision = _calibrated(run)
-    write()
-    test = run.manifest.select(split.test)
-    with click.progressbar(length=len(test), label="measuring on the test part", file=sys.stderr) as bar:
-        measured = measure(
-            Classifier(read_bundle(run.folder / "bundle")),
-            test,
-            protocol=split.protocol,
-            context={
-                "data": run.manifest.name,
-                "fingerprint": facts.data_fingerprint,
-                "fold": split.fold,
-                "seed": split.seed,
-                "model": name,
-                "trained_on": facts.groups_trained,
-                "machine": run.machine,
-                "shortened": run.shortened,
-            },
-            progress=bar.update,
-        )
-    write_measured(measured, run.folder / "evaluation")
-    write(measured_facts(measured, data=run.manifest.name, protocol=split.protocol, fold=split.fold))
-    click.echo(f"test part: {len(test)} pictures, protocol {split.protocol}, fold {split.fold}")
+    done = finish_run(run, name, progress=progress_bar)
+    split, decision = run.split, done.bundle.facts.decision
+    if done.uncalibrated:
+        click.echo(f"probabilities stay as the network states them: {done.uncalibrated}", err=True)
+    click.echo(f"test part: {len(split.test)} pictures, protocol {split.protocol}, fold {split.fold}")
     crossing = split.crossing_groups(run.manifest)
     if crossing:
         click.echo(f"WARNING: patients on both sides of the split: {', '.join(sorted(crossing))}")
     if run.shortened:
         click.echo(f"changed against the recipe: {run.shortened}")
-    click.echo(headline(measured.evaluation))
+    click.echo(headline(done.measured.evaluation))
     click.echo(" ".join(part for part in (calibration_claim(decision), refer_claim(decision)) if part))
     click.echo(f"bundle: {run.folder / 'bundle'}\nreport: {run.folder / 'evaluation' / 'report.html'}")
-
-
-def _calibrated(run: Run) -> DecisionFacts:
-    """The rule of the run's bundle, fitted on the validation part; as it is where nothing can be fitted there."""
-    from leukoscope.bundle.read import read_bundle
-    from leukoscope.cli._measure import table_of
-    from leukoscope.errors import DataError
-    from leukoscope.evaluation.calibrate import calibrate
-    from leukoscope.inference.classifier import Classifier
-
-    bundle = read_bundle(run.folder / "bundle")
-    part = run.manifest.select(run.split.val)
-    try:
-        with click.progressbar(length=len(part), label="calibrating on the validation part", file=sys.stderr) as bar:
-            scores, _ = table_of(Classifier(bundle), part, progress=bar.update)
-        return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=True)
-    except DataError as error:
-        click.echo(f"probabilities stay as the network states them: {error}", err=True)
-        return bundle.facts.decision
 
 
 def _run_name(recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""What `train`, `calibrate` and `evaluate` share: run a bundle over labelled pictures and measure its answers."""
+"""Running a bundle over labelled pictures and measuring its answers; reading a run folder back."""
 
 from __future__ import annotations
 

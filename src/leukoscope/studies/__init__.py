@@ -1,0 +1,1 @@
+"""Whole studies: runs finished to measured bundles, grids of runs, comparisons and what they cost."""

@@ -1,0 +1,130 @@
+"""From trained weights to a measured bundle: export, calibrate on the validation part, measure on the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leukoscope.bundle.read import Bundle, read_bundle
+from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
+from leukoscope.data.licences import licences
+from leukoscope.errors import DataError
+from leukoscope.evaluation.calibrate import calibrate
+from leukoscope.inference.classifier import Classifier
+from leukoscope.studies.measuring import Measured, measure, measured_facts, table_of, write_measured
+
+if TYPE_CHECKING:
+    from leukoscope.training.run import Run
+
+#: Opened with a label and a total; what it yields is called with the number of pictures done since the last call.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@contextmanager
+def silent(_label: str, _total: int) -> Iterator[Callable[[int], None]]:
+    """A progress that shows nothing."""
+    yield lambda _done: None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run's bundle and its figures.
+
+    Attributes:
+        bundle: as it lies in the run's folder.
+        measured: the evaluation on the test part, and its table.
+        uncalibrated: why the probabilities stay as the network states them, None if they were fitted.
+    """
+
+    bundle: Bundle
+    measured: Measured
+    uncalibrated: str | None
+
+
+def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
+    """Write the run's bundle, calibrate it on the validation part, measure it on the test part, and write both down.
+
+    Calibration and figures are made through ONNX Runtime, from the bundle itself. The figures enter the bundle last:
+    a bundle that holds some was finished.
+
+    Args:
+        run: as trained.
+        name: of the bundle.
+        progress: shows how far the two passes over pictures are.
+
+    Raises:
+        BundleError: the network cannot be written as ONNX.
+        DataError: no picture of the test part can be read.
+        LeukoscopeError: the folder cannot be written.
+    """
+    from leukoscope.bundle.export import graph_bytes, write_bundle  # noqa: PLC0415 - needs torch
+
+    recipe, split = run.recipe, run.split
+    facts = _training_facts(run)
+    graph = graph_bytes(run.model, recipe.input.size, recipe.input.preparation.frame_size)
+    folder = run.folder / "bundle"
+
+    def write(decision: DecisionFacts, *measured: MeasuredFacts) -> Bundle:
+        write_bundle(
+            folder,
+            graph,
+            name=name,
+            preparation=recipe.input.preparation,
+            input_size=recipe.input.size,
+            decision=decision,
+            training=facts,
+            measured=measured,
+            data_licences=licences(run.manifest),
+        )
+        return read_bundle(folder)
+
+    bare = write(DecisionFacts(threshold=recipe.threshold))
+    decision, uncalibrated = _calibrated(run, bare, progress)
+    bundle = write(decision)
+    test = run.manifest.select(split.test)
+    context = {
+        "data": run.manifest.name,
+        "fingerprint": facts.data_fingerprint,
+        "fold": split.fold,
+        "seed": split.seed,
+        "model": name,
+        "trained_on": facts.groups_trained,
+        "machine": run.machine,
+        "shortened": run.shortened,
+    }
+    with progress("measuring on the test part", len(test)) as done:
+        measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)
+    write_measured(measured, run.folder / "evaluation")
+    figures = measured_facts(measured, data=run.manifest.name, protocol=split.protocol, fold=split.fold)
+    return Finished(write(decision, figures), measured, uncalibrated)
+
+
+def _training_facts(run: Run) -> TrainingFacts:
+    recipe, split, groups = run.recipe, run.split, run.manifest.groups()
+    return TrainingFacts(
+        model=recipe.model.name,
+        arguments=recipe.model.arguments,
+        parameters=run.parameters,
+        recipe=recipe.name,
+        seed=recipe.seed,
+        data=run.manifest.name,
+        data_fingerprint=run.manifest.fingerprint(),
+        pictures=len(split.train),
+        groups_trained=sorted(set(groups[split.train].tolist())),
+        groups_validated=sorted(set(groups[split.val].tolist())),
+        shortened=run.shortened,
+        machine=run.machine,
+    )
+
+
+def _calibrated(run: Run, bundle: Bundle, progress: Progress) -> tuple[DecisionFacts, str | None]:
+    """The rule of the run's bundle, fitted on the validation part; as it is, and why, where nothing can be fitted."""
+    part = run.manifest.select(run.split.val)
+    try:
+        with progress("calibrating on the validation part", len(part)) as done:
+            scores, _ = table_of(Classifier(bundle), part, progress=done)
+        return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=True), None
+    except DataError as error:
+        return bundle.facts.decision, str(error)
