@@ -1,0 +1,186 @@
+"""Many runs in one folder: reused, resumed after a kill, alone in their folder, and none stops another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leukoscope.data.manifest import Manifest
+from leukoscope.data.readers import read_dataset
+from leukoscope.data.synthetic import write_synthetic
+from leukoscope.errors import RecipeError, TrainingError
+from leukoscope.studies import child
+from leukoscope.studies.grid import STATE_FILE, claimed, run_grid
+from leukoscope.studies.outcome import Outcome, given_run
+from leukoscope.studies.row import Row
+
+SMALL = ("input.size=24", "epochs=1", "input.preparation.frame_size=64", "precision=fp32")
+
+
+def row(model: str = "plain_cnn", fold: int = 0, **more: Any) -> Row:
+    return Row(model, model=model, overrides=(*SMALL, *more.pop("overrides", ())), fold=fold, folds=3, **more)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    folder = tmp_path_factory.mktemp("cells")
+    write_synthetic(folder, count=48, seed=1, layout="cnmc", subjects=12)
+    return read_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def first(cells: Manifest, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Outcome, ...]]:
+    """A grid with a row that cannot be trained between two that can, and one that is the first under another name."""
+    folder = tmp_path_factory.mktemp("runs")
+    rows = (row(), row("plain_cn"), row(fold=1), replace(row(), entry="again"))
+    return folder, run_grid(rows, cells, folder, cache_folder=cache, isolated=False)
+
+
+def test_one_row_fails_and_the_others_finish(first: tuple[Path, tuple[Outcome, ...]]) -> None:
+    folder, outcomes = first
+    assert [each.status for each in outcomes] == ["trained", "failed", "trained", "trained"]
+    assert outcomes[1].reason is not None
+    assert "no model is called 'plain_cn'; use one of: plain_cnn" in outcomes[1].reason
+    assert outcomes[0].folder == outcomes[3].folder != outcomes[2].folder
+    assert [set(o.scores().group) & set(outcomes[2].scores().group) for o in outcomes[::3]] == [set(), set()]
+    state = json.loads((folder / STATE_FILE).read_text())
+    assert [Outcome.from_dict(each) for each in state] == list(outcomes)
+
+
+def test_finished_rows_are_reused_untouched(
+    first: tuple[Path, tuple[Outcome, ...]], cells: Manifest, cache: Path
+) -> None:
+    folder, outcomes = first
+    files = {path: path.stat().st_mtime_ns for path in outcomes[0].folder.rglob("*") if path.is_file()}
+    again = run_grid([row()], cells, folder, cache_folder=cache, isolated=False)
+    assert [(each.status, each.folder) for each in again] == [("reused", outcomes[0].folder)]
+    assert files == {path: path.stat().st_mtime_ns for path in outcomes[0].folder.rglob("*") if path.is_file()}
+    assert given_run(outcomes[0].folder).row.fold == 0
+    assert given_run(outcomes[0].folder, "mine").row.entry == "mine"
+
+
+def test_children_on_two_devices_learn_the_same_and_finish_what_was_damaged(
+    first: tuple[Path, tuple[Outcome, ...]], cells: Manifest, cache: Path, tmp_path: Path
+) -> None:
+    _, outcomes = first
+    rows = (row(), row(fold=1), row(fold=7))
+    lines: list[str] = []
+    found = run_grid(rows, cells, tmp_path, cache_folder=cache, devices=("cpu", "cpu"), say=lines.append)
+    assert [each.status for each in found] == ["trained", "trained", "failed"]
+    assert "there is no fold 7 of 3" in str(found[2].reason)
+    assert any("epoch   1" in line for line in lines)
+    for mine, theirs in ((found[0], outcomes[0]), (found[1], outcomes[2])):
+        assert mine.predictions.read_bytes() == theirs.predictions.read_bytes()
+    # A bundle without its figures is what a kill during the evaluation leaves.
+    facts = json.loads((found[0].bundle / "bundle.json").read_text())
+    (found[0].bundle / "bundle.json").write_text(json.dumps(facts | {"measured": []}))
+    with pytest.raises(TrainingError, match="not finished"):
+        given_run(found[0].folder)
+    again = run_grid([row()], cells, tmp_path, cache_folder=cache, isolated=False)
+    assert again[0].status == "trained"
+    assert again[0].predictions.read_bytes() == outcomes[0].predictions.read_bytes()
+
+
+def test_a_killed_child_is_one_failed_row_and_resumes(
+    cells: Manifest, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    class Spied(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    def kill_first(line: str) -> None:
+        if "epoch   1" in line and len(started) == 1:
+            started[0].kill()
+
+    monkeypatch.setattr(child.subprocess, "Popen", Spied)
+    long = row(overrides=("epochs=3",))
+    found = run_grid((long, row("crse_cnn")), cells, tmp_path, cache_folder=cache, devices=("cpu",), say=kill_first)
+    assert [each.status for each in found] == ["failed", "trained"]
+    assert "was killed by signal 9" in str(found[0].reason)
+    epochs = (found[0].folder / "metrics.jsonl").read_text()
+    assert 0 < len(epochs.splitlines()) < 3
+    resumed = run_grid((long,), cells, tmp_path, cache_folder=cache, isolated=False)
+    assert resumed[0].status == "trained"
+    assert (resumed[0].folder / "metrics.jsonl").read_text().startswith(epochs)
+
+
+_PARENT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from leukoscope.data.readers import read_dataset
+from leukoscope.studies.grid import run_grid
+from leukoscope.studies.row import Row
+row = Row.from_dict({row!r})
+run_grid([row], read_dataset(Path({root!r})), Path({folder!r}), cache_folder=Path({cache!r}),
+         devices=("cpu",), say=lambda line: print(line, flush=True))
+"""
+
+
+def test_a_killed_grid_leaves_no_child_behind_and_goes_on(cells: Manifest, cache: Path, tmp_path: Path) -> None:
+    long = row(overrides=("epochs=200", "early_stopping=null"))
+    script = _PARENT.format(row=long.as_dict(), root=str(cells.root), folder=str(tmp_path), cache=str(cache))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        for line in parent.stdout:
+            if "epoch   1" in line:
+                break
+        with pytest.raises(TrainingError, match="another process is working here"), claimed(tmp_path / long.slug()):
+            pass
+        os.kill(parent.pid, signal.SIGKILL)
+    for _ in range(600):  # the child sees that its parent is gone
+        try:
+            with claimed(tmp_path / long.slug()):
+                break
+        except TrainingError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("the child lives on")
+    done = len((tmp_path / long.slug() / "metrics.jsonl").read_text().splitlines())
+    assert 1 <= done < 200
+
+
+def test_a_row_that_another_process_works_on_says_so(cells: Manifest, cache: Path, tmp_path: Path) -> None:
+    with claimed(tmp_path / row().slug()):
+        found = run_grid([row()], cells, tmp_path, cache_folder=cache, isolated=False)
+    assert found[0].status == "failed"
+    assert "another process is working here" in str(found[0].reason)
+
+
+def test_names_of_run_folders_follow_what_is_trained() -> None:
+    assert row().slug() == row().slug()
+    names = {row().slug(), row(fold=1).slug(), row(seed=1).slug(), row(limit=40).slug(), row("crse_cnn").slug()}
+    names.add(row(overrides=("augment.zoom=0.3",)).slug())
+    assert len(names) == 6
+    assert all(name.startswith(("plain_cnn-paper-group", "crse_cnn-paper-group0-seed0-")) for name in names)
+    assert Row.from_dict(row(limit=40).as_dict()) == row(limit=40)
+
+
+def test_rows_that_are_none() -> None:
+    with pytest.raises(RecipeError, match="a row has no 'modle'"):
+        Row.from_dict({"entry": "a", "modle": "crse_cnn"})
+    with pytest.raises(RecipeError, match="a row has no entry"):
+        Row.from_dict({"model": "crse_cnn"})
+
+
+def test_a_grid_is_not_started_by_torchrun(cells: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="not started by torchrun"):
+        run_grid([row()], cells, tmp_path, cache_folder=tmp_path)
