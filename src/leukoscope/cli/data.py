@@ -23,20 +23,24 @@ data.add_command(audit)
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--reader",
-    type=click.Choice(["auto", "cnmc", "folders", "table"]),
+    type=click.Choice(["auto", "cnmc", "allidb", "folders", "table"]),
     default="auto",
     show_default=True,
     help="How the data set is laid out.",
 )
 @click.option("--one-class", is_flag=True, help="Accept class folders or a table that hold one class only.")
+@click.option("--resolution", is_flag=True, help="Say what the pictures' size in pixels tells of the class.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the manifest to this CSV file.")
-def index(path: Path, reader: str, one_class: bool, out: Path | None) -> None:
+def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path | None) -> None:
     """Read the data set at PATH and count what it holds.
 
-    PATH is a C-NMC 2019 tree, a folder with class folders, or a CSV file with the columns path and label.
+    PATH is a C-NMC 2019 tree, ALL-IDB1 or ALL-IDB2, a folder with class folders, or a CSV file with the columns path
+    and label. The resolution of ALL-IDB is always looked at, as it is known to tell the class.
     """
+    from leukoscope.data.caveats import caveats, resolution_leak
     from leukoscope.data.groups import natural
     from leukoscope.data.readers import read_dataset
+    from leukoscope.data.readers.allidb import PUBLISHED
     from leukoscope.data.record import LABEL_WORDS
 
     manifest = read_dataset(path, reader=reader, both_classes=not one_class)
@@ -56,10 +60,68 @@ def index(path: Path, reader: str, one_class: bool, out: Path | None) -> None:
         click.echo(f"  group {group}: subjects {', '.join(members)}, {groups[group]:,} pictures")
     if alone:
         click.echo(f"{alone:,} pictures have no subject: each counts as a group of its own")
+    held = Counter(record.source.rpartition("/")[2] for record in records)
+    for name in sorted(held.keys() & PUBLISHED):
+        if held[name] != PUBLISHED[name]:
+            click.echo(f"{name}: {held[name]} of the {PUBLISHED[name]} published pictures")
+    for sentence in caveats(manifest):
+        click.echo(f"note: {sentence}")
+    leak = resolution_leak(manifest) if resolution or held.keys() & PUBLISHED else None
+    if leak is not None:
+        click.echo(f"note: {leak.sentence()}")
+    elif resolution:
+        click.echo("all pictures have one size, or one class is missing: resolution tells nothing")
     click.echo(f"fingerprint {manifest.fingerprint()}")
     if out is not None:
         manifest.write_csv(out)
         click.echo(f"wrote {out}")
+
+
+@data.command("combine")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV file to write.")
+def combine_sets(paths: tuple[Path, ...], out: Path) -> None:
+    """Make one data set of several, which `train` and `evaluate` take as --data; pictures stay where they are."""
+    from leukoscope.data.caveats import caveats
+    from leukoscope.data.combining import combine, parts_of
+    from leukoscope.data.readers import read_dataset
+
+    if len(paths) < 2:
+        raise click.UsageError("give at least two data sets")
+    manifest = combine([read_dataset(path, both_classes=False) for path in paths])
+    manifest.write_csv(out)
+    _show(manifest.name, sorted(Counter(parts_of(manifest).tolist()).items()))
+    for sentence in caveats(manifest):
+        click.echo(f"note: {sentence}")
+    click.echo(f"fingerprint {manifest.fingerprint()}\nwrote {out}")
+
+
+@data.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the cells.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Threads to use.")
+@click.pass_context
+def cut(context: click.Context, path: Path, out: Path, jobs: int | None) -> None:
+    """Cut the cells of crops, or the blasts that ALL-IDB1 lists, out of their surroundings and put them on black.
+
+    Exit code: 0 all cut, 1 some pictures without a cell that can be cut out.
+    """
+    from leukoscope.data.caveats import caveats
+    from leukoscope.data.cutting import cut_cells
+    from leukoscope.data.readers import read_dataset
+
+    manifest = read_dataset(path, both_classes=False)
+    done = cut_cells(manifest, out, jobs=jobs)
+    click.echo(f"{len(done.manifest):,} cells out of {done.pictures:,} pictures, at their own scale: none is known")
+    for each in done.failed[:10]:
+        click.echo(f"left out: {each.path}: {each.reason}", err=True)
+    if len(done.failed) > 10:
+        click.echo(f"left out: {len(done.failed) - 10:,} more", err=True)
+    for sentence in caveats(done.manifest):
+        click.echo(f"note: {sentence}")
+    click.echo(f"wrote {done.manifest.root / 'manifest.csv'}")
+    if done.failed:
+        context.exit(1)
 
 
 @data.command()

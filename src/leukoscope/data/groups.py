@@ -133,4 +133,4 @@ def apply_groups(manifest: Manifest, mapping: Mapping[str, str]) -> Manifest:
         replace(record, group=names[find(("subject", record.subject))]) if record.subject else record
         for record in manifest.records
     )
-    return Manifest(manifest.root, records, manifest.name)
+    return replace(manifest, records=records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leukoscope.data.record import BLAST, LABEL_WORDS, NORMAL, Record
-from leukoscope.data.rows import COLUMNS, read_records, write_rows
+from leukoscope.data.rows import COLUMNS, read_head, read_records, write_rows
 from leukoscope.errors import DataError
 from leukoscope.files import write_text
 
@@ -29,14 +29,17 @@ class Manifest:
         root: folder that the records' paths are relative to.
         records: one per picture.
         name: short name of the data set, for titles.
+        parts: of a combined data set, name and root of each one that it is made of; a record's path then starts with
+            the name of its part, so that it is the same wherever the parts lie.
 
     Raises:
-        DataError: a path stands twice, is absolute or leads out of the root.
+        DataError: a path stands twice, is absolute or leads out of the root, or names no part.
     """
 
     root: Path
     records: tuple[Record, ...]
     name: str
+    parts: tuple[tuple[str, Path], ...] = ()
 
     def __post_init__(self) -> None:
         repeated = [path for path, times in Counter(record.path for record in self.records).items() if times > 1]
@@ -45,6 +48,11 @@ class Manifest:
         for record in self.records:
             if record.path.startswith("/") or ".." in PurePosixPath(record.path).parts:
                 raise DataError(f"the path {record.path} is not inside the root", path=self.root)
+        if self.parts:
+            known = {name for name, _ in self.parts}
+            lost = [record.path for record in self.records if record.path.partition("/")[0] not in known]
+            if lost:
+                raise DataError(f"the path {lost[0]} starts with no part of the combined data set", path=self.root)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -66,8 +74,15 @@ class Manifest:
         return np.array([r.group or r.subject or f"picture:{r.path}" for r in self.records], dtype=np.str_)
 
     def paths(self) -> list[Path]:
-        """Paths of the pictures, under the root."""
-        return [self.root / record.path for record in self.records]
+        """Paths of the pictures, under the root or under that of their part."""
+        return [self.locate(record) for record in self.records]
+
+    def locate(self, record: Record) -> Path:
+        """Path of a record's picture."""
+        if not self.parts:
+            return self.root / record.path
+        part, _, rest = record.path.partition("/")
+        return dict(self.parts)[part] / rest
 
     def select(self, which: ArrayLike) -> Manifest:
         """The manifest of some pictures.
@@ -89,7 +104,7 @@ class Manifest:
             raise DataError(f"pictures are selected by whole numbers or by a mask, not by {chosen.dtype}")
         if chosen.size and (chosen.min() < -len(self) or chosen.max() >= len(self)):
             raise DataError(f"an index lies outside the {len(self)} pictures")
-        return Manifest(self.root, tuple(self.records[i] for i in chosen.tolist()), self.name)
+        return replace(self, records=tuple(self.records[i] for i in chosen.tolist()))
 
     def labelled(self) -> Manifest:
         """The manifest of the pictures whose label is known."""
@@ -108,9 +123,10 @@ class Manifest:
         """Write the manifest, with the columns path, label, subject, group, fold, source and field.
 
         A label is written `blast`, `normal` or left empty. A file that does not lie in the root starts with the
-        line `# root: ...`, so that `read_manifest` finds the pictures.
+        line `# root: ...`, so that `read_manifest` finds the pictures; a combined data set has a line
+        `# part: NAME = ...` for each part.
         """
-        write_text(path, write_rows(self.root, self.records, Path(path)))
+        write_text(path, write_rows(self.root, self.records, Path(path), self.parts))
 
 
 def read_manifest(path: str | PathLike[str], *, root: str | PathLike[str] | None = None) -> Manifest:
@@ -128,4 +144,5 @@ def read_manifest(path: str | PathLike[str], *, root: str | PathLike[str] | None
     words = {word: label for label, word in LABEL_WORDS.items()}
     base = None if root is None else Path(root)
     where, records = read_records(file, required=COLUMNS, words=words, root=base, source="csv")
-    return Manifest(where, records, file.stem)
+    parts = read_head(file).parts
+    return Manifest(where, records, "+".join(name for name, _ in parts) or file.stem, parts)

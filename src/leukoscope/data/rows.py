@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
@@ -14,21 +15,36 @@ from leukoscope.errors import DataError
 
 COLUMNS: Final = ("path", "label", "subject", "group", "fold", "source", "field")
 _ROOT_MARK: Final = "# root:"
+_PART_MARK: Final = "# part:"
 
 
-def write_rows(root: Path, records: tuple[Record, ...], path: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The lines before the header of a CSV file.
+
+    Attributes:
+        root: what its `# root:` line says, or None.
+        parts: name and resolved root of each `# part: NAME = FOLDER` line.
+        lines: how many there are.
+    """
+
+    root: str | None
+    parts: tuple[tuple[str, Path], ...]
+    lines: int
+
+
+def write_rows(root: Path, records: tuple[Record, ...], path: Path, parts: tuple[tuple[str, Path], ...] = ()) -> str:
     """The text of a manifest that is to lie at ``path``.
 
-    A manifest that does not lie in its own root starts with a line `# root: ...`, relative to the manifest's folder.
+    A manifest that does not lie in its own root starts with a line `# root: ...`, relative to the manifest's folder;
+    one that is combined has a line `# part: NAME = ...` for each part.
     """
     text = io.StringIO()
-    here, root = path.resolve().parent, root.resolve()
-    if here != root:
-        try:
-            where = Path(os.path.relpath(root, here)).as_posix()
-        except ValueError:  # another drive of Windows: no relative path exists
-            where = root.as_posix()
-        text.write(f"{_ROOT_MARK} {where}\n")
+    here = path.resolve().parent
+    if here != root.resolve():
+        text.write(f"{_ROOT_MARK} {_seen_from(here, root)}\n")
+    for name, folder in parts:
+        text.write(f"{_PART_MARK} {name} = {_seen_from(here, folder)}\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for record in records:
@@ -47,6 +63,49 @@ def write_rows(root: Path, records: tuple[Record, ...], path: Path) -> str:
     return text.getvalue()
 
 
+def _seen_from(here: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(folder.resolve(), here)).as_posix()
+    except ValueError:  # another drive of Windows: no relative path exists
+        return folder.resolve().as_posix()
+
+
+def read_head(path: Path, text: str | None = None) -> Head:
+    """What stands before the header of a CSV file.
+
+    Args:
+        path: the file, UTF-8, with or without a byte order mark.
+        text: what is in it, if it was read already.
+
+    Raises:
+        DataError: the file cannot be read, or a `# part:` line names no folder, or a name twice.
+    """
+    root, parts, lines = None, dict[str, Path](), 0
+    for line in io.StringIO(_text_of(path) if text is None else text):
+        if line.startswith(_ROOT_MARK) and root is None:
+            root = line[len(_ROOT_MARK) :].strip()
+        elif line.startswith(_PART_MARK):
+            name, equals, folder = (piece.strip() for piece in line[len(_PART_MARK) :].partition("="))
+            if not (name and equals and folder) or name in parts or "/" in name:
+                raise DataError(
+                    f"line {lines + 1}: not a part of a combined data set, or a name that stands twice",
+                    path=path,
+                    remedy="write '# part: NAME = FOLDER', or combine the sets anew",
+                )
+            parts[name] = (path.parent / folder).resolve()
+        else:
+            break
+        lines += 1
+    return Head(root, tuple(parts.items()), lines)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read as a CSV file in UTF-8 ({error})", path=path) from error
+
+
 def read_lines(path: Path, required: tuple[str, ...]) -> tuple[str | None, list[tuple[int, dict[str, str]]]]:
     """Read a CSV file with a header.
 
@@ -60,14 +119,10 @@ def read_lines(path: Path, required: tuple[str, ...]) -> tuple[str | None, list[
     Raises:
         DataError: the file cannot be read, has no header, lacks a column, or a row has too few or too many cells.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read as a CSV file in UTF-8 ({error})", path=path) from error
-    root, skipped = None, 0
-    if text.startswith(_ROOT_MARK):
-        first, _, text = text.partition("\n")
-        root, skipped = first[len(_ROOT_MARK) :].strip(), 1
+    text = _text_of(path)
+    head = read_head(path, text)
+    root, skipped = head.root, head.lines
+    text = text.split("\n", skipped)[-1] if skipped else text
     reader = csv.reader(io.StringIO(text, newline=""))
     rows: list[tuple[int, dict[str, str]]] = []
     try:

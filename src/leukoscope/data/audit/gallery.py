@@ -101,7 +101,7 @@ def _as_grey(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _colour(result: AuditResult, index: int) -> NDArray[np.uint8]:
     """The picture in colour, laid out as its tile."""
-    rgb = read_picture(result.manifest.root / result.manifest.records[index].path).rgb
+    rgb = read_picture(result.manifest.locate(result.manifest.records[index])).rgb
     with np.load(result.store / f"facts-{result.keys[index // CHUNK]}.npz") as facts:
         place = facts["place"][index % CHUNK]
     size = (TILE_SIDE, TILE_SIDE)

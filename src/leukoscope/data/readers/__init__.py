@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from leukoscope.data.manifest import Manifest
+from leukoscope.data.readers.allidb import find_allidb, read_allidb
 from leukoscope.data.readers.cnmc import find_tree, read_cnmc
 from leukoscope.data.readers.folders import holds_class_folders, read_folders
 from leukoscope.data.readers.table import read_table
 from leukoscope.data.record import SYNTHETIC_NOTE, accepted_words
 from leukoscope.errors import DataError
 
-__all__ = ["READERS", "read_cnmc", "read_dataset", "read_folders", "read_table"]
+__all__ = ["READERS", "read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_table"]
 
-READERS: Final = ("auto", "cnmc", "folders", "table")
+READERS: Final = ("auto", "cnmc", "allidb", "folders", "table")
 MANIFEST_FILE: Final = "manifest.csv"
 
 
@@ -26,8 +27,8 @@ def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classe
 
     Args:
         path: a folder or a CSV file.
-        reader: `cnmc`, `folders`, `table`, or `auto`, which takes the first that fits of: a file is a table; a C-NMC
-            2019 tree; a folder with a `manifest.csv`; a folder with class folders.
+        reader: `cnmc`, `allidb`, `folders`, `table`, or `auto`, which takes the first that fits of: a file is a table;
+            a C-NMC 2019 tree; a folder with a `manifest.csv`; ALL-IDB1 or ALL-IDB2; a folder with class folders.
         both_classes: whether a missing class is an error, as it must be for training (`folders` and `table`).
 
     Raises:
@@ -45,7 +46,12 @@ def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classe
         return read_table(place / MANIFEST_FILE if place.is_dir() else place, both_classes=both_classes)
     if not place.is_dir():
         raise DataError(f"is a file, the reader {chosen} needs a folder", path=path)
-    found = read_cnmc(place) if chosen == "cnmc" else read_folders(place, both_classes=both_classes)
+    if chosen == "cnmc":
+        found = read_cnmc(place)
+    elif chosen == "allidb":
+        found = read_allidb(place)
+    else:
+        found = read_folders(place, both_classes=both_classes)
     return _rendered(found) if _is_rendered(found.root) else found
 
 
@@ -55,8 +61,8 @@ def _is_rendered(root: Path) -> bool:
 
 def _rendered(manifest: Manifest) -> Manifest:
     """The manifest with every source named as rendered, so that a model trained on it cannot pass for another."""
-    records = tuple(replace(record, source="rendered") for record in manifest.records)
-    return Manifest(manifest.root, records, "rendered")
+    records = tuple(replace(record, source=f"rendered/{record.source}") for record in manifest.records)
+    return replace(manifest, records=records, name="rendered")
 
 
 def _detect(place: Path) -> str:
@@ -66,11 +72,13 @@ def _detect(place: Path) -> str:
         return "cnmc"
     if (place / MANIFEST_FILE).is_file():
         return "table"
+    if find_allidb(place):
+        return "allidb"
     if holds_class_folders(place):
         return "folders"
     raise DataError(
-        "no data set recognised; looked for training_data or C-NMC_Leukemia (C-NMC 2019), "
-        f"for {MANIFEST_FILE}, and for folders named {accepted_words()}",
+        "no data set recognised; looked for training_data or C-NMC_Leukemia (C-NMC 2019), for im or img with ALL-IDB "
+        f"names, for {MANIFEST_FILE}, and for folders named {accepted_words()}",
         path=place,
         remedy="arrange the pictures in class folders, or list them in a CSV file with the columns path,label",
     )

@@ -10,7 +10,7 @@ from leukoscope.data.manifest import BLAST, NORMAL, Manifest
 from leukoscope.data.readers.names import CellName
 from leukoscope.data.readers.pictures import refuse_collisions, shorten
 from leukoscope.data.record import CLASS_WORDS, LABEL_WORDS, Record
-from leukoscope.data.rows import read_records
+from leukoscope.data.rows import read_head, read_records
 from leukoscope.errors import DataError
 
 SOURCE: Final = "csv"
@@ -41,7 +41,9 @@ def read_table(
         raise DataError("lists no pictures", path=file)
     _refuse_contradictions(records, file)
     refuse_collisions((record.path for record in records), where)
-    absent = [record.path for record in records if not (where / record.path).is_file()]
+    parts = read_head(file).parts
+    manifest = Manifest(where, records, "+".join(name for name, _ in parts) or file.stem, parts)
+    absent = [record.path for record in records if not manifest.locate(record).is_file()]
     if absent:
         raise DataError(
             f"{len(absent)} of {len(records)} pictures are not under {where}: {shorten(absent)}",
@@ -52,7 +54,7 @@ def read_table(
     for label in (BLAST, NORMAL):
         if both_classes and label not in held:
             raise DataError(f"no pictures of the class {LABEL_WORDS[label]}", path=file)
-    return Manifest(where, records, file.stem)
+    return manifest
 
 
 def _refuse_contradictions(records: tuple[Record, ...], file: Path) -> None:
