@@ -88,8 +88,6 @@ def test_children_on_two_devices_learn_the_same_and_finish_what_was_damaged(
     # A bundle without its figures is what a kill during the evaluation leaves.
     facts = json.loads((found[0].bundle / "bundle.json").read_text())
     (found[0].bundle / "bundle.json").write_text(json.dumps(facts | {"measured": []}))
-    with pytest.raises(TrainingError, match="not finished"):
-        given_run(found[0].folder)
     again = run_grid([row()], cells, tmp_path, cache_folder=cache, isolated=False)
     assert again[0].status == "trained"
     assert again[0].predictions.read_bytes() == outcomes[0].predictions.read_bytes()

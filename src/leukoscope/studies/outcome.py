@@ -97,33 +97,48 @@ def is_finished(folder: Path, recipe: Recipe, manifest: Manifest, pictures: int 
         same = Checked.model_validate(found["recipe"]) == recipe
         if not same or found["fingerprint"] != data.fingerprint() or found["limit"] != in_force:
             return False
-        finished_bundle(folder)
+        return bool(finished_bundle(folder).facts.measured)  # they enter the bundle last
     except (OSError, ValueError, KeyError, TypeError, LeukoscopeError):
         return False
-    return True
 
 
 def finished_bundle(folder: Path) -> Bundle:
-    """The bundle of a finished run, after checking that bundle, figures and table belong together.
+    """The bundle of a measured run, after checking that bundle, figures and table belong together.
 
     Raises:
-        TrainingError: the run is not finished, or its parts do not belong together.
+        TrainingError: the run is not measured, or its parts do not belong together.
         LeukoscopeError: a part is damaged.
     """
     bundle = read_bundle(folder / "bundle")
-    training, measured = bundle.facts.training, bundle.facts.measured
-    if training is None or not measured or not (folder / "evaluation" / "metrics.json").is_file():
+    figures = folder / "evaluation" / "metrics.json"
+    if bundle.facts.training is None or not figures.is_file():
         raise TrainingError("the run is not finished", path=folder, remedy="give its `leukoscope train` command again")
     _, manifest, split = read_run(folder)
     scores = Scores.read_csv(folder / "evaluation" / "predictions.csv")
     test = {manifest.records[index].path for index in split.test.tolist()}
-    if not set(scores.path) <= test or len(scores) != measured[0].pictures:
+    if not set(scores.path) <= test or len(scores) != measured_at(folder)[1]:
         raise TrainingError(
             "the table of answers is not about the run's test part",
             path=folder / "evaluation" / "predictions.csv",
             remedy="measure the run again: leukoscope evaluate RUN",
         )
     return bundle
+
+
+def measured_at(folder: Path) -> tuple[float, int]:
+    """The threshold that a run's table of answers was judged at, and the number of its rows.
+
+    Raises:
+        TrainingError: the evaluation is damaged.
+    """
+    path = folder / "evaluation" / "metrics.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return float(found["threshold"]), int(found["counts"]["pictures"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"not an evaluation ({error!r})", path=path, remedy="measure the run again: leukoscope evaluate RUN"
+        ) from error
 
 
 def given_run(folder: Path, entry: str | None = None) -> Outcome:

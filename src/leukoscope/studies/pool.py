@@ -1,0 +1,187 @@
+"""From runs to entries: the test parts of all folds of one entry put together, on cells that all entries share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.bundle.read import read_bundle
+from leukoscope.errors import DataError, LeukoscopeError
+from leukoscope.evaluation.table import Scores
+from leukoscope.studies.measuring import read_run
+from leukoscope.studies.outcome import Outcome, measured_at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The answers of one entry with one seed: each cell judged by the network whose fold left it out.
+
+    Attributes:
+        seed: of the training.
+        scores: all test parts, sorted by path.
+        called: bool [N], whether the cell is called blast at the fold's own threshold. Folds are calibrated apart, so that
+            their thresholds differ.
+        fold: int64 [N], which fold a cell was tested in.
+    """
+
+    seed: int
+    scores: Scores
+    called: NDArray[np.bool_]
+    fold: NDArray[np.int64]
+
+    def take(self, paths: Iterable[str]) -> Pool:
+        """The cells of these paths, in their order."""
+        place = {path: row for row, path in enumerate(self.scores.path)}
+        index = np.array([place[path] for path in paths], dtype=np.int64)
+        return Pool(self.seed, self.scores.take(index), self.called[index], self.fold[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is compared: one network trained in one way, over all its folds and seeds.
+
+    Attributes:
+        name: as shown.
+        pools: one per seed, sorted by it; all on the same cells in the same order.
+        protocol: how its test parts were separated.
+        folds: the folds that are in, sorted.
+        data: name and fingerprint of the data.
+        facts: what was cut short, what machine trained it, which recipe: the same for all runs, or listed.
+    """
+
+    name: str
+    pools: tuple[Pool, ...]
+    protocol: str
+    folds: tuple[int, ...]
+    data: tuple[str, str]
+    facts: Mapping[str, Any]
+
+
+def pool_entries(outcomes: Sequence[Outcome]) -> tuple[list[Entry], dict[str, str]]:
+    """Entries in the order in which they first occur, and by name why others are none.
+
+    An entry with a failed run is none: its figures would be those of other cells than the rest.
+    """
+    names = list(dict.fromkeys(each.row.entry for each in outcomes))
+    entries: list[Entry] = []
+    faults: dict[str, str] = {}
+    for name in names:
+        mine = [each for each in outcomes if each.row.entry == name]
+        failed = [each for each in mine if not each.ok]
+        try:
+            if failed:
+                part = f" ({len(failed)} of {len(mine)} runs)" if len(mine) > 1 else ""
+                faults[name] = f"{failed[0].reason}{part}"
+            else:
+                entries.append(_entry(name, mine))
+        except LeukoscopeError as error:
+            faults[name] = str(error)
+    return entries, faults
+
+
+def _entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
+    parts: dict[int, list[tuple[Outcome, Scores, float, int]]] = {}
+    protocols, folds, data = set(), set(), set()
+    facts: dict[str, list[Any]] = {}
+    for outcome in {each.folder: each for each in outcomes}.values():
+        bundle = read_bundle(outcome.bundle).facts
+        run, _, split = read_run(outcome.folder)
+        seed = int(run["recipe"]["seed"])
+        parts.setdefault(seed, []).append((outcome, outcome.scores(), measured_at(outcome.folder)[0], split.fold))
+        protocols.add(split.protocol)
+        folds.add(split.fold)
+        data.add((str(run["data"]), str(run["fingerprint"])))
+        told = {"recipe": run["recipe"]["name"], "input_size": bundle.input_size}
+        if bundle.training is not None:
+            told |= {"model": bundle.training.model, "shortened": bundle.training.shortened}
+            told |= {"machine": bundle.training.machine}
+        for key, value in told.items():
+            if value not in facts.setdefault(key, []):
+                facts[key].append(value)
+    for what, found in (("protocols", protocols), ("data sets", data)):
+        if len(found) > 1:
+            words = ", ".join(sorted(" ".join(each) if isinstance(each, tuple) else each for each in found))
+            raise DataError(
+                f"the runs of the entry {name!r} have several {what}: {words}", remedy="give them different entries"
+            )
+    pools = [_pool(name, seed, parts[seed]) for seed in sorted(parts)]
+    if any(pool.scores.path != pools[0].scores.path for pool in pools):
+        raise DataError(f"the seeds of the entry {name!r} were tested on different cells", remedy="run all folds")
+    single = {key: values[0] if len(values) == 1 else values for key, values in facts.items()}
+    return Entry(name, tuple(pools), protocols.pop(), tuple(sorted(folds)), data.pop(), single)
+
+
+def _pool(name: str, seed: int, parts: list[tuple[Outcome, Scores, float, int]]) -> Pool:
+    tables = [scores for _, scores, _, _ in parts]
+    path = [each for scores in tables for each in scores.path]
+    if len(set(path)) != len(path):
+        folders = ", ".join(str(outcome.folder) for outcome, *_ in parts)
+        raise DataError(
+            f"runs of the entry {name!r} with seed {seed} were tested on the same cells ({folders})",
+            remedy="give them different entries",
+        )
+    order = np.argsort(np.array(path, dtype=object))
+    columns = {
+        key: np.concatenate([getattr(scores, key) for scores in tables])
+        for key in ("label", "probability", "logit", "subject", "group")
+    }
+    called = np.concatenate([scores.probability >= threshold for _, scores, threshold, _ in parts])
+    fold = np.concatenate([np.full(len(scores), number, dtype=np.int64) for _, scores, _, number in parts])
+    scores = Scores(path=tuple(path), **columns).take(order)
+    return Pool(seed, scores, called[order], fold[order])
+
+
+def on_common_cells(entries: Sequence[Entry], reference: str) -> tuple[list[Entry], dict[str, str], list[str]]:
+    """Cut all entries down to the cells that they share by name.
+
+    Args:
+        entries: what is compared.
+        reference: the entry whose data set counts.
+
+    Returns:
+        The entries that can be compared, why others cannot (other data, other labels or groups, no shared cells), and
+        notes on what was left out.
+
+    Raises:
+        DataError: there is no such reference.
+    """
+    home = next((each for each in entries if each.name == reference), None)
+    if home is None:
+        raise DataError(f"the reference {reference!r} has no figures", remedy="choose another --reference")
+    kept: list[Entry] = []
+    faults: dict[str, str] = {}
+    truth = _truth(home.pools[0].scores)
+    for entry in entries:
+        mine = _truth(entry.pools[0].scores)
+        shared = truth.keys() & mine.keys()
+        if entry.data[0] != home.data[0]:
+            faults[entry.name] = f"measured on other data ({entry.data[0]}) than the reference ({home.data[0]})"
+        elif not shared:
+            faults[entry.name] = f"shares no test cell with the reference {reference}"
+        elif differing := next((path for path in sorted(shared) if truth[path] != mine[path]), None):
+            faults[entry.name] = f"gives the cell {differing} another label or patient group than {reference}"
+        else:
+            kept.append(entry)
+    common = set.intersection(*(set(each.pools[0].scores.path) for each in kept))
+    labels = {truth[path][0] for path in common}
+    if len(labels) < 2:
+        raise DataError("the cells that all entries share are not of both classes", remedy="compare the same folds")
+    notes = [
+        f"{each.name} was tested on {len(each.pools[0].scores):,} cells; its figures here are those of the "
+        f"{len(common):,} that all entries share."
+        for each in kept
+        if len(each.pools[0].scores) != len(common)
+    ]
+    if len({each.protocol for each in kept}) > 1:
+        words = ", ".join(f"{each.name}: {each.protocol}" for each in kept)
+        notes.append(f"The entries were split by different protocols ({words}): what differs is not the network alone.")
+    paths = sorted(common)
+    return [replace(each, pools=tuple(p.take(paths) for p in each.pools)) for each in kept], faults, notes
+
+
+def _truth(scores: Scores) -> dict[str, tuple[int, str]]:
+    return dict(zip(scores.path, zip(scores.label.tolist(), scores.group.tolist(), strict=True), strict=True))
