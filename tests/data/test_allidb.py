@@ -132,7 +132,7 @@ def test_one_size_tells_nothing(two: Path) -> None:
 def test_index_says_it_all(one: Path, two: Path, tmp_path: Path) -> None:
     first = leukoscope("data", "index", one, "--out", tmp_path / "m.csv")
     assert first.exit_code == 0, first.output
-    assert "note: No patient is named in allidb1: each picture counts as a group of its own." in first.output
+    assert "note: No patient is named in allidb1: each picture counts as a group of its own. Intervals" in first.output
     assert "note: Size in pixels tells the class of 77.8% of the pictures" in first.output
     assert "allidb1: 9 of the 108 published pictures" in first.output
     assert read_dataset(tmp_path / "m.csv").fingerprint() == read_dataset(one).fingerprint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,18 @@ import click
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
     from leukoscope.data.manifest import Manifest
+    from leukoscope.studies.foreign import Sets
 
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle to measure; the default one otherwise.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), help="Folder or CSV of labelled cells; may be repeated."
+)
+@click.option(
+    "--all", "all_of", type=click.Choice(["normal", "blast"]), help="Every picture of --data is of this class."
+)
 @click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
 @click.option("--include-trained", is_flag=True, help="Also measure on groups that the bundle was trained on.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the report.")
@@ -24,31 +31,37 @@ if TYPE_CHECKING:
 def evaluate(
     run: Path | None,
     bundle: Path | None,
-    data: Path | None,
+    data: tuple[Path, ...],
+    all_of: str | None,
     groups: Path | None,
     include_trained: bool,
     out: Path | None,
     threads: int | None,
 ) -> None:
-    """Measure the test part of RUN again, or a bundle on the data set of --data.
+    """Measure the test part of RUN again, or a bundle on the data sets of --data.
 
-    Groups that the bundle was trained, validated or calibrated on are left out, unless asked for.
+    Groups that the bundle was trained, validated or calibrated on are left out, unless asked for. Cells with their
+    surroundings are cut out first. Several data sets are also told apart, in sets.csv. Where all pictures are of one
+    class, only what rests on that class can be measured.
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.inference.classifier import Classifier
     from leukoscope.machine import describe_machine
+    from leukoscope.studies.foreign import by_set, set_line, write_sets
     from leukoscope.studies.measuring import headline, measure, write_measured
 
-    if (run is None) == (data is None):
+    if (run is None) == (not data):
         raise click.UsageError("give either a run folder or --data")
+    lost: tuple[tuple[str, str], ...] = ()
     if run is not None:
         chosen = read_bundle(bundle or run / "bundle")
         part, protocol, context = _test_part(run, chosen)
         folder = out or run / "evaluation"
     else:
-        assert data is not None
         chosen = read_bundle(bundle or default_bundle())
-        part, protocol, context = _unseen_part(chosen, data, groups, include_trained)
+        sets = _read(data, all_of, groups)
+        part, protocol, context = _unseen_part(chosen, sets, include_trained)
+        lost = sets.failed
         folder = out or Path("evaluation")
     classifier = Classifier(chosen, threads=threads)
     facts = chosen.facts
@@ -56,17 +69,23 @@ def evaluate(
     if facts.training is not None:
         context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
     with click.progressbar(length=len(part), label="measuring", file=sys.stderr) as bar:
-        measured = measure(classifier, part, protocol=protocol, context=context, progress=bar.update)
+        shown = {key: value for key, value in context.items() if key != "notes"}
+        measured = measure(classifier, part, protocol=protocol, context=shown, progress=bar.update)
+    told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.context)
     write_measured(measured, folder)
+    write_sets(told, folder)
     click.echo(f"{facts.name} on {part.name}: {len(measured.scores.path)} pictures, protocol {protocol}")
     click.echo(headline(measured.evaluation))
-    for note in measured.evaluation.notes:
+    for name, each in told.items():
+        click.echo(f"  {set_line(name, each)}")
+    for note in (*context.get("notes", ()), *measured.evaluation.notes):
         click.echo(f"note: {note}")
     click.echo(f"report: {folder / 'report.html'}")
-    if measured.unreadable:
-        for answer in measured.unreadable[:10]:
-            click.echo(f"unreadable: {answer.path}: {answer.error}", err=True)
-        click.echo(f"{len(measured.unreadable)} pictures could not be read and are in no figure", err=True)
+    lost += tuple((str(answer.path), str(answer.error)) for answer in measured.unreadable)
+    if lost:
+        for path, reason in lost[:10]:
+            click.echo(f"unreadable: {path}: {reason}", err=True)
+        click.echo(f"{len(lost)} pictures could not be read and are in no figure", err=True)
         raise SystemExit(1)
 
 
@@ -88,33 +107,51 @@ def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, str, dict[str, Any]
     return part, split.protocol, context
 
 
-def _unseen_part(
-    bundle: Bundle, data: Path, groups: Path | None, include_trained: bool
-) -> tuple[Manifest, str, dict[str, Any]]:
-    from leukoscope.data.groups import apply_groups, read_groups
-    from leukoscope.data.readers import read_dataset
-    from leukoscope.errors import DataError
-    from leukoscope.studies.measuring import unseen_by
+def _read(data: tuple[Path, ...], all_of: str | None, groups: Path | None) -> Sets:
+    from dataclasses import replace
 
-    manifest = read_dataset(data).labelled()
-    if groups is not None:
-        manifest = apply_groups(manifest, read_groups(groups))
-    if len(manifest) == 0:
-        raise DataError("no picture has a label", path=data, remedy="add class folders or a label column")
-    context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint()}
+    from leukoscope.cli._paths import cache_folder
+    from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.data.record import class_of
+    from leukoscope.studies.foreign import read_sets
+
+    label = None if all_of is None else class_of(all_of)
+    sets = read_sets(data, cut_folder=cache_folder(), label=label, say=partial(click.echo, err=True))
+    if groups is None:
+        return sets
+    return replace(sets, manifest=apply_groups(sets.manifest, read_groups(groups)))
+
+
+def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Manifest, str, dict[str, Any]]:
+    from leukoscope.data.combining import kin_of, same_patients
+    from leukoscope.errors import DataError
+
+    manifest = sets.manifest
     training, fitted = bundle.facts.training, bundle.facts.decision.calibration
-    home = training is not None and training.data == manifest.name
-    if not home and (fitted is None or fitted.data != manifest.name):
-        return manifest, "external", context
-    unseen = unseen_by(bundle, manifest)
-    if include_trained:
-        context["warning"] = "holds groups that the bundle was trained on"
+    kin = None if training is None else kin_of(training.data, manifest)
+    warnings = [*([kin] if kin else []), *sets.notes]
+    context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint()}
+    trained = (
+        set()
+        if training is None
+        else same_patients(training.data, (*training.groups_trained, *training.groups_validated), manifest)
+    )
+    seen = trained | (set() if fitted is None else same_patients(fitted.data, fitted.groups, manifest))
+    left = [index for index, group in enumerate(manifest.groups().tolist()) if group not in seen]
+    home = bool(trained) or (training is not None and training.data == manifest.name)
+    if include_trained and seen:
+        warnings.insert(0, "Holds groups that the bundle was trained on.")
+    if warnings:
+        context["warning"] = " ".join(warnings)
+    context["notes"] = warnings
+    if include_trained and seen:
         return manifest, "all groups, trained ones too", context
-    if not len(unseen):
+    if not left:
         raise DataError(
             "the bundle was trained or calibrated on every group of this data set",
-            path=data,
+            path=manifest.root,
             remedy="use other patients, or --include-trained for figures that mean nothing for new ones",
         )
-    click.echo(f"{len(manifest) - len(unseen)} pictures of groups that the bundle has seen are left out", err=True)
-    return unseen, "unseen groups" if home else "external", context
+    if seen:
+        click.echo(f"{len(manifest) - len(left)} pictures of groups that the bundle has seen are left out", err=True)
+    return manifest.select(left), "unseen groups" if home else "external", context

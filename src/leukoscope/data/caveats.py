@@ -11,8 +11,8 @@ from leukoscope.data.manifest import Manifest
 from leukoscope.data.record import BLAST, LABEL_WORDS, NORMAL
 
 NO_PATIENTS = (
-    "No patient is named in {name}: each picture counts as a group of its own. A split by group of it is a split by "
-    "picture, its intervals are too narrow, and no figure of it says what to expect on new patients."
+    "No patient is named in {name}: each picture counts as a group of its own. Intervals are too narrow, and a split "
+    "by group of it is a split by picture, which says nothing about new patients."
 )
 _OF_SOURCE = {
     "allidb1": "ALL-IDB1 shows whole fields: its label is that of the picture, not of each cell in it.",
