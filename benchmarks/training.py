@@ -37,8 +37,7 @@ def stepper(name: str, size: int, runtime: Runtime, *, channels_last: bool) -> C
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
-        maps, brightness = augment.draw(BATCH, recipe.augment, generator)
-        pictures = augment.apply(augment.to_float(frames), maps, brightness)
+        pictures = augment.apply(augment.to_float(frames), augment.draw(BATCH, recipe.augment, generator))
         if not channels_last:
             pictures = pictures.contiguous()
         with runtime.autocast():

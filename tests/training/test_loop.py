@@ -45,13 +45,17 @@ def losses(folder: Path) -> list[tuple[float, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 4)])
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, epoch: int, step: int) -> None:
+@pytest.mark.parametrize(
+    ("epoch", "step", "settings"), [(1, 2, ()), (3, 4, ("--set", "averaging=0.9", "--set", "keep=last"))]
+)
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    tmp_path: Path, epoch: int, step: int, settings: tuple[str, ...]
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(whole).returncode == 0
-    assert run(killed, "--kill", str(epoch), str(step)).returncode == -signal.SIGKILL
+    assert run(whole, *settings).returncode == 0
+    assert run(killed, *settings, "--kill", str(epoch), str(step)).returncode == -signal.SIGKILL
     assert not (killed / "final.safetensors").exists()
-    assert run(killed).returncode == 0
+    assert run(killed, *settings).returncode == 0
     first, second = (load_file(folder / "final.safetensors") for folder in (whole, killed))
     assert first.keys() == second.keys()
     for name, value in first.items():
@@ -87,6 +91,22 @@ def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path, parts: tuple[FrameSo
     assert best["val_auc"] > 0.95
     kept = list((tmp_path / "checkpoints").iterdir())
     assert [k.name for k in kept] == ["epoch-0012"]
+
+
+def test_the_last_epoch_and_the_mean_of_the_weights(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
+    torch.manual_seed(0)
+    model = create_model("plain_cnn", widths=(8, 16), dropout=0.0)
+    recipe = load_recipe("paper", (*OVERRIDES, "epochs=4", "keep=last", "averaging=0.9", "early_stopping=null"))
+    steps: list[dict[str, torch.Tensor]] = []
+    start = weights_of(model)
+    result = fit(model, recipe, *parts, tmp_path, CPU, on_step=lambda _: steps.append(weights_of(model)))
+    assert result.best_epoch == 4
+    for name, value in weights_of(model).items():
+        if value.is_floating_point():
+            mean = start[name]
+            for state in steps:
+                mean = 0.9 * mean + 0.1 * state[name]
+            torch.testing.assert_close(value, mean, atol=1e-5, rtol=1e-4)
 
 
 def test_early_stopping(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
@@ -143,9 +163,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.rand(2, 3, 8, 8)).sum().backward()
     optimizer.step()
-    save_checkpoint(tmp_path, model, weights_of(model), optimizer, Progress(epoch=1))
-    progress, _ = load_checkpoint(tmp_path, model, optimizer) or pytest.fail("no checkpoint")
+    save_checkpoint(tmp_path, model, weights_of(model), None, optimizer, Progress(epoch=1))
+    progress, _, average = load_checkpoint(tmp_path, model, optimizer) or pytest.fail("no checkpoint")
     assert progress.epoch == 1
+    assert average is None
     with pytest.raises(TrainingError, match="epoch-0001: the checkpoint cannot be used"):
         load_checkpoint(tmp_path, create_model("plain_cnn", widths=(5,)), optimizer)
     weights = tmp_path / "epoch-0001" / "model.safetensors"
@@ -164,7 +185,7 @@ def test_adam_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
     for seed in range(3):
         step(model, optimizer, seed)
-    save_checkpoint(tmp_path, model, weights_of(model), optimizer, Progress(epoch=3))
+    save_checkpoint(tmp_path, model, weights_of(model), None, optimizer, Progress(epoch=3))
     other = create_model("plain_cnn", widths=(4,), dropout=0.0)
     other_optimizer = torch.optim.AdamW(other.parameters(), 0.01)
     load_checkpoint(tmp_path, other, other_optimizer)

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukoscope.errors import RecipeError, TrainingError
-from leukoscope.training import augment
-from leukoscope.training.recipe import Augmentation, OneCycle, Plateau, Recipe, differences, load_recipe
+from leukoscope.training.recipe import OneCycle, Plateau, Recipe, differences, load_recipe
 from leukoscope.training.run import describe_changes
 from leukoscope.training.runtime import batch_loss, choose_dtype
 from leukoscope.training.sampling import class_weights, epoch_order
@@ -132,6 +131,20 @@ def test_balanced_order_has_as_many_of_each_class() -> None:
     assert counts.max() - counts.min() <= 1  # no normal cell is drawn twice as often as another
 
 
+def test_groups_are_shown_by_the_root_of_their_size() -> None:
+    sizes = {("0", "a"): 400, ("0", "b"): 25, ("1", "c"): 100, ("1", "d"): 100}
+    labels = np.concatenate([np.full(n, int(label)) for (label, _), n in sizes.items()])
+    groups = np.concatenate([np.full(n, group) for (_, group), n in sizes.items()])
+    order = epoch_order(labels, "groups", 0, 0, groups=groups)
+    assert len(order) == 625
+    shown = {group: int((groups[order] == group).sum()) for group in "abcd"}
+    assert shown["a"] + shown["b"] == 312  # half of each class
+    assert shown["a"] / shown["b"] == pytest.approx(20 / 5, rel=0.03)
+    assert abs(shown["c"] - shown["d"]) <= 1
+    with pytest.raises(ValueError, match="needs the group"):
+        epoch_order(labels, "groups", 0, 0)
+
+
 def test_class_weights_make_classes_weigh_the_same() -> None:
     labels = np.r_[np.zeros(30, np.int64), np.ones(70, np.int64)]
     normal, blast = class_weights(labels, "loss")
@@ -146,6 +159,13 @@ def test_batch_loss_is_the_formula() -> None:
     assert float(batch_loss(logits, labels, (3.0, 0.5))) == pytest.approx(by_hand, rel=1e-6)
 
 
+def test_label_smoothing_is_pytorchs() -> None:
+    logits, labels = torch.randn(7, 1, generator=torch.Generator().manual_seed(0)), torch.arange(7).remainder(2).float()
+    both = torch.cat([torch.zeros(7, 1), logits], 1)  # the logistic loss is the softmax of (0, z)
+    reference = torch.nn.functional.cross_entropy(both, labels.long(), label_smoothing=0.1, reduction="sum")
+    torch.testing.assert_close(batch_loss(logits, labels, (1.0, 1.0), 0.1), reference)
+
+
 def test_precision_is_chosen_for_the_device() -> None:
     cpu = torch.device("cpu")
     assert choose_dtype("fp32", cpu) is torch.float32
@@ -153,67 +173,3 @@ def test_precision_is_chosen_for_the_device() -> None:
     assert choose_dtype("auto", cpu) in {torch.float32, torch.bfloat16}
     with pytest.raises(TrainingError, match="fp16 training needs a GPU"):
         choose_dtype("fp16", cpu)
-
-
-# ---- augmentation
-
-PICTURES = torch.rand(4, 3, 33, 33, generator=torch.Generator().manual_seed(0))
-STILL = torch.ones(4)
-
-
-def maps(matrix: list[list[float]]) -> torch.Tensor:
-    return torch.tensor(matrix, dtype=torch.float32).expand(4, 2, 3)
-
-
-def test_quarter_turn_and_flips_are_exact() -> None:
-    turned = augment.apply(PICTURES, maps([[0, -1, 0], [1, 0, 0]]), STILL)
-    torch.testing.assert_close(turned, torch.rot90(PICTURES, 1, (2, 3)), atol=1e-5, rtol=0)
-    flipped = augment.apply(PICTURES, maps([[-1, 0, 0], [0, 1, 0]]), STILL)
-    torch.testing.assert_close(flipped, PICTURES.flip(3), atol=1e-5, rtol=0)
-
-
-def test_nothing_is_changed_by_zero_ranges() -> None:
-    drawn = augment.draw(4, Augmentation(), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(augment.apply(PICTURES.clone(), *drawn), PICTURES, atol=1e-5, rtol=0)
-
-
-def test_draws_stay_in_their_ranges_and_fill_them() -> None:
-    settings = Augmentation(flip_horizontal=True, flip_vertical=True, rotation_degrees=20, zoom=0.25, brightness=0.1)
-    affine, brightness = augment.draw(4000, settings, torch.Generator().manual_seed(0))
-    matrix = affine[:, :, :2].double()
-    determinant = torch.linalg.det(matrix)
-    scale = 1 / determinant.abs().sqrt()
-    assert (affine[:, :, 2] == 0).all()
-    assert 1 / 1.2501 < scale.min() < 0.81
-    assert 1.24 < scale.max() < 1.2501
-    assert 0.45 < (determinant < 0).double().mean() < 0.55  # one flip mirrors, two do not
-    # what remains after the flips are taken out is a rotation within +-20 degrees
-    angle = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
-    angle = (angle + 90) % 180 - 90
-    assert 19.5 < angle.abs().max() < 20.01
-    assert 0.9 <= brightness.min() < 0.901
-    assert 1.099 < brightness.max() <= 1.1
-
-
-def test_the_surround_stays_black_and_values_in_range() -> None:
-    frames = torch.zeros(4, 3, 33, 33)
-    frames[:, :, 12:21, 12:21] = 1.0
-    settings = Augmentation(rotation_degrees=180, zoom=0.3, brightness=0.5)
-    out = augment.apply(frames, *augment.draw(4, settings, torch.Generator().manual_seed(5)))
-    assert out.min() >= 0
-    assert out.max() <= 1
-    assert (out[:, :, 0] == 0).all()
-
-
-def test_one_draw_per_picture() -> None:
-    same = PICTURES[:1].expand(4, -1, -1, -1)
-    out = augment.apply(same, *augment.draw(4, Augmentation(rotation_degrees=20), torch.Generator().manual_seed(0)))
-    assert all((out[i] - out[0]).abs().max() > 0.01 for i in range(1, 4))
-
-
-def test_to_float() -> None:
-    frames = torch.randint(0, 256, (2, 5, 5, 3), dtype=torch.uint8)
-    out = augment.to_float(frames)
-    assert out.shape == (2, 3, 5, 5)
-    torch.testing.assert_close(out[1, 2, 3, 4], frames[1, 3, 4, 2] / 255)
-    assert out.is_contiguous(memory_format=torch.channels_last)

@@ -1,8 +1,13 @@
-"""Random changes of a batch of pictures, as tensor operations on the device, one draw per picture."""
+"""Random changes of a batch of pictures, as tensor operations on the device, one draw per picture.
+
+Black stays black under every change of light and colour, so that none of them paints the surround.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -10,27 +15,56 @@ from torch import Tensor
 
 from leukoscope.training.recipe import Augmentation
 
+_GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 
-def draw(count: int, settings: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What is to be done to each picture of a batch; float32, on the CPU.
+
+    Attributes:
+        maps: affine maps from output to input coordinates in -1..1, y down, [N, 2, 3].
+        gain: factor of each colour, [N, 3]; brightness and stain together.
+        gamma: exponent of each colour, [N, 3]: a factor of the optical density.
+        saturation: factor of the distance from grey, [N].
+        sharpness: factor of the fine detail, the difference from the 3x3 mean, [N].
+    """
+
+    maps: Tensor
+    gain: Tensor
+    gamma: Tensor
+    saturation: Tensor
+    sharpness: Tensor
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        """The same with ``change`` applied to every tensor, such as a share or a copy on a device."""
+        return Draws(*(change(getattr(self, f.name)) for f in fields(self)))
+
+
+def draw(count: int, settings: Augmentation, generator: torch.Generator) -> Draws:
     """Draw one change per picture.
 
     Args:
         count: number of pictures.
         settings: ranges.
         generator: a CPU generator, so that the draws are the same on every device.
-
-    Returns:
-        Affine maps from output to input coordinates in -1..1 (y down), float32 [N, 2, 3]; brightness factors,
-        float32 [N].
     """
     angle, zoom, brightness, horizontal, vertical = torch.rand(5, count, generator=generator)
+    colour = torch.rand(8, count, generator=generator) * 2 - 1
     angle = (angle * 2 - 1) * math.radians(settings.rotation_degrees)
     scale = torch.exp(-(zoom * 2 - 1) * math.log1p(settings.zoom))  # zooming in reads a smaller part of the input
     flip_x = 1 - 2 * ((horizontal < 0.5) & settings.flip_horizontal).float()
     flip_y = 1 - 2 * ((vertical < 0.5) & settings.flip_vertical).float()
     cos, sin, zero = torch.cos(angle) * scale, torch.sin(angle) * scale, torch.zeros(count)
     maps = torch.stack([cos * flip_x, -sin * flip_y, zero, sin * flip_x, cos * flip_y, zero], 1).view(-1, 2, 3)
-    return maps, 1 + (brightness * 2 - 1) * settings.brightness
+    light = 1 + (brightness * 2 - 1) * settings.brightness
+    return Draws(
+        maps=maps,
+        gain=(light * (1 + colour[:3] * settings.channels)).T,
+        gamma=torch.exp(colour[3:6] * math.log1p(settings.gamma)).T,
+        saturation=1 + colour[6] * settings.saturation,
+        sharpness=1 + colour[7] * settings.sharpness,
+    )
 
 
 def to_float(frames: Tensor) -> Tensor:
@@ -38,10 +72,23 @@ def to_float(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def apply(pictures: Tensor, maps: Tensor, brightness: Tensor) -> Tensor:
-    """Apply drawn changes to float [N, 3, S, S] in 0..1; what comes in from outside is black, as the surround is."""
+def apply(pictures: Tensor, draws: Draws) -> Tensor:
+    """Apply drawn changes to float [N, 3, S, S] in 0..1; what comes in from outside is black, as the surround is.
+
+    Changes whose draws are all neutral are left out, and cost nothing.
+    """
     identity = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    if not torch.equal(maps, identity.expand_as(maps)):
-        grid = F.affine_grid(maps.to(pictures.device), list(pictures.shape), align_corners=False)
+    draw = draws.each(lambda values: values.to(pictures.device))
+    if not torch.equal(draws.maps, identity.expand_as(draws.maps)):
+        grid = F.affine_grid(draw.maps, list(pictures.shape), align_corners=False)
         pictures = F.grid_sample(pictures, grid, padding_mode="zeros", align_corners=False)
-    return (pictures * brightness.to(pictures.device)[:, None, None, None]).clamp_(0, 1)
+    if (draws.sharpness != 1).any():
+        inside = (pictures.amax(1, keepdim=True) > 0).to(pictures.dtype)
+        smooth = F.avg_pool2d(pictures, 3, 1, padding=1, count_include_pad=False)
+        pictures = torch.lerp(smooth, pictures, draw.sharpness[:, None, None, None]).clamp_min(0) * inside
+    if (draws.saturation != 1).any():
+        grey = torch.einsum("nchw,c->nhw", pictures, pictures.new_tensor(_GREY))[:, None]
+        pictures = torch.lerp(grey, pictures, draw.saturation[:, None, None, None]).clamp_min(0)
+    if (draws.gamma != 1).any():
+        pictures = pictures.pow(draw.gamma[:, :, None, None])
+    return (pictures * draw.gain[:, :, None, None]).clamp_(0, 1)

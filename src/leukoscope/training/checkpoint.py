@@ -41,7 +41,12 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    model: nn.Module,
+    best: dict[str, Tensor],
+    average: dict[str, Tensor] | None,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
 ) -> None:
     """Write everything that a later process needs to go on as if this one had never stopped."""
     state = optimizer.state_dict()
@@ -49,6 +54,8 @@ def save_checkpoint(
     with atomic_folder(folder / f"{_PREFIX}{progress.epoch:04d}") as temporary:
         save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
         save_file(best, temporary / "best.safetensors")
+        if average is not None:
+            save_file(_contiguous(average), temporary / "average.safetensors")
         save_file(tensors, temporary / "optimizer.safetensors")
         write_json(
             temporary / "state.json",
@@ -60,11 +67,12 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]] | None:
+) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor] | None] | None:
     """Put the newest checkpoint's state into ``model`` and ``optimizer``.
 
     Returns:
-        The progress and the best weights so far, or None where there is no checkpoint.
+        The progress, the best weights so far and the running mean of the weights if there is one; None where there is
+        no checkpoint.
 
     Raises:
         TrainingError: the checkpoint is damaged or of another network.
@@ -83,7 +91,11 @@ def load_checkpoint(
                 "param_groups": state["optimizer"]["param_groups"],
             }
         )
-        return Progress(**state["progress"]), best
+        average = None
+        if (newest / "average.safetensors").exists():
+            device = next(model.parameters()).device
+            average = {k: v.to(device) for k, v in load_file(newest / "average.safetensors").items()}
+        return Progress(**state["progress"]), best, average
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise TrainingError(
             f"the checkpoint cannot be used ({error})", path=newest, remedy="remove this folder or train into a new one"

@@ -20,6 +20,7 @@ from leukoscope.errors import DataError, TrainingError
 from leukoscope.files import write_text
 from leukoscope.models import CellClassifier
 from leukoscope.training import augment
+from leukoscope.training.averaging import averaged, move_average, start_average
 from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime, batch_loss, share_batch_norm
@@ -74,7 +75,9 @@ def fit(
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, recipe)
     resumed = load_checkpoint(folder / "checkpoints", model, optimizer)
-    progress, best = resumed or (Progress(), weights_of(model))
+    progress, best, average = resumed or (Progress(), weights_of(model), None)
+    if average is None and recipe.averaging:
+        average = start_average(model)
     network: nn.Module = model
     if runtime.world > 1:
         share_batch_norm(model)
@@ -85,17 +88,19 @@ def fit(
 
     while not progress.finished:
         started = time.perf_counter()
-        figures = _train_epoch(network, optimizer, scaler, recipe, train, progress, runtime, on_step)
-        figures |= {f"val_{k}": v for k, v in score(model, val, recipe.batch_size, runtime).items()}
-        figures["seconds"] = round(time.perf_counter() - started, 2)
-        progress.epoch += 1
-        progress.history.append({"epoch": progress.epoch, **figures})
-        if progress.best_loss is None or figures["val_loss"] < progress.best_loss:
-            progress.best_loss, progress.best_epoch, best = figures["val_loss"], progress.epoch, weights_of(model)
+        figures = _train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step)
+        with averaged(model, average):
+            figures |= {f"val_{k}": v for k, v in score(model, val, recipe.batch_size, runtime).items()}
+            figures["seconds"] = round(time.perf_counter() - started, 2)
+            progress.epoch += 1
+            progress.history.append({"epoch": progress.epoch, **figures})
+            better = progress.best_loss is None or figures["val_loss"] < progress.best_loss
+            if better or recipe.keep == "last":
+                progress.best_loss, progress.best_epoch, best = figures["val_loss"], progress.epoch, weights_of(model)
         progress.finished = progress.epoch >= recipe.epochs or _stops_early(recipe, progress)
         progress.scaler = scaler.state_dict()
         if runtime.is_main:
-            save_checkpoint(folder / "checkpoints", model, best, optimizer, progress)
+            save_checkpoint(folder / "checkpoints", model, best, average, optimizer, progress)
             write_text(folder / "metrics.jsonl", "".join(json.dumps(h) + "\n" for h in progress.history))
         if on_epoch:
             on_epoch(progress.history[-1])
@@ -129,6 +134,8 @@ def predict(model: CellClassifier, part: FrameSource, batch_size: int, runtime: 
 
 def _train_epoch(
     network: nn.Module,
+    model: CellClassifier,
+    average: dict[str, Tensor] | None,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     recipe: Recipe,
@@ -141,7 +148,8 @@ def _train_epoch(
     epoch = progress.epoch
     torch.manual_seed(seed_for("dropout", recipe.seed, epoch, runtime.rank))
     weights = class_weights(train.labels, recipe.balance)
-    batches = _batches(epoch_order(train.labels, recipe.balance, recipe.seed, epoch), recipe.batch_size, runtime.world)
+    order = epoch_order(train.labels, recipe.balance, recipe.seed, epoch, groups=train.groups)
+    batches = _batches(order, recipe.batch_size, runtime.world)
     losses = [float(h["val_loss"]) for h in progress.history]
     total, seen, rate = 0.0, 0, recipe.optimizer.learning_rate
     for step, batch in enumerate(batches):
@@ -150,16 +158,18 @@ def _train_epoch(
             group["lr"] = rate
         # The draws are those of the whole batch, so that any number of processes sees the same pictures.
         generator = generator_for("augment", recipe.seed, epoch, step)
-        maps, brightness = augment.draw(len(batch), recipe.augment, generator)
+        draws = augment.draw(len(batch), recipe.augment, generator).each(runtime.share)
         frames, labels = train.batch(runtime.share(batch))
-        pictures = augment.apply(augment.to_float(frames), runtime.share(maps), runtime.share(brightness))
+        pictures = augment.apply(augment.to_float(frames), draws)
         with runtime.autocast():
-            loss = batch_loss(network(pictures), labels, weights) / len(batch)
+            loss = batch_loss(network(pictures), labels, weights, recipe.label_smoothing) / len(batch)
         optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over processes, and each holds only its share of the sum.
         scaler.scale(loss * runtime.world).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
+        if average is not None:
+            move_average(average, model, recipe.averaging)
         value = float(runtime.sum(loss.detach().clone()))
         if not math.isfinite(value):
             raise TrainingError(

@@ -50,6 +50,10 @@ class Augmentation(_Part):
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0  # uniform in +- this
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0  # log-uniform between 1/(1+zoom) and 1+zoom
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor uniform in 1 +- this
+    channels: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor of each colour, uniform in 1 +- this
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0  # exponent, log-uniform between 1/(1+gamma) and 1+gamma
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.0  # factor of the distance from grey, uniform in 1 +- this
+    sharpness: Annotated[float, Field(ge=0, le=2)] = 0.0  # factor of the fine detail, uniform in 1 +- this
 
 
 class Optimizer(_Part):
@@ -89,12 +93,15 @@ class Recipe(_Part):
     input: Input = Input()
     split: SplitChoice = SplitChoice()
     augment: Augmentation = Augmentation()
-    balance: Literal["loss", "sample", "none"] = "loss"
+    balance: Literal["loss", "sample", "groups", "none"] = "loss"
     optimizer: Optimizer = Optimizer()
     schedule: Annotated[Plateau | OneCycle, Field(discriminator="name")] = Plateau()
     batch_size: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 50
     early_stopping: EarlyStopping | None = EarlyStopping()
+    keep: Literal["best", "last"] = "best"  # the epoch of the lowest validation loss, or the last one
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay by step of a running mean of the weights; 0: none
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     seed: int = 0

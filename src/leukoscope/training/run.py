@@ -124,7 +124,8 @@ def train_run(
     if not runtime.is_main:
         cache = open_frames()
     labels = data.labels()
-    train, val = (FrameSource(cache.frames, labels, part, runtime.device) for part in (split.train, split.val))
+    groups = data.groups()
+    train, val = (FrameSource(cache.frames, labels, part, runtime.device, groups) for part in (split.train, split.val))
     result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
     shortened = describe_changes(recipe, pictures)
     if runtime.is_main:

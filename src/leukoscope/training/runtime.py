@@ -170,13 +170,15 @@ def share_batch_norm(model: nn.Module) -> None:
             module.__class__ = _SharedBatchNorm
 
 
-def batch_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> Tensor:
+def batch_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float], smoothing: float = 0.0) -> Tensor:
     """Sum of the class-weighted binary cross-entropy over a batch.
 
     Args:
         logits: float [N, 1].
         labels: float [N], 0 or 1.
         weights: of a normal and of a blast picture.
+        smoothing: share of each label that is spread over both classes (Szegedy et al. 2016).
     """
     each = torch.where(labels > 0.5, weights[1], weights[0])
-    return F.binary_cross_entropy_with_logits(logits[:, 0].float(), labels, weight=each, reduction="sum")
+    targets = labels * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits[:, 0].float(), targets, weight=each, reduction="sum")

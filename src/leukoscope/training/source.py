@@ -16,12 +16,19 @@ class FrameSource:
         labels: int64 [N], 0 normal, 1 blast.
         indices: int64, the pictures of this part.
         device: on a GPU the whole part is kept in its memory.
+        groups: patient group of each picture, strings [N]; needed to balance groups only.
     """
 
     def __init__(
-        self, frames: NDArray[np.uint8], labels: NDArray[np.int64], indices: NDArray[np.int64], device: torch.device
+        self,
+        frames: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        indices: NDArray[np.int64],
+        device: torch.device,
+        groups: NDArray[np.str_] | None = None,
     ) -> None:
         self.labels = labels[indices]
+        self.groups = None if groups is None else groups[indices]
         self._targets = torch.from_numpy(self.labels).float().to(device)
         self._indices = indices
         self._frames = frames
