@@ -1,0 +1,92 @@
+"""What spoils a field: no light, nothing on it, no cells, a photographed screen, a blurred focus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.fields.ruler import Ruler
+from leukoscope.fields.whitecells import WhiteCell
+
+_BLACK = 16  # level: a picture whose brightest hundredth is darker has no light
+_FLAT = 6.0  # levels between the 1 % and the 99 % quantile: less is a blank picture
+_TILE = 256  # pixels: windows in which a screen's grid is sought
+_PEAK = 40.0  # power of a peak over the median of its ring: a grid; cells and noise stay below
+_FROM = 0.12  # cycles per pixel: coarser repeats are cells
+
+
+def blank_reason(rgb: NDArray[np.uint8]) -> str | None:
+    """Why the picture can show nothing: black or blank; None where it may.
+
+    >>> blank_reason(np.zeros((300, 300, 3), np.uint8))
+    'the field is black'
+    """
+    some = rgb[:: max(1, rgb.shape[0] // 400), :: max(1, rgb.shape[1] // 400)]
+    low, high = (float(q) for q in np.quantile(some.max(axis=2), (0.01, 0.99)))
+    if high < _BLACK:
+        return "the field is black"
+    darkest = float(np.quantile(some.min(axis=2), 0.01))
+    if high - min(low, darkest) < _FLAT or float(np.ptp(np.quantile(some[..., 1], (0.01, 0.99)))) < _FLAT:
+        return "the field is blank: all of it has one brightness"
+    return None
+
+
+def warnings_of(rgb: NDArray[np.uint8], cells: Sequence[WhiteCell], red_cells: int, ruler: Ruler) -> tuple[str, ...]:
+    """What the user must know of this field, in sentences without a full stop."""
+    found = []
+    if not cells:
+        found.append("no white cell was found")
+    if not red_cells and ruler.source == "given":
+        found.append("no red cell was found to check the given scale with")
+    grid = screen_grid(rgb)
+    if grid is not None:
+        found.append(f"the picture has a fine regular grid ({grid:.1f} px): it may be a photograph of a screen")
+    cut = sum(cell.state == "cut" for cell in cells)
+    if cut:
+        found.append(f"{cut} white {'cell is' if cut == 1 else 'cells are'} cut by the edge of the picture")
+    return tuple(found)
+
+
+def screen_grid(rgb: NDArray[np.uint8]) -> float | None:
+    """Period in pixels of a fine regular grid, as the moire of a photographed screen has; None where there is none.
+
+    The power spectra of windows are averaged (Welch 1967, IEEE Trans. Audio Electroacoustics 15); a grid is a peak far
+    above the median power of its own spatial frequency, where a smear is smooth. The 8 px blocks of JPEG do not count.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+    """
+    height, width = rgb.shape[:2]
+    side = min(_TILE, height, width)
+    if side < 64:
+        return None
+    window = np.outer(np.hanning(side), np.hanning(side))
+    power = np.zeros((side, side))
+    rows = np.linspace(0, height - side, min(3, 1 + (height - side) // side)).astype(int)
+    columns = np.linspace(0, width - side, min(3, 1 + (width - side) // side)).astype(int)
+    for top in rows:
+        for left in columns:
+            grey = cv2.cvtColor(rgb[top : top + side, left : left + side], cv2.COLOR_RGB2GRAY).astype(np.float64)
+            power += np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+    across = np.fft.fftfreq(side)
+    frequency = np.hypot(across[:, None], across[None, :])
+    eighth = 1.5 / side
+    blocks = [np.abs(np.abs(across) * 8 - np.rint(np.abs(across) * 8)) / 8 < eighth for _ in (0, 1)]
+    on_axis = np.abs(across) < eighth
+    jpeg = (blocks[0][:, None] & on_axis[None, :]) | (on_axis[:, None] & blocks[1][None, :])
+    jpeg |= blocks[0][:, None] & blocks[1][None, :]
+    seen = (frequency > _FROM) & (frequency < 0.5) & ~jpeg
+    ring = np.minimum((frequency * 40).astype(int), 20)
+    median = np.array(
+        [np.median(power[(ring == i) & seen]) if ((ring == i) & seen).any() else np.inf for i in range(21)]
+    )
+    ratio = np.where(seen, power / np.maximum(median[ring], 1e-9), 0.0)
+    # Quantisation alone gives each frequency about side^2 / 12 times the window's power: a peak must exceed that too.
+    ratio[power < 50 * float((window**2).sum()) / 12 * len(rows) * len(columns)] = 0
+    best = int(np.argmax(ratio))
+    if ratio.flat[best] < _PEAK:
+        return None
+    return float(1 / frequency.flat[best])
