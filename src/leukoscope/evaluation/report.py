@@ -124,7 +124,7 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         facts=_facts(evaluation),
         headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
         terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
-        figures=[(name, _inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
+        figures=[(name, inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
         band_titles=BAND_TITLES,
         enough_cells=ENOUGH_CELLS,
         gallery=gallery,
@@ -159,7 +159,7 @@ def _track(each: Estimate) -> dict[str, float] | None:
     return {"left": round(ends[0], 2), "width": round(ends[1] - ends[0], 2), "at": round(ends[2], 2)}
 
 
-def _inline(name: str, svg: bytes) -> str:
+def inline(name: str, svg: bytes) -> str:
     """An SVG file as a part of the page: own identifiers, and the page's colours, which follow light and dark."""
     text = svg.decode()
     text = text[text.index("<svg") :]

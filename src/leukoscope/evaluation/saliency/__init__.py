@@ -1,0 +1,1 @@
+"""Heat maps, tested: where they lie, what they say of the answer, and whether they hang on what was learned."""
