@@ -15,6 +15,7 @@ from leukoscope.cli._errors import Settings, guarded
 VERBS = {
     "demo": ("leukoscope.cli.demo", "Show the default model at work on rendered cells, or on a folder of yours."),
     "predict": ("leukoscope.cli.predict", "Say for each picture of a cell: blast or normal, and where it shows."),
+    "field": ("leukoscope.cli.field", "Find the white cells of smear fields, answer for each, and for patients."),
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),
     "evaluate": ("leukoscope.cli.evaluate", "Measure a bundle on patients that it never saw."),

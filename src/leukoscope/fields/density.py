@@ -29,7 +29,7 @@ class Density:
         purple: float32 [H, W], ``R + G - 2 B`` in density; near 0 for the ground and for red cells.
         red: float32 [H, W], ``G + B`` in density: what shows red cells best.
         middle: median of ``purple``: of ground and red cells, where white cells are the lesser part.
-        spread: of ``purple`` around it, as a standard deviation, from what lies below it.
+        spread: of ``purple`` around it, as a standard deviation, see `middle_and_spread`.
     """
 
     ground: NDArray[np.float64]
@@ -70,13 +70,14 @@ def ground_light(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def middle_and_spread(values: Floats) -> tuple[float, float]:
-    """Median, and the standard deviation of a normal distribution with this median deviation below it.
+    """Median, and the standard deviation of the normal distribution of the lesser median deviation of the two sides.
 
-    Only what lies below the median counts: white cells raise purple, and may fill a third of a small picture.
+    White cells widen the upper side and may fill a third of a small picture; many red cells widen the lower.
     """
     some = _sample(values[..., None])[:, 0]
     middle = float(np.median(some))
-    return middle, 1.4826 * float(np.median(middle - some[some <= middle])) + 1e-6
+    sides = [float(np.median(side)) for side in (middle - some[some <= middle], some[some >= middle] - middle)]
+    return middle, 1.4826 * min(sides) + 1e-6
 
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:

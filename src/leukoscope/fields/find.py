@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.cells.regions import components, opened
 from leukoscope.errors import PictureError
 from leukoscope.fields.density import Density, density
 from leukoscope.fields.faults import blank_reason, warnings_of
@@ -83,12 +83,18 @@ def find_cells(
     ruler, red_cells = read_ruler(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
     unit = _unit(ruler, red_cell_um)
     scale = _scale(unit, height, width)
-    small: NDArray[Any] = rgb if scale == 1 else cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    stained = density(np.ascontiguousarray(small, np.uint8), sigma=0.017 * (unit * scale if unit else 60.0))
+    small = _reduced(rgb, scale)
+    stained = density(small, sigma=0.017 * (unit * scale if unit else 60.0))
     nuclei, red_cell = _nuclei(stained, None if unit is None else unit * scale)
     cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width))
     warnings = (*ruler.warnings, *warnings_of(rgb, cells, len(red_cells), ruler))
     return Finding(tuple(cells), tuple(red_cells), ruler, nuclei.platelets, warnings, (height, width))
+
+
+def _reduced(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    if scale == 1:
+        return rgb
+    return np.array(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _unit(ruler: Ruler, red_cell_um: float) -> float | None:
@@ -109,9 +115,8 @@ def _nuclei(stained: Density, red_cell: float | None) -> tuple[Nuclei, float]:
     if red_cell is not None and red_cell >= 4:
         return find_nuclei(stained.purple, stained.middle, stained.spread, red_cell), red_cell
     # No ruler: what is largest and purple stands for a nucleus, and a red cell is somewhat smaller.
-    beyond = (stained.purple > stained.middle + 5 * stained.spread).astype(np.uint8)
-    beyond = cv2.morphologyEx(beyond, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, _, stats, _ = cv2.connectedComponentsWithStats(beyond, connectivity=8)
-    largest = float(stats[1:, cv2.CC_STAT_AREA].max()) if len(stats) > 1 else 0.0
+    beyond = np.asarray(stained.purple > stained.middle + 5 * stained.spread)
+    _, areas = components(opened(beyond, 1))
+    largest = float(areas.max())
     guess = max(8.0, float(np.sqrt(4 * largest / np.pi)) / _TYPICAL_NUCLEUS)
     return find_nuclei(stained.purple, stained.middle, stained.spread, guess), guess

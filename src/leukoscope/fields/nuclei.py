@@ -13,11 +13,11 @@ from leukoscope.cells.regions import Mask, closed, components, filled, opened
 from leukoscope.cells.stain import Floats, otsu_levels
 
 _NOISE = 5.0  # spreads above the middle: purple beyond doubt
-_STRONG = 8.0  # spreads: what the middle of a nucleus reaches
+_STRONG = 6.5  # spreads: what the middle of a nucleus reaches
 _GRAIN = 0.05  # of a red cell's diameter: radius below which purple parts are specks
 _CLUMP = 0.06  # of it: half the width of pale gaps between clumps of chromatin
 _HOLE = 0.05  # of a red cell's area: larger pale parts are the hole of a ring
-_FULL = 0.36  # of it: inscribed radius from which a part is a nucleus of its own, not a lobe (5.4 um across)
+_FULL = 0.42  # of it: inscribed radius from which a part is a nucleus of its own, not a lobe (6.3 um across)
 _NECK = 0.75  # of the smaller of two full parts: a narrower neck between them is where two cells touch
 _GAP = 0.45  # of it: lobes of one nucleus lie nearer than this
 _EXTENT = 2.6  # of it: the longest nucleus, 20 um

@@ -16,6 +16,7 @@ from leukoscope.bundle.decision import decide, probability_of
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
+from leukoscope.inference.field import Field, read_field
 from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
 from leukoscope.inference.morphology import in_words
 from leukoscope.inference.prediction import Prediction
@@ -117,6 +118,10 @@ class Classifier:
             yield from answers
             if progress is not None:
                 progress(len(batch))
+
+    def read_field(self, source: str | PathLike[str] | NDArray[np.uint8], *, um_per_px: float | None = None) -> Field:
+        """Find and answer for the white cells of one field; see `leukoscope.inference.field.read_field`."""
+        return read_field(self, source, um_per_px=um_per_px)
 
     def predict_frames(self, frames: NDArray[np.uint8]) -> Outputs:
         """Run the graph on prepared frames.

@@ -1,0 +1,102 @@
+"""`leukoscope field`: the white cells of whole fields, and of patients."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leukoscope.inference.field_run import FieldTally
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FIELD_OR_FOLDER...")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("leukoscope-fields"), show_default=True,
+    help="Folder for everything written. A run that was stopped goes on there.",
+)  # fmt: skip
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
+@click.option("--um-per-px", type=click.FloatRange(min=0, min_open=True), help="Micrometres per pixel, where known.")
+@click.option(
+    "--red-cell-um", type=click.FloatRange(2, 15), default=7.5, show_default=True,
+    help="Mean diameter of a red cell, by which the scale is read.",
+)  # fmt: skip
+@click.option("--by", type=click.Choice(["patient"]), help="State each patient: its pictures lie in one folder.")
+@click.option(
+    "--patients", type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV with the columns picture, patient; in place of folders. Implies --by patient.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1, 1024), help="Fields at a time.  [default: one per available core]")
+@click.option("--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True, help="Refuse larger ones.")
+def field(
+    paths: tuple[Path, ...],
+    out: Path,
+    bundle: Path | None,
+    um_per_px: float | None,
+    red_cell_um: float,
+    by: str | None,
+    patients: Path | None,
+    threads: int | None,
+    max_pixels: int,
+) -> int:
+    """Find the white cells of smear fields and say for each: blast, normal or refer.
+
+    The red cells of each field give its scale; every white cell is brought to the model's scale before it is asked.
+    Without red cells and without --um-per-px the scale is unknown and all cells are referred.
+
+    Written into --out: report.html, cells.csv, cells.coco.json, patients.json (--by patient), and for each field
+    fields/*.json, overlays/*.png, cells/*.webp, geojson/*.geojson (QuPath opens these).
+
+    Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
+    """
+    from leukoscope.inference.batch import RESEARCH_USE, find_pictures
+    from leukoscope.inference.classifier import load
+    from leukoscope.inference.field import HONEST
+    from leukoscope.inference.field_patients import patients_from_csv
+    from leukoscope.inference.field_run import FieldSettings, run_fields
+    from leukoscope.machine import cpu_count
+    from leukoscope.printing import printable
+
+    table = None if patients is None else patients_from_csv(patients)
+    load(bundle, threads=1)  # an unusable bundle is told before any field is read
+    pictures = find_pictures(paths)
+    settings = FieldSettings(None if bundle is None else str(bundle.resolve()), um_per_px, red_cell_um, max_pixels)
+
+    def run(progress: Callable[[int], None] | None = None) -> FieldTally:
+        return run_fields(
+            pictures, out, settings, processes=threads or cpu_count(), by_patient=by is not None or table is not None,
+            patients=table, progress=progress,
+        )  # fmt: skip
+
+    if sys.stderr.isatty():
+        with click.progressbar(length=len(pictures), file=sys.stderr, label="fields", show_pos=True) as bar:
+            tally = run(bar.update)
+    else:
+        tally = run()
+    counts = ", ".join(f"{tally.cells[name]} {name}" for name in ("blast", "normal", "refer"))
+    old = f" ({tally.resumed} of an earlier run)" if tally.resumed else ""
+    click.echo(f"{tally.fields} fields{old}, {tally.unreadable} unreadable: {counts}", err=True)
+    _say_patients(out / "patients.json" if by is not None or table is not None else None)
+    click.echo(HONEST, err=True)
+    click.echo(RESEARCH_USE, err=True)
+    click.echo(printable(str(out / "report.html")), err=True)
+    return 1 if tally.unreadable else 0
+
+
+def _say_patients(path: Path | None) -> None:
+    """The patients' sentences on standard output."""
+    if path is None:
+        return
+    import json
+
+    from leukoscope.printing import printable
+
+    for patient in json.loads(path.read_text(encoding="utf-8"))["patients"]:
+        click.echo(printable(patient["words"]))
+        for warning in patient["warnings"]:
+            click.echo(printable(f"  {warning}"))
