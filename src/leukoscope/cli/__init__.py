@@ -19,6 +19,7 @@ VERBS = {
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),
     "evaluate": ("leukoscope.cli.evaluate", "Measure a bundle on patients that it never saw."),
+    "reproduce": ("leukoscope.cli.reproduce", "Run a published protocol again, and decide about its claims."),
     "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refuses, on other patients."),
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),
     "models": ("leukoscope.cli.models", "List the networks, and look at one."),

@@ -42,7 +42,7 @@ def combine(sets: Sequence[Manifest]) -> Manifest:
         raise DataError(
             f"{nested[0].name} is combined already", path=nested[0].root, remedy="give each single data set once"
         )
-    names = _names(sets)
+    names = set_names(sets)
     for kin in KIN:
         if len(kin & {record.source.rpartition("/")[2] for each in sets for record in each.records}) > 1:
             raise DataError(
@@ -96,8 +96,12 @@ def kin_of(trained_on: str, data: Manifest) -> str | None:
     return None
 
 
-def _names(sets: Sequence[Manifest]) -> list[str]:
-    """A distinct name for each set that can start a path."""
+def set_names(sets: Sequence[Manifest]) -> list[str]:
+    """A distinct name for each set, that can start a path.
+
+    Raises:
+        DataError: a set is given twice, or two bear one name and come from one source.
+    """
     for make in (lambda each: each.name, lambda each: f"{each.name}-{_inner(each)}"):
         names = [re.sub(r"[^\w.-]+", "-", make(each)).strip(".") or "data" for each in sets]
         if len({name.casefold() for name in names}) == len(sets):
