@@ -111,13 +111,13 @@ def test_calls_take_turns() -> None:
     order.clear()
     taken = interleave(calls, rounds=(2, 4), seconds=0.0)
     assert [len(each) for each in taken.values()] == [2, 2, 2]
-    assert all(each >= 0 for times in taken.values() for each in times)
+    assert all(wall >= 0 and cpu >= 0 for times in taken.values() for wall, cpu in times)
 
 
 def test_both_engines_are_timed_on_the_same_work(subject: Subject) -> None:
     found = time_all([subject], batches=(1, 2), threads=(1,), rounds=(2, 3), seconds=0.01)
     assert [(t.engine, t.batch, t.threads) for t in found] == [(e, b, 1) for b in (1, 2) for e in ENGINES]
-    assert all(0 < t.low <= t.median <= t.high and 2 <= t.rounds <= 3 for t in found)
+    assert all(0 < t.low <= t.median <= t.high and t.cpu > 0 and 2 <= t.rounds <= 3 for t in found)
 
 
 def test_peak_memory_is_that_of_the_child_alone(subject: Subject) -> None:

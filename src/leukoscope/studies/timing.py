@@ -1,7 +1,9 @@
 """How long a cell takes, network beside network: interleaved, so that a busy minute slows all of them.
 
 Times on a machine that others use drift. All networks therefore take turns within one run, one call each per round, and
-a row states median, smallest and largest of its rounds: what moved them moved all rows alike.
+a row states median, smallest and largest of its rounds: what moved them moved all rows alike. Beside the wall clock
+stands the processor time that a call used, over all its threads: other processes do not add to it, though they cost it
+cache and clock speed.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds per cell of one network, engine, number of threads and batch."""
+    """Milliseconds per cell of one network, engine, number of threads and batch.
+
+    ``median``, ``low`` and ``high`` are of the wall clock, ``cpu`` is the median of processor time over all threads.
+    """
 
     name: str
     engine: str
@@ -38,29 +43,30 @@ class Timing:
     median: float
     low: float
     high: float
+    cpu: float
     rounds: int
 
 
 def interleave(
     calls: dict[str, Call], *, rounds: tuple[int, int] = ROUNDS, seconds: float = SECONDS
-) -> dict[str, list[float]]:
-    """Seconds of each call, taken in turns after one unmeasured call each.
+) -> dict[str, list[tuple[float, float]]]:
+    """Wall and processor seconds of each call, taken in turns after one unmeasured call each.
 
     A call that has its least number of rounds and has used up ``seconds`` sits out the rest. The order turns by one
     from round to round, so that none always runs behind the same one.
     """
     for call in calls.values():
         call()
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     names = list(calls)
     for turn in range(rounds[1]):
         shift = turn % max(len(names), 1)
         for name in names[shift:] + names[:shift]:
-            if len(taken[name]) >= rounds[0] and sum(taken[name]) >= seconds:
+            if len(taken[name]) >= rounds[0] and sum(wall for wall, _ in taken[name]) >= seconds:
                 continue
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             calls[name]()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append((time.perf_counter() - start, time.process_time() - used))
     return taken
 
 
@@ -101,9 +107,9 @@ def time_all(
                         calls[f"{subject.name}\n{engine}"] = _bound(run, frames)
                 for key, taken in interleave(calls, rounds=rounds, seconds=seconds).items():
                     name, engine = key.split("\n")
-                    ms = [1e3 * each / batch for each in taken]
-                    middle = statistics.median(ms)
-                    found.append(Timing(name, engine, count, batch, middle, min(ms), max(ms), len(ms)))
+                    ms, cpu = ([1e3 * each / batch for each in column] for column in zip(*taken, strict=True))
+                    middle, used = statistics.median(ms), statistics.median(cpu)
+                    found.append(Timing(name, engine, count, batch, middle, min(ms), max(ms), used, len(ms)))
     return found
 
 

@@ -1,0 +1,235 @@
+"""`leukoscope compare`: several networks on the same cells, with what each one costs, in one table."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.data.manifest import Manifest
+    from leukoscope.studies.comparison import Comparison
+    from leukoscope.studies.cost import Subject
+    from leukoscope.studies.outcome import Outcome
+    from leukoscope.studies.plan import Plan
+
+
+@click.command()
+@click.argument("plan_file", required=False, type=click.Path(path_type=Path), metavar="[PLAN.yaml]")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
+@click.option("--model", "models", multiple=True, help="Network to train; give it for each. `leukoscope models`.")
+@click.option("--recipe", "recipes", multiple=True, help="Recipe; each network is trained by each.  [default: paper]")
+@click.option("--run", "runs", multiple=True, metavar="[NAME=]FOLDER", help="A run that is trained; one NAME pools.")
+@click.option("--bundle", "bundles", multiple=True, metavar="[NAME=]FOLDER", help="A bundle, for what it costs.")
+@click.option("--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split.")
+@click.option("--fold", type=click.IntRange(min=0), multiple=True, help="Fold to test on; give it for each.")
+@click.option("--folds", type=click.IntRange(min=2), help="How many folds there are.")
+@click.option("--seed", "seeds", type=int, multiple=True, help="Seed of training; give it for each.")
+@click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs; every figure will say so.")
+@click.option("--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of all recipes.")
+@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@click.option("--reference", help="Row that differences are taken to.  [default: the first]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True)
+@click.option("--cost/--no-cost", default=True, help="Measure what each row costs.")
+@click.option("--cost-only", is_flag=True, help="Train nothing: what untrained networks cost.")
+@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Per row and setting timed.")
+@click.option("--device", "devices", multiple=True, help="cpu, cuda:1 ...  [default: all CUDA devices, or cpu]")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
+def compare(
+    plan_file: Path | None,
+    data: Path | None,
+    models: tuple[str, ...],
+    recipes: tuple[str, ...],
+    runs: tuple[str, ...],
+    bundles: tuple[str, ...],
+    protocol: str | None,
+    fold: tuple[int, ...],
+    folds: int | None,
+    seeds: tuple[int, ...],
+    epochs: int | None,
+    limit: int | None,
+    overrides: tuple[str, ...],
+    groups: Path | None,
+    reference: str | None,
+    out: Path,
+    cost: bool,
+    cost_only: bool,
+    seconds: float,
+    devices: tuple[str, ...],
+    cache: Path | None,
+    jobs: int | None,
+) -> int:
+    """Train or reuse runs, and write comparison.html, .json and .csv.
+
+    Rows come from PLAN.yaml, from flags, or from both. Killed and given again, the command goes on: finished runs are
+    reused. A row that fails says why in the table, the others finish, and the exit code is 1.
+    """
+    from leukoscope.errors import missing_extra
+
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("comparing networks", "train") from error
+    from leukoscope.cli._paths import cache_folder
+    from leukoscope.studies.comparison import compare_runs
+    from leukoscope.studies.grid import claimed
+    from leukoscope.studies.page import write_comparison
+    from leukoscope.studies.plan import read_plan
+
+    if epochs is not None:
+        overrides = (*overrides, f"epochs={epochs}")
+    given = {
+        "data": data, "groups": groups, "models": models, "recipes": recipes, "protocol": protocol, "fold": fold,
+        "folds": folds, "seeds": seeds, "limit": limit, "set": overrides, "reference": reference,
+        "entries": _given_entries(runs, bundles),
+    }  # fmt: skip
+    plan = read_plan(plan_file, given)
+    say = partial(click.echo, err=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed(out / "comparison"):
+        load = _load()
+        outcomes = () if cost_only else _outcomes(plan, out / "runs", cache or cache_folder(), devices, jobs, say)
+        costs, faults = _costs(plan, outcomes, seconds, say) if cost or cost_only else ({}, {})
+        comparison = compare_runs(
+            outcomes,
+            reference=plan.reference,
+            costs=costs,
+            faults=faults,
+            names=tuple(plan.lines),
+            context={"command": shlex.join(["leukoscope", *sys.argv[1:]]), "load": load},
+        )
+        page = write_comparison(comparison, out)
+    _show(comparison)
+    click.echo(f"report: {page}")
+    for name, why in comparison.faults.items():
+        click.echo(f"missing: {name}: {why}", err=True)
+    return 1 if comparison.faults else 0
+
+
+def _given_entries(runs: tuple[str, ...], bundles: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+    """Runs of one name are one entry; a run without a name bears that of its network."""
+    from leukoscope.studies.outcome import given_run
+
+    named: dict[str, list[Path]] = {}
+    for text in runs:
+        name, equals, folder = text.rpartition("=")
+        path = Path(folder if equals else text)
+        named.setdefault(name or given_run(path).row.entry, []).append(path)
+    entries: list[dict[str, Any]] = [{"name": name, "runs": tuple(paths)} for name, paths in named.items()]
+    for text in bundles:
+        name, _, folder = text.rpartition("=")
+        entries.append({"name": name or Path(folder).name, "bundle": Path(folder)})
+    return tuple(entries)
+
+
+def _outcomes(
+    plan: Plan, folder: Path, cache: Path, devices: tuple[str, ...], jobs: int | None, say: Callable[[str], None]
+) -> tuple[Outcome, ...]:
+    """Rows trained or reused, and runs that were given."""
+    from leukoscope.errors import LeukoscopeError
+    from leukoscope.studies.grid import run_grid
+    from leukoscope.studies.outcome import Outcome, given_run
+    from leukoscope.studies.row import Row
+
+    outcomes: list[Outcome] = []
+    rows = plan.rows()
+    if rows:
+        manifest = _data(plan)
+        _check_names(plan)
+        say(f"{len(rows)} runs on {manifest.name}, {len(manifest)} pictures; runs: {folder}")
+        used = devices or _all_devices()
+        outcomes += run_grid(rows, manifest, folder, cache_folder=cache, devices=used, jobs=jobs, say=say)
+    for name, entry in plan.lines.items():
+        for run in entry.runs:
+            try:
+                outcomes.append(given_run(run, name))
+            except LeukoscopeError as error:
+                outcomes.append(Outcome(Row(name), "failed", run, str(error)))
+    return tuple(outcomes)
+
+
+def _data(plan: Plan) -> Manifest:
+    from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.data.readers import read_dataset
+
+    if plan.data is None:
+        raise click.UsageError("give --data: there are networks to train (or --cost-only)")
+    manifest = read_dataset(plan.data)
+    if plan.groups is not None:
+        manifest = apply_groups(manifest, read_groups(plan.groups))
+    return manifest
+
+
+def _check_names(plan: Plan) -> None:
+    """A name that nobody knows is a slip of the pen: it stops the command before hours of training."""
+    from leukoscope.models import model_spec
+
+    for row in plan.rows():
+        model_spec(row.to_recipe().model.name)
+
+
+def _all_devices() -> tuple[str, ...]:
+    import torch
+
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+
+
+def _costs(
+    plan: Plan, outcomes: tuple[Outcome, ...], seconds: float, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.studies.comparison import measure_costs
+    from leukoscope.studies.cost import each_subject, subject_of_bundle, subject_of_row, subject_of_run
+
+    makers: dict[str, Callable[[], Subject]] = {}
+    rows = {row.entry: row for row in reversed(plan.rows())}
+    done = {each.row.entry: each for each in reversed(outcomes) if each.ok}
+    for name, entry in plan.lines.items():
+        if entry.bundle is not None:
+            makers[name] = partial(lambda n, folder: subject_of_bundle(n, read_bundle(folder)), name, entry.bundle)
+        elif name in done:
+            makers[name] = partial(subject_of_run, name, done[name])
+        elif name in rows:
+            makers[name] = partial(subject_of_row, name, rows[name])
+    subjects, faults = each_subject(makers)
+    costs, more = measure_costs(subjects, say=say, seconds=seconds)
+    return costs, {**faults, **more}
+
+
+def _load() -> str | None:
+    """How busy the machine was when the command began: times depend on it."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    return f"{os.getloadavg()[0]:.1f} processes on average in the minute before"
+
+
+def _show(comparison: Comparison) -> None:
+    """The table in short."""
+    from leukoscope.evaluation.wording import decimal, with_interval
+
+    width = max(map(len, comparison.names))
+    for name in comparison.names:
+        words = []
+        if name in comparison.measures:
+            measure = comparison.measures[name]
+            words.append(f"AUC {with_interval(measure.figures['auc'])}")
+            if found := measure.differences.get("auc"):
+                words.append(
+                    f"minus {comparison.reference} {decimal(found.value)} ({found.low:+.3f} to {found.high:+.3f})"
+                )
+        if name in comparison.costs:
+            cost = comparison.costs[name]
+            words.append(f"{cost.counts.file_bytes / 1e6:.2f} MB")
+            if taken := cost.time("onnxruntime", 1, 1):
+                words.append(f"{taken.median:.1f} ms per cell on one thread")
+        if name in comparison.faults and not words:
+            words.append("missing")
+        click.echo(f"{name:<{width}}  {', '.join(words)}")

@@ -1,0 +1,98 @@
+"""`leukoscope compare` from the command line: trained, given and failing rows in one table; bad input in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from drawn_runs import cells, write_run
+
+from leukoscope.cli import main
+from leukoscope.data.readers import read_dataset
+from leukoscope.data.synthetic import write_synthetic
+from leukoscope.studies.grid import claimed
+
+SMALL = ("--set", "input.size=24", "--set", "input.preparation.frame_size=64", "--set", "precision=fp32", "--folds", 3)
+
+
+def leukoscope(*arguments: object) -> Result:
+    done = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert "Traceback" not in done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    write_synthetic(folder, count=48, seed=1, layout="cnmc", subjects=12)
+    return folder
+
+
+def test_one_row_trains_one_fails_one_is_given(pictures: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "models: [plain_cnn]\nreference: plain_cnn\n"
+        "entries: [{name: odd, model: crse_cnn, set: [model.arguments.se_ratio=nothing]}, {name: gone, runs: [away]}]\n"
+    )
+    arguments = ("compare", plan, "--data", pictures, *SMALL, "--epochs", 1, "--out", tmp_path / "c", "--no-cost")
+    arguments += ("--cache", tmp_path / "cache")
+    done = leukoscope(*arguments)
+    assert done.exit_code == 1, done.output
+    found = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert [each["name"] for each in found["entries"]] == ["plain_cnn", "odd", "gone"]
+    assert found["entries"][0]["metrics"]["auc"]["value"] is not None
+    assert "epochs=1 (recipe: 50)" in found["entries"][0]["runs"]["shortened"]
+    assert all(each["fault"] for each in found["entries"][1:])
+    assert "missing: gone: " in done.output
+    page = (tmp_path / "c" / "comparison.html").read_text()
+    assert "Rows that are missing" in page
+    assert "SHORTENED RUN: epochs=1" in page
+
+
+def test_given_runs_and_cost(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"{m}{f}", cells(), model=m, fold=f) for m in ("plain_cnn", "crse_cnn") for f in range(2)
+    ]
+    given = [each for run in runs for each in ("--run", run)]
+    done = leukoscope("compare", *given, "--no-cost", "--out", tmp_path / "c")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert [(e["name"], e["runs"]["folds"]) for e in found["entries"]] == [("plain_cnn", [0, 1]), ("crse_cnn", [0, 1])]
+    assert found["entries"][0]["minus_reference"] is None
+    assert found["reference"] == "plain_cnn"
+
+
+def test_cost_only_needs_no_data(tmp_path: Path) -> None:
+    arguments = ("--set", "input.size=16", "--set", "input.preparation.frame_size=32", "--seconds", 0)
+    done = leukoscope("compare", "--model", "plain_cnn", *arguments, "--cost-only", "--out", tmp_path / "c")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads((tmp_path / "c" / "comparison.json").read_text())["entries"]
+    assert found["cost"]["parameters"] == 389_633
+    settings = {(t["engine"], t["batch"]) for t in found["cost"]["ms_per_cell"]}
+    assert settings == {(engine, batch) for engine in ("pytorch", "onnxruntime") for batch in (1, 32)}
+    assert found["cost"]["peak_memory_mib"]["32"] >= found["cost"]["peak_memory_mib"]["1"] > 0
+
+
+def test_bad_input_is_one_line(pictures: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "c")
+    unknown = leukoscope("compare", "--data", pictures, "--model", "crse", "--model", "plain_cnn", *out)
+    assert (unknown.exit_code, "use one of: crse_cnn" in unknown.output) == (2, True)
+    recipe = leukoscope("compare", "--data", pictures, "--model", "crse_cnn", "--recipe", "papr", *out)
+    assert (recipe.exit_code, "no recipe is called 'papr'; use one of paper" in recipe.output) == (2, True)
+    nothing = leukoscope("compare", *out)
+    assert (nothing.exit_code, "nothing to compare" in nothing.output) == (2, True)
+    no_data = leukoscope("compare", "--model", "crse_cnn", *out)
+    assert (no_data.exit_code, "give --data" in no_data.output) == (2, True)
+    one_class = tmp_path / "one.csv"
+    data = read_dataset(pictures)
+    data.select(data.labels() == 1).write_csv(one_class)
+    single = leukoscope("compare", "--data", one_class, "--model", "crse_cnn", *out)
+    assert (single.exit_code, "no pictures of the class normal" in single.output) == (2, True)
+    no_run = leukoscope("compare", "--run", tmp_path, *out)
+    assert no_run.exit_code == 2
+    with claimed(tmp_path / "c" / "comparison"):
+        rival = leukoscope("compare", "--model", "crse_cnn", "--cost-only", *out)
+    assert (rival.exit_code, "another process is working here" in rival.output) == (2, True)
+    assert not list((tmp_path / "c").glob("comparison.*"))

@@ -1,0 +1,223 @@
+"""Pooled figures against scikit-learn, paired intervals against the two-table comparison, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_runs import cells, write_run
+from sklearn import metrics as reference
+
+from leukoscope.data.manifest import Manifest
+from leukoscope.errors import DataError, RecipeError
+from leukoscope.evaluation.compare import compare
+from leukoscope.studies.comparison import Comparison, Cost, compare_runs
+from leukoscope.studies.cost import Counts
+from leukoscope.studies.gauge import KEYS, measure_entries
+from leukoscope.studies.outcome import Outcome, given_run
+from leukoscope.studies.page import render, write_comparison
+from leukoscope.studies.plan import read_plan
+from leukoscope.studies.pool import on_common_cells, pool_entries
+from leukoscope.studies.row import Row
+from leukoscope.studies.timing import Timing
+
+THRESHOLDS = (0.5, 0.3, 0.7)
+
+
+def outcomes(folder: Path, model: str, *, seeds: tuple[int, ...] = (0,), skill: float = 1.0) -> list[Outcome]:
+    data = cells()
+    return [
+        given_run(write_run(folder / f"{model}{f}s{s}", data, model=model, fold=f, seed=s, skill=skill, threshold=t))
+        for s in seeds
+        for f, t in enumerate(THRESHOLDS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+    folder = tmp_path_factory.mktemp("runs")
+    return outcomes(folder, "plain_cnn", skill=0.6) + outcomes(folder, "crse_cnn", seeds=(0, 1))
+
+
+def test_folds_pooled_as_scikit_learn_would(two: list[Outcome]) -> None:
+    entries, faults = pool_entries(two)
+    assert not faults
+    assert [(e.name, e.folds, [p.seed for p in e.pools]) for e in entries] == [
+        ("plain_cnn", (0, 1, 2), [0]),
+        ("crse_cnn", (0, 1, 2), [0, 1]),
+    ]
+    tables = [each.scores() for each in two[:3]]
+    label, logit, probability = (
+        np.concatenate([getattr(t, k) for t in tables]) for k in ("label", "logit", "probability")
+    )
+    called = np.concatenate([t.probability >= at for t, at in zip(tables, THRESHOLDS, strict=True)])
+    measured, _ = measure_entries(entries, "plain_cnn", replicates=200)
+    found = {key: each.value for key, each in measured["plain_cnn"].figures.items()}
+    expected = {
+        "auc": reference.roc_auc_score(label, logit),
+        "balanced_accuracy": reference.balanced_accuracy_score(label, called),
+        "accuracy": reference.accuracy_score(label, called),
+        "sensitivity": reference.recall_score(label, called),
+        "f1_weighted": reference.f1_score(label, called, average="weighted"),
+        "matthews": reference.matthews_corrcoef(label, called),
+        "average_precision": reference.average_precision_score(label, logit),
+        "brier": reference.brier_score_loss(label, probability),
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+    assert set(found) == set(KEYS)
+    by_fold = {fold: reference.roc_auc_score(t.label, t.logit) for fold, t in enumerate(tables)}
+    assert measured["plain_cnn"].folds == pytest.approx(by_fold)
+
+
+def test_seeds_are_averaged_figure_by_figure(two: list[Outcome]) -> None:
+    measured, _ = measure_entries(pool_entries(two)[0], "plain_cnn", replicates=200)
+    found = measured["crse_cnn"]
+    assert list(found.seeds) == [0, 1]
+    assert found.seeds[0]["auc"] != found.seeds[1]["auc"]
+    for key in KEYS:
+        assert found.figures[key].value == pytest.approx(np.mean([each[key] for each in found.seeds.values()]))
+        assert found.differences[key].value == pytest.approx(
+            found.figures[key].value - measured["plain_cnn"].figures[key].value
+        )
+    assert measured["plain_cnn"].differences == {}
+
+
+def test_paired_intervals_are_those_of_two_tables(tmp_path: Path) -> None:
+    data = cells()
+    runs = [write_run(tmp_path / m, data, model=m, skill=s) for m, s in (("plain_cnn", 0.2), ("crse_cnn", 1.5))]
+    measured, _ = measure_entries(pool_entries([given_run(r) for r in runs])[0], "plain_cnn", replicates=300, seed=5)
+    tables = [given_run(run).scores() for run in runs]
+    rows = compare(tables[0], tables[1], thresholds=(0.5, 0.5), replicates=300, seed=5)
+    expected = {row.key: row for row in rows}
+    for key in KEYS:
+        assert measured["crse_cnn"].differences[key] == pytest.approx(expected[key].difference)
+        assert measured["crse_cnn"].better(key) == {"second": True, "first": False, None: None}[expected[key].better]
+    assert measured["crse_cnn"].better("auc") is True
+
+
+def test_cells_are_matched_by_name(tmp_path: Path, two: list[Outcome]) -> None:
+    part = given_run(write_run(tmp_path / "part", cells(), fold=1, measured=60), "part")
+    entries, _ = pool_entries([*two, part])
+    kept, faults, notes = on_common_cells(entries, "plain_cnn")
+    assert not faults
+    assert {len(pool.scores) for entry in kept for pool in entry.pools} == {60}
+    assert len({pool.scores.path for entry in kept for pool in entry.pools}) == 1
+    assert notes[0].startswith("plain_cnn was tested on 240 cells; its figures here are those of the 60")
+    assert len(notes) == 2
+
+
+def test_what_cannot_be_compared_says_why(tmp_path: Path, two: list[Outcome]) -> None:
+    elsewhere = given_run(write_run(tmp_path / "e", cells(name="other")), "elsewhere")
+    again = [given_run(write_run(tmp_path / f"a{i}", cells()), "again") for i in range(2)]
+    parts = (("group", 1), ("subject", 0))
+    mixed = [given_run(write_run(tmp_path / f"m{p}", cells(), protocol=p, fold=f), "mixed") for p, f in parts]
+    straight = cells()
+    records = tuple(replace(each, label=1 - (each.label or 0)) for each in straight.records)
+    turned = Manifest(straight.root, records, "drawn")
+    other = given_run(write_run(tmp_path / "t", turned), "turned")
+    failed = Outcome(Row("failed"), "failed", tmp_path, "no such luck")
+    found = compare_runs([*two, elsewhere, *again, *mixed, other, failed], replicates=100)
+    assert list(found.measures) == ["plain_cnn", "crse_cnn"]
+    assert found.names == ("plain_cnn", "crse_cnn", "elsewhere", "again", "mixed", "turned", "failed")
+    assert "measured on other data (other) than the reference (drawn)" in found.faults["elsewhere"]
+    assert "were tested on the same cells" in found.faults["again"]
+    assert "several protocols: group, subject" in found.faults["mixed"]
+    assert "another label or patient group than plain_cnn" in found.faults["turned"]
+    assert found.faults["failed"] == "no such luck"
+    page = unescape(render(found))
+    assert all(why in page for why in found.faults.values())
+    with pytest.raises(DataError, match="reference 'failed' has no figures"):
+        compare_runs([*two, failed], reference="failed")
+
+
+def test_a_run_with_another_runs_answers_is_refused(tmp_path: Path) -> None:
+    one, two = (write_run(tmp_path / str(f), cells(), fold=f) for f in (0, 1))
+    (one / "evaluation" / "predictions.csv").write_bytes((two / "evaluation" / "predictions.csv").read_bytes())
+    with pytest.raises(Exception, match="the table of answers is not about the run's test part"):
+        given_run(one)
+
+
+def cost(name: str, ms: float, mb: float) -> Cost:
+    counts = Counts(1000, 2_000_000, 3000, int(mb * 1e6), 64)
+    return Cost(counts, {1: 50.0, 32: 99.0}, (Timing(name, "onnxruntime", 1, 1, ms, ms / 2, ms * 2, ms, 5),))
+
+
+@pytest.fixture(scope="module")
+def whole(two: list[Outcome]) -> Comparison:
+    costs = {
+        "plain_cnn": cost("plain_cnn", 5.0, 1.5),
+        "crse_cnn": cost("crse_cnn", 9.0, 1.8),
+        "rival": cost("rival", 99, 9),
+    }
+    return compare_runs(two, costs=costs, replicates=100, context={"command": "leukoscope compare <b>"})
+
+
+def test_the_front_is_what_nothing_beats(whole: Comparison) -> None:
+    def spent(found: Cost) -> float:
+        return found.timings[0].median
+
+    assert whole.front(spent) == ["plain_cnn", "crse_cnn"]  # the dearer one is better
+    assert whole.front(lambda found: -found.timings[0].median) == ["crse_cnn"]  # dearer counted as cheaper
+    assert whole.front(lambda _found: 1.0) == ["crse_cnn"]
+
+
+def test_files_of_a_comparison(whole: Comparison, tmp_path: Path) -> None:
+    page = write_comparison(whole, tmp_path).read_text()
+    assert page.count("<svg") == 3
+    assert "SHORTENED RUNS: epochs=2 (recipe: 50)" in page
+    assert "leukoscope compare &lt;b&gt;" in page
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert [each["name"] for each in found["entries"]] == ["plain_cnn", "crse_cnn", "rival"]
+    assert found["entries"][1]["runs"]["seeds"] == [0, 1]
+    assert found["entries"][2].get("metrics") is None
+    assert found["entries"][2]["cost"]["ms_per_cell"][0]["median"] == 99
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    assert [row["entry"] for row in rows] == ["plain_cnn", "crse_cnn", "rival"]
+    assert float(rows[1]["auc_minus"]) == found["entries"][1]["minus_reference"]["auc"]["value"]
+    assert (rows[0]["auc_minus"], rows[2]["auc"], rows[2]["ms_onnxruntime_1t_b1"]) == ("", "", "99")
+    assert all(None not in row and None not in row.values() for row in rows)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_plans(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        "data: cells\nmodels: [plain_cnn]\nfold: [0, 1]\nentries: [{name: old, runs: [r0]}]\nset: [epochs=2]\n"
+    )
+    plan = read_plan(path, {"seeds": (3,), "models": (), "entries": ({"bundle": Path("b")},)})
+    assert plan.data == tmp_path / "cells"
+    assert list(plan.lines) == ["plain_cnn", "old", "b"]
+    assert plan.lines["old"].runs == (tmp_path / "r0",)
+    assert [(r.entry, r.fold, r.seed, r.overrides) for r in plan.rows()] == [
+        ("plain_cnn", 0, 3, ("epochs=2",)),
+        ("plain_cnn", 1, 3, ("epochs=2",)),
+    ]
+    crossed = read_plan(None, {"models": ("a", "b"), "recipes": ("paper", "x.yaml")})
+    assert list(crossed.lines) == ["a, paper", "b, paper", "a, x.yaml", "b, x.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("modls: [a]", "modls: Extra inputs"),
+        ("models: [a]\nreference: b", "the reference 'b' is no entry; use one of: a"),
+        ("models: [a, a]", "two entries are called 'a'"),
+        ("entries: [{name: x}]", "either a model to train, or runs, or a bundle"),
+        ("data: x", "nothing to compare"),
+        ("- a", "no keys at the top"),
+        ("a: [", "cannot be read as YAML"),
+        ("models: [a]\nfold: [-1]", "fold.0"),
+    ],
+)
+def test_bad_plans(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        read_plan(path, {})
+    assert why in str(caught.value)
