@@ -135,6 +135,56 @@ class DecisionFacts(_Facts):
         return self
 
 
+class RateFacts(_Facts):
+    """How often the cells of a patient are called blast: over patients, beta distributed."""
+
+    mean: Share  # over patient groups
+    correlation: Annotated[float, Field(gt=0, lt=1)]  # of two cells of one patient: 0 patients alike, 1 all or nothing
+    groups: int
+    cells: int
+
+
+class SubjectErrorFacts(_Facts):
+    """What the rule did on patient groups left out of its fit; shares of groups, exact binomial intervals."""
+
+    protocol: str
+    auc: Estimate  # of patient groups, by their share of cells called blast
+    alarmed: Estimate  # groups without blasts stated `blasts likely`
+    missed: Estimate  # groups with blasts stated `blasts not seen`
+    referred: Estimate  # groups of either kind without a statement
+    groups_blast: int
+    groups_normal: int
+
+
+class SubjectFacts(_Facts):
+    """How the cells of one subject become one statement; see `leukoscope.bundle.aggregation`.
+
+    It holds for cells called blast from `logit` upwards. `blasts likely` is stated from a share of cells called blast
+    of `likely_from`, `blasts not seen` below `unlikely_below`; None: never, so few patients cannot promise it.
+    """
+
+    data: str
+    protocol: str  # which answers of which networks it was fitted on
+    groups_blast: list[str]
+    groups_normal: list[str]
+    logit: float
+    min_cells: Annotated[int, Field(ge=1)]
+    sensitivity: RateFacts
+    false_alarm: RateFacts
+    alarm_level: Share  # of new patients without blasts, at most this share is stated `blasts likely`
+    missed_level: Share  # of new patients like those with blasts, at most this share is stated `blasts not seen`
+    likely_from: Annotated[float, Field(ge=0, le=1)] | None
+    unlikely_below: Annotated[float, Field(ge=0, le=1)] | None
+    errors: list[SubjectErrorFacts] = []
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        both = self.likely_from is not None and self.unlikely_below is not None
+        if both and self.unlikely_below > self.likely_from:  # type: ignore[operator]
+            raise ValueError("a subject cannot be both `blasts likely` and `blasts not seen`")
+        return self
+
+
 class BundleFacts(_Facts):
     """The whole of `bundle.json`."""
 
@@ -150,6 +200,7 @@ class BundleFacts(_Facts):
     decision: DecisionFacts = DecisionFacts()
     training: TrainingFacts | None = None
     measured: list[MeasuredFacts] = []
+    subjects: SubjectFacts | None = None
     licence: str = "Apache-2.0"
     data_licences: list[str] = []
     intended_use: str = (
