@@ -14,7 +14,9 @@ from leukoscope.fields.whitecells import WhiteCell
 _BLACK = 16  # level: a picture whose brightest hundredth is darker has no light
 _FLAT = 6.0  # levels between the 1 % and the 99 % quantile: less is a blank picture
 _TILE = 256  # pixels: windows in which a screen's grid is sought
-_PEAK = 40.0  # power of a peak over the median of its ring: a grid; cells and noise stay below
+_PEAK = (
+    2000.0  # power of a peak over the median of its ring: real smears stay below 300, grids of 3 levels exceed 50 000
+)
 _FROM = 0.12  # cycles per pixel: coarser repeats are cells
 
 
@@ -73,12 +75,12 @@ def screen_grid(rgb: NDArray[np.uint8]) -> float | None:
             power += np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
     across = np.fft.fftfreq(side)
     frequency = np.hypot(across[:, None], across[None, :])
-    eighth = 1.5 / side
+    eighth = 2.5 / side
     blocks = [np.abs(np.abs(across) * 8 - np.rint(np.abs(across) * 8)) / 8 < eighth for _ in (0, 1)]
     on_axis = np.abs(across) < eighth
     jpeg = (blocks[0][:, None] & on_axis[None, :]) | (on_axis[:, None] & blocks[1][None, :])
     jpeg |= blocks[0][:, None] & blocks[1][None, :]
-    seen = (frequency > _FROM) & (frequency < 0.5) & ~jpeg
+    seen = (frequency > _FROM) & (frequency < 0.46) & ~jpeg
     ring = np.minimum((frequency * 40).astype(int), 20)
     median = np.array(
         [np.median(power[(ring == i) & seen]) if ((ring == i) & seen).any() else np.inf for i in range(21)]

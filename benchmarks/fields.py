@@ -1,0 +1,368 @@
+"""Fields: white cells found, the ruler, kinds of pictures, cost of a 5 MP field; against boxes and masks drawn by hand.
+
+Run: python benchmarks/fields.py --data DIR [--out docs/figures/fields.json] [--parts white ruler kind masks cost]
+DIR holds bccd, pbc, cnmc2019 and wbc-seg. Constants were chosen on bccd files of even number; odd ones are reported.
+Intervals are from a bootstrap over fields; 21 of the 364 overlap another one, so they are slightly too narrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope._version import __version__
+from leukoscope.cells.read import read_picture
+from leukoscope.errors import PictureError
+from leukoscope.fields import find_cells, kind_of
+from leukoscope.fields.find import Finding
+from leukoscope.files import write_json
+from leukoscope.machine import describe_machine
+
+Box = tuple[int, int, int, int]
+SEED, DRAWS = 0, 2000
+
+
+def boxes_of(annotation: Path) -> dict[str, list[Box]]:
+    """Boxes (left, top, right, bottom) of a VOC file by class."""
+    found: dict[str, list[Box]] = {"WBC": [], "RBC": [], "Platelets": []}
+    for item in ET.parse(annotation).getroot().findall("object"):
+        left, top, right, bottom = (int(item.findtext(f"bndbox/{k}", "0")) for k in ("xmin", "ymin", "xmax", "ymax"))
+        found[item.findtext("name", "")].append((left, top, right, bottom))
+    return found
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of boxes."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def match(found: list[Box], truth: list[Box]) -> tuple[list[float], list[Box], list[Box]]:
+    """Overlaps of pairs of 0.5 and more, best first and each once; what was found beside; what was missed."""
+    pairs = sorted(((overlap(a, b), i, j) for i, a in enumerate(found) for j, b in enumerate(truth)), reverse=True)
+    used_found, used_truth, good = set(), set(), []
+    for value, i, j in pairs:
+        if value >= 0.5 and i not in used_found and j not in used_truth:
+            used_found.add(i)
+            used_truth.add(j)
+            good.append(value)
+    beside = [box for i, box in enumerate(found) if i not in used_found]
+    return good, beside, [box for j, box in enumerate(truth) if j not in used_truth]
+
+
+def ratio(top: NDArray[Any], bottom: NDArray[Any]) -> dict[str, float]:
+    """Sum over sum, with its 95 % interval from a bootstrap over fields."""
+    random = np.random.default_rng(SEED)
+    draws = random.integers(len(top), size=(DRAWS, len(top)))
+    values = top[draws].sum(axis=1) / np.maximum(bottom[draws].sum(axis=1), 1)
+    low, high = np.quantile(values, (0.025, 0.975))
+    return {
+        "value": round(float(top.sum() / bottom.sum()), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }
+
+
+def bccd(folder: Path) -> list[dict[str, Any]]:
+    """What is found in each field, with its truth."""
+    rows = []
+    for path in sorted((folder / "JPEGImages").glob("*.jpg")):
+        rgb = read_picture(path).rgb
+        start = time.process_time()
+        finding = find_cells(rgb)
+        spent = time.process_time() - start
+        truth = boxes_of(folder / "Annotations" / f"{path.stem}.xml")
+        rows.append(
+            {
+                "name": path.stem,
+                "number": int(path.stem[-5:]),
+                "finding": finding,
+                "truth": truth,
+                "rgb": rgb,
+                "s": spent,
+            }
+        )
+    return rows
+
+
+def white_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Recall and precision at an overlap of 0.5; every miss and every extra by name."""
+    table = []
+    for row in rows:
+        found = [(x, y, x + w, y + h) for x, y, w, h in (cell.box for cell in row["finding"].cells)]
+        good, beside, missed = match(found, row["truth"]["WBC"])
+        border = sum(min(b[0], b[1]) <= 2 or b[2] >= 638 or b[3] >= 478 for b in beside)
+        table.append((len(good), len(found), len(row["truth"]["WBC"]), beside, missed, good, border))
+    figures: dict[str, Any] = {}
+    for name, keep in _halves(rows).items():
+        part = [table[i] for i in keep]
+        good, found, truth = (np.array([entry[k] for entry in part]) for k in range(3))
+        overlaps = [value for entry in part for value in entry[5]]
+        figures[name] = {
+            "fields": len(part),
+            "white_cells": int(truth.sum()),
+            "recall": ratio(good, truth),
+            "precision": ratio(good, found),
+            "median_overlap": round(float(np.median(overlaps)), 3),
+            "extra": int((found - good).sum()),
+            "extra_at_the_border": int(sum(entry[6] for entry in part)),
+        }
+    figures["missed"] = [{"field": r["name"], "box": list(b)} for r, e in zip(rows, table, strict=True) for b in e[4]]
+    figures["beside"] = [{"field": r["name"], "box": list(b)} for r, e in zip(rows, table, strict=True) for b in e[3]]
+    figures["seconds_a_field"] = round(float(np.median([row["s"] for row in rows])), 3)
+    figures["without_white_cells"] = _empty(rows)
+    return figures
+
+
+def _empty(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Largest strip of each odd field beside its white cells: white cells found there are false."""
+    strips = cells = 0
+    for row in rows:
+        finding: Finding = row["finding"]
+        if row["number"] % 2 == 0:
+            continue
+        taken = [*row["truth"]["WBC"], *((x, y, x + w, y + h) for x, y, w, h in (cell.box for cell in finding.cells))]
+        left, right = min(b[0] for b in taken), max(b[2] for b in taken)
+        strip = row["rgb"][:, : left - 15] if left > 640 - right else row["rgb"][:, right + 15 :]
+        if min(strip.shape[:2]) < 200:
+            continue
+        strips += 1
+        cells += len(find_cells(np.ascontiguousarray(strip)).cells)
+    return {"strips": strips, "white_cells_found": cells}
+
+
+def ruler(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Median red cell diameter against the boxes' (mean of sides; boxes at the picture's edge left out)."""
+    truth, measured, error_of_truth, margin = [], [], [], []
+    for row in rows:
+        sides = [
+            (b[2] - b[0] + b[3] - b[1]) / 2
+            for b in row["truth"]["RBC"]
+            if min(b[0], b[1]) > 2 and b[2] < 638 and b[3] < 478
+        ]
+        truth.append(float(np.median(sides)) if sides else np.nan)
+        spread = float(np.std(sides, ddof=1)) / max(len(sides), 1) ** 0.5 * 1.2533 if len(sides) > 1 else np.nan
+        error_of_truth.append(spread / truth[-1] if sides else np.nan)
+        measured.append(row["finding"].ruler.red_cell_px or np.nan)
+        margin += _margins(row)
+    boxes, found = np.array(truth), np.array(measured)
+    even = np.array([row["number"] % 2 == 0 for row in rows])
+    factor = float(np.nanmedian((found / boxes)[even]))
+    figures: dict[str, Any] = {
+        "measured_over_boxes_even": round(factor, 4),
+        "isolated_cells": {
+            "cells": len(margin),
+            "extent_over_box": [round(float(q), 3) for q in np.quantile(margin, (0.1, 0.5, 0.9))],
+        },
+        "standard_error_of_truth": [round(float(q), 3) for q in np.nanquantile(error_of_truth, (0.1, 0.5, 0.9))],
+    }
+    constant = float(np.nanmedian(boxes[even]))
+    for name, keep in _halves(rows).items():
+        ok = np.array(keep)[~np.isnan(boxes[keep])]
+        within = {}
+        for label, value in (
+            ("as_measured", found / boxes - 1),
+            ("over_the_boxes_margin", found / boxes / factor - 1),
+            ("one_number_for_all_fields", constant / boxes - 1),
+        ):
+            for limit in (0.05, 0.10):
+                hit = (np.abs(np.nan_to_num(value[ok], nan=9.0)) <= limit).astype(float)
+                within[f"{label}_{limit:.0%}"] = ratio(hit, np.ones(len(ok)))
+        figures[name] = {
+            "fields": len(ok),
+            "no_scale": int(np.isnan(found[ok]).sum()),
+            "within": within,
+            "median_error": round(float(np.nanmedian(found[ok] / boxes[ok] - 1)), 4),
+        }
+    figures["um_per_px"] = [round(float(q), 4) for q in np.nanquantile(7.5 / found, (0.05, 0.5, 0.95))]
+    return figures
+
+
+def _margins(row: dict[str, Any]) -> list[float]:
+    """Extent over box side of red cells that stand alone in their box: by a plain threshold, apart from the ruler."""
+    green = cv2.GaussianBlur(row["rgb"], (0, 0), 1.0)[..., 1]
+    _level, mask = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
+    _, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = []
+    for left, top, right, bottom in row["truth"]["RBC"]:
+        if min(left, top) <= 2 or right >= 638 or bottom >= 478:
+            continue
+        inside = np.bincount(label[top:bottom, left:right].ravel(), minlength=len(stats))
+        inside[0] = 0
+        best = int(np.argmax(inside))
+        x, y, width, height, _area = (int(v) for v in stats[best])
+        alone = x >= left and y >= top and x + width <= right and y + height <= bottom
+        if alone and inside[best] > 0.35 * (right - left) * (bottom - top):
+            found.append((width + height) / (right - left + bottom - top))
+    return found
+
+
+def _halves(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+    numbers = [row["number"] for row in rows]
+    return {
+        "odd (reported)": [i for i, n in enumerate(numbers) if n % 2],
+        "even (tuned on)": [i for i, n in enumerate(numbers) if n % 2 == 0],
+        "all": list(range(len(rows))),
+    }
+
+
+def kinds(data: Path) -> dict[str, Any]:
+    """How often the kind of a picture is told right."""
+    random = np.random.default_rng(SEED)
+    figures = {}
+    for name, pattern, want, most in (
+        ("cnmc2019", "cnmc2019/**/*.webp", "framed", 500),
+        ("pbc", "pbc/*/*.jpg", "crop", 1080),
+        ("bccd", "bccd/JPEGImages/*.jpg", "field", 364),
+    ):
+        paths = sorted(data.glob(pattern))
+        chosen = random.choice(len(paths), min(most, len(paths)), replace=False)
+        told = [kind_of(read_picture(paths[i]).rgb) for i in sorted(chosen)]
+        wrong = Counter(paths[i].parent.name for i, kind in zip(sorted(chosen), told, strict=True) if kind != want)
+        right = sum(kind == want for kind in told) / len(told)
+        figures[name] = {
+            "kind": want,
+            "pictures": len(told),
+            "right": round(right, 4),
+            "told": dict(Counter(told)),
+            "wrong_by_folder": dict(wrong),
+        }
+    return figures
+
+
+def masks(data: Path) -> dict[str, Any]:
+    """Dice against the masks of wbc-seg, read as fields: the cell nearest to the middle."""
+    figures = {}
+    for name in ("dataset1", "dataset2"):
+        cells, nuclei, none = [], [], 0
+        for path in sorted((data / "wbc-seg" / name).glob("*.mask.png")):
+            if int(path.name[:3]) % 2 == 0:
+                continue
+            truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            rgb = read_picture(path.with_name(path.name.replace(".mask", ""))).rgb
+            try:
+                found = find_cells(rgb, min_side=100).cells
+            except PictureError:
+                found = ()
+            middle = np.array(rgb.shape[1::-1]) / 2
+            best = min(found, key=lambda cell: float(np.hypot(*(np.array(cell.centre) - middle))), default=None)
+            whole, nucleus = (np.zeros(truth.shape, bool) for _ in (0, 1))
+            if best is None:
+                none += 1
+            else:
+                x, y, width, height = best.box
+                part = np.s_[y : y + height, x : x + width]
+                whole[part] = best.mask()[: truth.shape[0] - y, : truth.shape[1] - x]
+                nucleus[part] = best.mask(part="nucleus")[: truth.shape[0] - y, : truth.shape[1] - x]
+            cells.append(_dice(whole, truth > 60))
+            nuclei.append(_dice(nucleus, truth > 200))
+        figures[name] = {
+            "pictures": len(cells),
+            "not_found": none,
+            "cell": [round(float(np.mean(cells)), 3), round(float(np.median(cells)), 3)],
+            "nucleus": [round(float(np.mean(nuclei)), 3), round(float(np.median(nuclei)), 3)],
+        }
+    return figures
+
+
+def _dice(a: NDArray[Any], b: NDArray[Any]) -> float:
+    return 2 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum()))
+
+
+def cost(data: Path) -> dict[str, Any]:
+    """Time and memory of one field of 5 MP, 16 fields of bccd side by side, in a process of its own with one thread."""
+    paths = sorted((data / "bccd" / "JPEGImages").glob("*.jpg"))[:16]
+    tiles = [read_picture(path).rgb for path in paths]
+    mosaic = np.vstack([np.hstack(tiles[i : i + 4]) for i in range(0, 16, 4)])
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {}
+        for name, picture in (
+            ("16 white cells", mosaic),
+            ("4 white cells", np.vstack([np.hstack(tiles[i : i + 2]) for i in (0, 2)])),
+        ):
+            path = Path(folder) / f"{len(runs)}.jpg"
+            large = cv2.resize(picture, (2560, 1920), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(path), cv2.cvtColor(large, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", str(path)], check=True, capture_output=True, text=True
+            )
+            runs[name] = json.loads(done.stdout)
+    return runs
+
+
+def one(path: Path) -> None:
+    """One field from file to report data, after one on which everything was loaded."""
+    from leukoscope.inference.classifier import load  # noqa: PLC0415
+    from leukoscope.inference.field_pictures import annotated  # noqa: PLC0415
+
+    cv2.setNumThreads(1)
+    classifier = load(threads=1)
+    times, walls = [], []
+    for _ in range(4):
+        start, wall = time.process_time(), time.perf_counter()
+        field = classifier.read_field(path)
+        json.dumps(field.to_json())
+        annotated(field)
+        times.append(time.process_time() - start)
+        walls.append(time.perf_counter() - wall)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        json.dumps(
+            {
+                "cells": len(field.cells),
+                "cpu_s": round(float(np.median(times[1:])), 3),
+                "wall_s": round(float(np.median(walls[1:])), 3),
+                "peak_mib": round(peak),
+            }
+        )
+    )
+
+
+def main() -> None:
+    """Measure and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--parts", nargs="+", default=["white", "ruler", "kind", "masks", "cost"])
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        one(args.one)
+        return
+    cv2.setNumThreads(1)
+    figures: dict[str, Any] = {"version": __version__, "seed": SEED, "machine": describe_machine()}
+    if args.out and args.out.exists():
+        figures = json.loads(args.out.read_text(encoding="utf-8")) | figures
+    rows = bccd(args.data / "bccd") if {"white", "ruler"} & set(args.parts) else []
+    steps = {
+        "white": lambda: white_cells(rows),
+        "ruler": lambda: ruler(rows),
+        "kind": lambda: kinds(args.data),
+        "masks": lambda: masks(args.data),
+        "cost": lambda: cost(args.data),
+    }
+    for part in args.parts:
+        figures[part] = steps[part]()
+        print(part, json.dumps(figures[part])[:1500], flush=True)
+        if args.out:
+            write_json(args.out, figures)
+
+
+if __name__ == "__main__":
+    main()

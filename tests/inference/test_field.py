@@ -1,0 +1,232 @@
+"""Fields to answers, files and patients; with the small bundle whose answers are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bundle_factory import make_bundle
+from fields.smear import NUCLEUS, Smear, with_red_cells
+from leukoscope.cli import main
+from leukoscope.errors import DataError, LeukoscopeError, PictureError
+from leukoscope.inference.classifier import Classifier, load
+from leukoscope.inference.field import HONEST, read_field
+from leukoscope.inference.field_exports import geojson
+from leukoscope.inference.field_patients import (
+    FieldCounts,
+    patient_of,
+    patients_from_csv,
+    share_interval,
+    statement,
+)
+from leukoscope.inference.field_run import FieldSettings, run_fields
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("field") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle: Path) -> Classifier:
+    return load(bundle, threads=1)
+
+
+def smear() -> Smear:
+    return with_red_cells(60, leave=(320, 240, 60)).white(320, 240, 110, 75)
+
+
+def write(path: Path, rgb: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    one, two = smear().picture(), smear().disc(60, 430, 90, NUCLEUS).picture()
+    write(tmp_path / "in" / "ann" / "a.png", one)
+    write(tmp_path / "in" / "ann" / "b.png", two)
+    write(tmp_path / "in" / "bob" / "c.png", np.zeros((300, 300, 3), np.uint8))
+    return tmp_path / "in"
+
+
+def test_a_cell_gets_the_answer_that_its_standard_picture_gets(classifier: Classifier) -> None:
+    field = classifier.read_field(smear().picture())
+    (cell,) = field.cells
+    assert cell.classified
+    assert cell.prediction is not None
+    assert cell.prediction.frame is not None
+    record = field.to_json()
+    assert record["statement"] == HONEST
+    assert record["cells"][0]["diameter_um"] == pytest.approx(110 * 7.5 / 60, rel=0.06)
+    assert record["blast"] + record["normal"] + record["refer"] == record["white_cells"] == 1
+    json.dumps(record, allow_nan=False)
+
+
+def test_without_scale_nothing_is_asked_and_no_size_is_stated(classifier: Classifier) -> None:
+    alone = Smear().white(320, 240, 110, 75).picture()
+    field = read_field(classifier, alone)
+    (cell,) = field.cells
+    assert (cell.decision, cell.prediction) == ("refer", None)
+    assert "scale unknown" in (cell.reason or "")
+    assert field.to_json()["cells"][0]["diameter_um"] is None
+    told = read_field(classifier, alone, um_per_px=0.125)
+    assert told.cells[0].classified
+    assert any("no red cell was found to check" in warning for warning in told.warnings)
+
+
+def test_cut_cells_are_referred_unasked(classifier: Classifier) -> None:
+    field = read_field(classifier, with_red_cells(60, leave=(8, 240, 60)).white(8, 240, 110, 75).picture())
+    (cell,) = field.cells
+    assert (cell.decision, cell.classified) == ("refer", False)
+    assert "edge" in (cell.reason or "")
+
+
+def test_pictures_that_are_no_fields_are_refused(classifier: Classifier, tmp_path: Path) -> None:
+    framed = np.zeros((450, 450, 3), np.uint8)
+    cv2.circle(framed, (225, 225), 100, (120, 80, 160), -1)
+    with pytest.raises(PictureError, match="leukoscope predict"):
+        read_field(classifier, framed)
+    with pytest.raises(PictureError, match=r"c\.png"):
+        read_field(classifier, write(tmp_path / "c.png", np.zeros((300, 300, 3), np.uint8)))
+    with pytest.raises(PictureError, match=r"pixels|px|large"):
+        read_field(classifier, write(tmp_path / "d.png", smear().picture()), max_pixels=1000)
+
+
+def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call = ["field", str(folder), "--out", str(out), "--bundle", str(bundle), "--by", "patient", "--threads", "1"]
+    first = CliRunner().invoke(main, call)
+    assert first.exit_code == 1, first.output  # the black field
+    assert "2 fields, 1 unreadable" in first.output
+    rows = list(csv.DictReader((out / "cells.csv").read_text().splitlines()))
+    coco = json.loads((out / "cells.coco.json").read_text())
+    records = [json.loads(path.read_text()) for path in sorted((out / "fields").glob("*.json"))]
+    assert len(rows) == len(coco["annotations"]) == sum(len(r["cells"]) for r in records) == 3
+    assert [image["id"] for image in coco["images"]] == [1, 2]
+    for item in coco["annotations"]:
+        ring = np.array(item["segmentation"][0]).reshape(-1, 2)
+        assert item["area"] == pytest.approx(cv2.contourArea(ring.astype(np.float32)), rel=1e-3)
+        assert len(item["bbox"]) == 4
+    assert len(list((out / "overlays").glob("*.png"))) == 2
+    assert len(list((out / "cells").glob("*.webp"))) == 3
+    page = (out / "report.html").read_text()
+    assert HONEST in page
+    assert "the field is black" in page
+    patients = {p["patient"]: p for p in json.loads((out / "patients.json").read_text())["patients"]}
+    assert patients["ann"]["fields"] == 2
+    assert patients["bob"]["blast_share"] is None
+    assert any("could not be read" in warning for warning in patients["bob"]["warnings"])
+
+    stale = next((out / "fields").glob("b-*.json"))
+    before = {path: path.stat().st_mtime_ns for path in (out / "fields").glob("a-*.json")}
+    stale.unlink()
+    again = CliRunner().invoke(main, call)
+    assert "2 of an earlier run" in again.output  # the black field is remembered too
+    assert stale.exists()
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    os.utime(folder / "ann" / "a.png", (1, 1))  # another file under the same name is read again
+    assert "2 of an earlier run" in CliRunner().invoke(main, call).output
+
+    other = CliRunner().invoke(main, [*call, "--um-per-px", "0.1"])
+    assert other.exit_code == 2
+    assert "other settings" in other.output
+
+
+def test_two_processes_give_what_one_gives(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    pictures = sorted(folder.rglob("*.png"))
+    settings = FieldSettings(bundle=str(bundle))
+    run_fields(pictures, tmp_path / "one", settings)
+    run_fields(pictures, tmp_path / "two", settings, processes=2)
+    assert (tmp_path / "one" / "cells.csv").read_text() == (tmp_path / "two" / "cells.csv").read_text()
+
+
+def test_a_foreign_folder_is_left_alone(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(LeukoscopeError, match="other files"):
+        run_fields([], tmp_path, FieldSettings(bundle=str(bundle)))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_geojson_holds_closed_rings_within_the_picture(classifier: Classifier) -> None:
+    record = read_field(classifier, smear().picture()).to_json()
+    features = geojson(record)["features"]
+    assert [f["properties"]["objectType"] for f in features] == ["annotation"] * len(features)
+    assert features[0]["properties"]["name"].startswith("1 ")
+    for feature in features:
+        ring = np.array(feature["geometry"]["coordinates"][0])
+        assert np.array_equal(ring[0], ring[-1])
+        assert (ring >= 0).all()
+        assert (ring <= (640, 480)).all()
+
+
+def wilson(blasts: int, cells: int) -> tuple[float, float]:
+    z, p = 1.959964, blasts / cells
+    middle, half = p + z * z / 2 / cells, z * math.sqrt(p * (1 - p) / cells + z * z / 4 / cells**2)
+    return (middle - half) / (1 + z * z / cells), (middle + half) / (1 + z * z / cells)
+
+
+def test_independent_cells_have_wilsons_interval_and_clusters_a_wider_one() -> None:
+    single = [1, 0, 0, 1, 0, 0, 0, 1, 0, 0]
+    # One cell a field: the design effect is n / (n - 1), the small-sample factor alone.
+    assert share_interval(single, [1] * 10) == pytest.approx(wilson(3, 10), abs=0.02)
+    even = share_interval([5] * 10, [10] * 10)
+    lumped = share_interval([10, 0] * 5, [10] * 10)
+    assert even == pytest.approx(wilson(50, 100), abs=1e-6)
+    assert lumped is not None
+    assert even is not None
+    assert lumped[1] - lumped[0] > 2 * (even[1] - even[0])
+    assert share_interval([0] * 4, [25] * 4) == pytest.approx((0, wilson(0, 4)[1]), abs=1e-9)
+    assert share_interval([3], [10]) is None
+
+
+def test_the_interval_covers_the_share_where_fields_differ() -> None:
+    random = np.random.default_rng(3)
+    hits = 0
+    for _ in range(300):
+        shares = random.beta(2, 2, 25)  # a share of a half on average, very different between fields
+        found = share_interval(random.binomial(8, shares).tolist(), [8] * 25)
+        assert found is not None
+        hits += found[0] <= 0.5 <= found[1]
+    assert 0.91 <= hits / 300 <= 0.99
+
+
+def test_statements_say_what_is_missing() -> None:
+    mixed = statement("p", [FieldCounts(3, 1, 2, 0.07, 0), FieldCounts(3, 2, 1, 0.2, 1), FieldCounts(2, 0, 0, None, 1)])
+    assert mixed["blast_share"] == 0.5
+    assert mixed["referred"] == 2
+    told = " ".join(mixed["warnings"])
+    assert "mixed magnifications" in told
+    assert "scale unknown in 1 of 3 fields" in told
+    empty = statement("q", [FieldCounts(0, 0, 0, 0.07, 1)])
+    assert empty["blast_share"] is None
+    assert "no share of blasts can be stated" in empty["words"]
+
+
+def test_patients_from_a_table_and_from_folders(tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text("picture,patient\na.png,Ann\nx/b.png,Bob\n")
+    found = patients_from_csv(table)
+    assert patient_of("/far/a.png", found) == "Ann"
+    assert patient_of("x/b.png", found) == "Bob"
+    assert patient_of("/data/carl/1.png", None) == "carl"
+    with pytest.raises(DataError, match="does not name"):
+        patient_of("z.png", found)
+    table.write_text("picture,patient\na.png,Ann\na.png,Bob\n")
+    with pytest.raises(DataError, match="two patients"):
+        patients_from_csv(table)
+    table.write_text("file,who\na,b\n")
+    with pytest.raises(DataError, match="lacks the columns"):
+        patients_from_csv(table)
+
+    with pytest.raises(DataError, match="cannot be read"):
+        patients_from_csv(tmp_path / "nothing.csv")
