@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 @click.option("--cost/--no-cost", default=True, help="Measure what each row costs.")
 @click.option("--cost-only", is_flag=True, help="Train nothing: what untrained networks cost.")
 @click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Per row and setting timed.")
+@click.option(
+    "--batch", "batches", type=click.IntRange(min=1), multiple=True, default=(1, 32), show_default=True,
+    help="Cells per timed call; give it for each.",
+)  # fmt: skip
 @click.option("--device", "devices", multiple=True, help="cpu, cuda:1 ...  [default: all CUDA devices, or cpu]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
@@ -63,6 +67,7 @@ def compare(
     cost: bool,
     cost_only: bool,
     seconds: float,
+    batches: tuple[int, ...],
     devices: tuple[str, ...],
     cache: Path | None,
     jobs: int | None,
@@ -97,7 +102,7 @@ def compare(
     with claimed(out / "comparison"):
         load = _load()
         outcomes = () if cost_only else _outcomes(plan, out / "runs", cache or cache_folder(), devices, jobs, say)
-        costs, faults = _costs(plan, outcomes, seconds, say) if cost or cost_only else ({}, {})
+        costs, faults = _costs(plan, outcomes, seconds, batches, say) if cost or cost_only else ({}, {})
         comparison = compare_runs(
             outcomes,
             reference=plan.reference,
@@ -183,7 +188,7 @@ def _all_devices() -> tuple[str, ...]:
 
 
 def _costs(
-    plan: Plan, outcomes: tuple[Outcome, ...], seconds: float, say: Callable[[str], None]
+    plan: Plan, outcomes: tuple[Outcome, ...], seconds: float, batches: tuple[int, ...], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     from leukoscope.bundle.read import read_bundle
     from leukoscope.studies.comparison import measure_costs
@@ -199,8 +204,8 @@ def _costs(
             makers[name] = partial(subject_of_run, name, done[name])
         elif name in rows:
             makers[name] = partial(subject_of_row, name, rows[name])
-    subjects, faults = each_subject(makers)
-    costs, more = measure_costs(subjects, say=say, seconds=seconds)
+    subjects, faults = each_subject(makers, say=say)
+    costs, more = measure_costs(subjects, say=say, seconds=seconds, batches=batches)
     return costs, {**faults, **more}
 
 

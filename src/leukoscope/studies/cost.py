@@ -139,12 +139,13 @@ def subject_of_row(name: str, row: Row) -> Subject:
 
 
 def each_subject(
-    makers: dict[str, Callable[[], Subject]],
+    makers: dict[str, Callable[[], Subject]], *, say: Callable[[str], None] = lambda _line: None
 ) -> tuple[list[Subject], dict[str, str]]:
-    """Build all subjects; by name why others cannot be built."""
+    """Build all subjects, and say which is being built; by name why others cannot be built."""
     subjects: list[Subject] = []
     faults: dict[str, str] = {}
     for name, make in makers.items():
+        say(f"building {name}")
         try:
             subjects.append(make())
         except Exception as error:  # noqa: BLE001 - one network that cannot be exported leaves the others their row
