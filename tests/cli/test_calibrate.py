@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,43 @@ def test_an_old_bundle_without_fitted_numbers_reads_as_before(run, bundle: Path,
     said = run("predict", data / "blast/b1", "--bundle", bundle)
     assert "Probabilities are not calibrated" in said.stderr
     assert "refer" not in said.stdout + said.stderr
+
+
+def test_calibrate_fits_a_gate_where_asked_and_evaluate_says_what_it_turns_down(
+    run, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    without = run("calibrate", bundle, "--data", data, "--out", tmp_path / "without")
+    assert "Picture quality is not checked" in without.output
+    assert read_bundle(tmp_path / "without").facts.gate is None
+    result = run("calibrate", bundle, "--data", data, "--gate", "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    gate = read_bundle(tmp_path / "new").facts.gate
+    assert gate is not None
+    assert gate.groups == gate.groups_held_out == ["b1", "b2", "b3", "n1", "n2"]  # n3 was trained on
+    assert (gate.pictures, gate.data) == (150, "cells")
+    assert f"{100 * gate.turned_down:.1f} % of those are turned down" in result.output
+    Image.fromarray(disc((100, 150, 5), size=40, radius=9)).save(tmp_path / "small.png")
+    said = json.loads(run("predict", tmp_path / "small.png", "--bundle", tmp_path / "new", "--format", "jsonl").stdout)
+    assert (said["decision"], said["gate"]) == ("refer", "turned down")
+    assert "too small for the scale" in said["reason"]
+    measured = run(
+        "evaluate", "--bundle", tmp_path / "new", "--data", data, "--include-trained", "--out", tmp_path / "e"
+    )
+    assert measured.exit_code == 0, measured.output
+    context = json.loads((tmp_path / "e/metrics.json").read_text())["context"]
+    assert re.match(r"\d+\.\d % \[.*\] of 180 pictures are turned down by the gate", context["gate"])
+    again = run("calibrate", tmp_path / "new", "--data", data)  # keeps the gate that it has
+    assert again.exit_code == 0, again.output
+    assert read_bundle(tmp_path / "new").facts.gate == gate
+
+
+def test_a_gate_of_another_graph_can_be_fitted_anew(run, bundle: Path, data: Path, tmp_path: Path) -> None:
+    assert run("calibrate", bundle, "--data", data, "--gate").exit_code == 0
+    facts = json.loads((bundle / "bundle.json").read_text())
+    ones = {"shape": [4], "float32": "AACAPwAAgD8AAIA/AACAPw=="}
+    facts["gate"]["embedding"] = {"mean": ones, "axes": {**ones, "shape": [1, 4]}, "variances": [1.0], "rest": 1.0}
+    (bundle / "bundle.json").write_text(json.dumps(facts))
+    refused = run("calibrate", bundle, "--data", data)
+    assert refused.exit_code == 2
+    assert "calibrate --gate" in refused.output
+    assert run("calibrate", bundle, "--data", data, "--gate").exit_code == 0

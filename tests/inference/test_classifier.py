@@ -77,6 +77,9 @@ def test_a_file_is_answered_with_its_hash_and_times(classifier: Classifier, file
         "ms",
         "error",
         "reason",
+        "gate",
+        "gate_score",
+        "findings",
     ]
 
 

@@ -145,6 +145,8 @@ def test_every_phrase_is_reached() -> None:
     texts.append(words("unreadable", None))
     together = "\n".join(texts)
     for key, phrase in ENGLISH.items():
+        if key.startswith(("gate ", "turned down")):  # said by the gate: see test_gating
+            continue
         for literal, *_ in string.Formatter().parse(phrase):
             assert literal in together, key
 

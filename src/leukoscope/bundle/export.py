@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from leukoscope import _version
 from leukoscope.bundle.card import model_card
+from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.bundle.schema import (
     CARD_FILE,
     FACTS_FILE,
@@ -115,6 +116,7 @@ def write_bundle(
     preparation: Preparation,
     input_size: int,
     decision: DecisionFacts,
+    gate: GateFacts | None = None,
     training: TrainingFacts | None = None,
     measured: tuple[MeasuredFacts, ...] = (),
     data_licences: tuple[str, ...] = (),
@@ -130,6 +132,7 @@ def write_bundle(
         preparation: how pictures become frames.
         input_size: pixels of the network's input.
         decision: threshold and temperature.
+        gate: which pictures are judged; None: none is checked.
         training: where the weights come from.
         measured: figures on unseen patients.
         data_licences: of the training data.
@@ -147,6 +150,7 @@ def write_bundle(
         input_size=input_size,
         um_per_px=um_per_px,
         decision=decision,
+        gate=gate,
         training=training,
         measured=list(measured),
         data_licences=list(data_licences),

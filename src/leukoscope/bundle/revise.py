@@ -7,6 +7,7 @@ from pathlib import Path
 
 from leukoscope import _version
 from leukoscope.bundle.card import model_card
+from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import CARD_FILE, FACTS_FILE, GRAPH_FILE, BundleFacts, DecisionFacts, MeasuredFacts
 from leukoscope.files import atomic_folder, write_json
@@ -15,7 +16,12 @@ _REWRITTEN = (GRAPH_FILE, CARD_FILE)
 
 
 def revise_bundle(
-    bundle: Bundle, folder: Path, *, decision: DecisionFacts, measured: tuple[MeasuredFacts, ...]
+    bundle: Bundle,
+    folder: Path,
+    *,
+    decision: DecisionFacts,
+    measured: tuple[MeasuredFacts, ...],
+    gate: GateFacts | None = None,
 ) -> BundleFacts:
     """Write ``bundle`` with another way to decide into ``folder``, whole or not at all.
 
@@ -24,14 +30,14 @@ def revise_bundle(
         folder: is replaced if it exists; may be the bundle's own.
         decision: takes the place of the bundle's.
         measured: figures that hold for this decision.
+        gate: takes the place of the bundle's; None keeps that.
 
     Raises:
         LeukoscopeError: the folder cannot be written.
     """
     others = {name: (bundle.folder / name).read_bytes() for name in bundle.facts.files if name not in _REWRITTEN}
-    facts = bundle.facts.model_copy(
-        update={"decision": decision, "measured": list(measured), "version": _version.__version__, "files": {}}
-    )
+    update = {"decision": decision, "measured": list(measured), "version": _version.__version__, "files": {}}
+    facts = bundle.facts.model_copy(update=update if gate is None else {**update, "gate": gate})
     card = model_card(facts, len(bundle.graph))
     contents = {GRAPH_FILE: bundle.graph, CARD_FILE: card.encode(), **others}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

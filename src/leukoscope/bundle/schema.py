@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.cells.prepare import Preparation
 
 FORMAT = "leukoscope-bundle"
@@ -207,4 +208,5 @@ class BundleFacts(_Facts):
         "Decision support for research: a second look at segmented white blood cells. Not a medical device, "
         "never a diagnosis."
     )
+    gate: GateFacts | None = None  # which pictures are judged; None: none is checked
     files: dict[str, str]  # file name -> SHA-256, of every other file of the bundle

@@ -41,7 +41,11 @@ def prepare(rgb: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint
     Raises:
         PictureError: no cell on a black surround is found.
     """
-    frame = frame_cell(rgb, preparation.frame_size)
+    return equalise(frame_cell(rgb, preparation.frame_size), preparation)
+
+
+def equalise(frame: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint8]:
+    """The second half of `prepare`: a framed cell, uint8 [F, F, 3], with CLAHE where it is asked for."""
     if preparation.clahe is None:
         return frame
     return clahe(frame, clip_limit=preparation.clahe.clip_limit, tiles=preparation.clahe.tiles)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 if TYPE_CHECKING:
+    from leukoscope.bundle.gate_facts import GateFacts
     from leukoscope.bundle.read import Bundle
     from leukoscope.data.manifest import Manifest
+    from leukoscope.inference.classifier import Classifier
 
 
 @click.command()
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     "--method", type=click.Choice(["temperature", "platt", "beta", "isotonic"]),
     help="Fit the probabilities so.  [default: the simplest that is not clearly worse on left-out patients]",
 )  # fmt: skip
+@click.option("--gate", is_flag=True, help="Fit the gate too: which pictures are judged at all.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
 def calibrate(
     bundle: Path,
@@ -39,15 +43,19 @@ def calibrate(
     level: float,
     confidence: float,
     method: Literal["temperature", "platt", "beta", "isotonic"] | None,
+    gate: bool,
     threads: int | None,
 ) -> int:
     """Fit the probabilities of a bundle, and the band in which cells are referred.
 
     With --data: on its patient groups that the bundle was neither trained nor validated on. With a run folder alone: on
     the run's validation part, as `train` does; these groups also chose the epoch. No cell changes from blast to normal
-    or back. Figures that no longer hold are taken out of the bundle.
+    or back. Figures that no longer hold are taken out of the bundle. With --gate, the limits beyond which a picture is
+    referred whatever its probability are fitted too: on the same pictures, or with a run folder on its training and
+    validation part.
     """
     from leukoscope.bundle.claims import calibration_claim, refer_claim
+    from leukoscope.bundle.gate_claim import gate_claim
     from leukoscope.bundle.read import read_bundle
     from leukoscope.bundle.revise import revise_bundle
     from leukoscope.evaluation.calibrate import calibrate as fit
@@ -58,6 +66,8 @@ def calibrate(
     if data is None and not is_run:
         raise click.UsageError("give --data, or a run folder whose validation part is to be used")
     chosen = read_bundle(bundle / "bundle" if is_run else bundle)
+    if gate:  # also where the gate in the bundle belongs to another graph
+        chosen = replace(chosen, facts=chosen.facts.model_copy(update={"gate": None}))
     part = _validation_part(bundle) if data is None else _unseen(chosen, data, groups)
     with click.progressbar(length=len(part), label="calibrating", file=sys.stderr) as bar:
         scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar.update)
@@ -65,10 +75,12 @@ def calibrate(
         scores, chosen.facts.decision, data=part.name, chose_epoch=data is None, level=level, confidence=confidence,
         method=method,
     )  # fmt: skip
+    fitted = _gate(Classifier(chosen, threads=threads), part, bundle if data is None else None) if gate else None
     folder = out or chosen.folder
-    facts = revise_bundle(chosen, folder, decision=decision, measured=still_holding(chosen.facts.measured))
+    facts = revise_bundle(chosen, folder, decision=decision, measured=still_holding(chosen.facts.measured), gate=fitted)
     click.echo(calibration_claim(decision))
     click.echo(refer_claim(decision))
+    click.echo(gate_claim(facts.gate))
     click.echo(f"bundle: {folder}")
     if facts.measured:
         click.echo("figures of the old probabilities were left out; measure again with `leukoscope evaluate`")
@@ -82,6 +94,23 @@ def _validation_part(run: Path) -> Manifest:
 
     _, manifest, split = read_run(run)
     return manifest.select(split.val)
+
+
+def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFacts:
+    """A gate fitted on unseen pictures, or on the training and validation part of a run."""
+    import numpy as np
+
+    from leukoscope.cli._progress import progress_bar
+    from leukoscope.studies.gate import gate_pictures, measure_gate
+    from leukoscope.studies.measuring import read_run
+
+    part, held_out = unseen, np.ones(len(unseen), dtype=np.bool_)
+    if run is not None:
+        _, manifest, split = read_run(run)
+        rows, held_out = gate_pictures(manifest, split.train, split.val)
+        part = manifest.select(rows)
+    with progress_bar("fitting the gate", len(part)) as done:
+        return measure_gate(classifier, part, held_out, progress=done)
 
 
 def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:

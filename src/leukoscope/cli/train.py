@@ -109,6 +109,7 @@ def _finish(run: Run, name: str) -> None:
     done = finish_run(run, name, progress=progress_bar)
     split, decision = run.split, done.bundle.facts.decision
     if done.uncalibrated:
+    from leukoscope.bundle.gate_claim import gate_claim
         click.echo(f"probabilities stay as the network states them: {done.uncalibrated}", err=True)
     click.echo(f"test part: {len(split.test)} pictures, protocol {split.protocol}, fold {split.fold}")
     crossing = split.crossing_groups(run.manifest)
@@ -117,6 +118,8 @@ def _finish(run: Run, name: str) -> None:
     if run.shortened:
         click.echo(f"changed against the recipe: {run.shortened}")
     click.echo(headline(done.measured.evaluation))
+    if done.ungated:
+        click.echo(f"no gate could be fitted: {done.ungated}", err=True)
     click.echo(" ".join(part for part in (calibration_claim(decision), refer_claim(decision)) if part))
     click.echo(f"bundle: {run.folder / 'bundle'}\nreport: {run.folder / 'evaluation' / 'report.html'}")
 
@@ -125,6 +128,7 @@ def _run_name(recipe: Recipe) -> str:
     return f"{recipe.name}-{recipe.model.name}-{recipe.split.protocol}{recipe.split.fold}-seed{recipe.seed}"
 
 
+    click.echo(gate_claim(done.bundle.facts.gate))
 class _Talk:
     """Live progress on a terminal; one line an epoch anywhere."""
 

@@ -74,10 +74,11 @@ def summary(tally: Counter[Decision], classifier: Classifier) -> str:
     facts = classifier.bundle.facts
     total = sum(tally.values())
     band = facts.decision.refer
-    names: tuple[Decision, ...] = ("blast", "normal", *(("refer",) if band else ()), "unreadable")
+    names: tuple[Decision, ...] = ("blast", "normal", *(("refer",) if band or facts.gate else ()), "unreadable")
     counts = ", ".join(f"{tally[name]} {name}" for name in names)
     rule = f"blast from {facts.decision.threshold:.3g}" + ("" if band is None else f", refer from {band.low:.3g}")
-    return f"{total} {'picture' if total == 1 else 'pictures'}: {counts} (model {facts.name}, {rule})"
+    unchecked = "" if facts.gate else "; picture quality not checked"
+    return f"{total} {'picture' if total == 1 else 'pictures'}: {counts} (model {facts.name}, {rule}){unchecked}"
 
 
 @contextmanager

@@ -13,10 +13,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from leukoscope.bundle.decision import decide, probability_of
+from leukoscope.bundle.gate import Gate
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.field import Field, read_field
+from leukoscope.inference.gating import gated
 from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
 from leukoscope.inference.morphology import in_words
 from leukoscope.inference.prediction import Prediction
@@ -58,6 +60,8 @@ class Classifier:
         self.bundle = bundle
         self.threads = threads or cpu_count()
         self._session = _session(bundle, self.threads)
+        self._gate = None if bundle.facts.gate is None else Gate(bundle.facts.gate)
+        _check_gate(bundle, self._session)
 
     def __repr__(self) -> str:
         return f"Classifier({self.bundle.facts.name!r}, threads={self.threads})"
@@ -78,7 +82,11 @@ class Classifier:
         """
         if isinstance(source, list | tuple):
             return list(self.predict_many(source))
-        loaded = load_one(source, self.bundle.facts.preparation)  # type: ignore[arg-type]  # the list is ruled out
+        loaded = load_one(
+            source,  # type: ignore[arg-type]  # the list is ruled out
+            self.bundle.facts.preparation,
+            quality=self._gate is not None,
+        )
         if loaded.error is not None:
             raise loaded.error
         return next(self._answers([loaded]))
@@ -91,6 +99,7 @@ class Classifier:
         *,
         max_pixels: int = MAX_PIXELS,
         morphology: bool = False,
+        quality: bool = False,
     ) -> Iterator[Prediction]:
         """Answer for many pictures, in their order, in flat memory: pictures are decoded while the graph runs.
 
@@ -100,6 +109,7 @@ class Classifier:
             progress: called with the number of pictures newly answered, after each batch.
             max_pixels: larger pictures are refused as unreadable.
             morphology: measure each cell too, and say what stands out in words.
+            quality: measure each picture as a gate does, also where the bundle has none.
 
         Yields:
             One prediction for each source; an unreadable picture never stops the rest.
@@ -109,7 +119,7 @@ class Classifier:
         preparation = self.bundle.facts.preparation
         batches = load_all(
             sources, preparation, batch_size=batch_size, threads=self.threads, max_pixels=max_pixels,
-            morphology=morphology, um_per_px=self.bundle.facts.um_per_px,
+            quality=quality or self._gate is not None, morphology=morphology, um_per_px=self.bundle.facts.um_per_px,
         )  # fmt: skip
         for batch in batches:
             answers = self._answers(batch)
@@ -173,10 +183,12 @@ class Classifier:
         probability = float(probability_of(value, rule))
         decision, reason = decide(probability, rule)
         timings = {**item.timings, "graph": ms}
-        return Prediction(
+        answer = Prediction(
             item.path, item.sha256, probability, value, decision, self.bundle.facts.name, sum(timings.values()),
             reason=reason, heatmap=heatmap.copy(), embedding=embedding.copy(), frame=item.frame, timings=timings,
+            quality=item.quality,
         )  # fmt: skip
+        return answer if self._gate is None else gated(answer, self._gate)
 
     def _unreadable(self, item: Loaded, why: str | None = None) -> Prediction:
         if why is None and item.error is not None:
@@ -206,6 +218,20 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     if isinstance(shape[0], int):
         raise _foreign(bundle, f"takes exactly {shape[0]} frames at a time")
     return session
+
+
+def _check_gate(bundle: Bundle, session: ort.InferenceSession) -> None:
+    """Refuse a gate that was fitted to another graph."""
+    known = None if bundle.facts.gate is None else bundle.facts.gate.embedding
+    if known is None:
+        return
+    found = next(node.shape for node in session.get_outputs() if node.name == "embedding")[-1]
+    if isinstance(found, int) and found != known.size:
+        raise BundleError(
+            f"has a gate for embeddings of {known.size} numbers, but its graph gives {found}",
+            path=bundle.folder / "bundle.json",
+            remedy="fit the gate again with `leukoscope calibrate --gate`",
+        )
 
 
 def _foreign(bundle: Bundle, what: str) -> BundleError:

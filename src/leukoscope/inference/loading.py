@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.prepare import Preparation, prepare
+from leukoscope.cells.frame import frame_cell
+from leukoscope.cells.prepare import Preparation, equalise
+from leukoscope.cells.quality import Quality, measure_quality
 from leukoscope.cells.read import MAX_PIXELS, read_picture
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.morphology import MeasuredCell, measure_cell
@@ -38,6 +40,7 @@ class Loaded:
     frame: NDArray[np.uint8] | None = None
     error: LeukoscopeError | None = None
     measured: MeasuredCell | None = None
+    quality: Quality | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -46,16 +49,18 @@ def load_one(
     preparation: Preparation,
     max_pixels: int = MAX_PIXELS,
     *,
+    quality: bool = False,
     morphology: bool = False,
     um_per_px: float | None = None,
 ) -> Loaded:
-    """Decode and prepare one source, and measure its cell if asked; whatever is wrong with it ends up in ``error``."""
+    """Decode and prepare one source, and measure picture and cell if asked; what is wrong ends up in ``error``."""
     if isinstance(source, PictureError):
         return Loaded(path=source.path, error=source)
     path = None if isinstance(source, np.ndarray) else fspath(source)
     sha256: str | None = None
     timings: dict[str, float] = {}
     measured: MeasuredCell | None = None
+    found: Quality | None = None
     start = time.perf_counter()
     try:
         if isinstance(source, np.ndarray):
@@ -65,8 +70,13 @@ def load_one(
             rgb, sha256 = picture.rgb, picture.sha256
             timings["read"] = _ms(start)
         start = time.perf_counter()
-        frame = prepare(rgb, preparation)
+        plain = frame_cell(rgb, preparation.frame_size)
+        frame = equalise(plain, preparation)
         timings["prepare"] = _ms(start)
+        if quality:
+            start = time.perf_counter()
+            found = measure_quality(rgb, plain)
+            timings["quality"] = _ms(start)
         if morphology:
             start = time.perf_counter()
             measured = measure_cell(rgb, frame_size=preparation.frame_size, um_per_px=um_per_px)
@@ -77,7 +87,7 @@ def load_one(
     except (OSError, ValueError, MemoryError, cv2.error) as error:  # a decoder's own failure is this picture's alone
         why = PictureError(f"cannot be decoded ({type(error).__name__}: {error})", path=path)
         return Loaded(path, sha256, error=why, timings=timings)
-    return Loaded(path, sha256, frame, measured=measured, timings=timings)
+    return Loaded(path, sha256, frame, measured=measured, quality=found, timings=timings)
 
 
 def load_all(
@@ -87,12 +97,16 @@ def load_all(
     batch_size: int,
     threads: int,
     max_pixels: int = MAX_PIXELS,
+    quality: bool = False,
     morphology: bool = False,
     um_per_px: float | None = None,
 ) -> Iterator[list[Loaded]]:
     """Yield batches of loaded sources in order; the next batch is being decoded while the caller works on this one."""
     todo = iter(sources)
-    load = partial(load_one, preparation=preparation, max_pixels=max_pixels, morphology=morphology, um_per_px=um_per_px)
+    load = partial(
+        load_one, preparation=preparation, max_pixels=max_pixels, quality=quality, morphology=morphology,
+        um_per_px=um_per_px,
+    )  # fmt: skip
     if threads == 1:  # one thread asked for is one thread used
         while batch := [load(source) for source in islice(todo, batch_size)]:
             yield batch

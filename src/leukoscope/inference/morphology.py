@@ -13,6 +13,8 @@ from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.measure import UNITS, Morphology, measure
 from leukoscope.cells.segment import Segmentation, segment
 from leukoscope.inference.evidence import locate
+from leukoscope.inference.gating import in_words as reasons
+from leukoscope.inference.phrases import LANGUAGES
 from leukoscope.inference.prediction import Prediction
 from leukoscope.inference.reference import Reference, shipped_reference
 from leukoscope.inference.words import words
@@ -74,7 +76,10 @@ def in_words(prediction: Prediction, cell: MeasuredCell | None) -> Prediction:
     if cell is None or prediction.heatmap is None:
         return replace(prediction, words=words("unreadable", None))
     numbers = summarise(cell, prediction.heatmap)
-    return replace(prediction, morphology=numbers, words=words(prediction.decision, numbers))
+    text = words(prediction.decision, numbers)
+    if prediction.findings:
+        text = f"{LANGUAGES['en']['turned down first'].format(reason=reasons(prediction.findings))} {text}"
+    return replace(prediction, morphology=numbers, words=text)
 
 
 def _entry(name: str, content: Mapping[str, Any], reference: Reference) -> dict[str, Any]:

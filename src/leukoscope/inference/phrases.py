@@ -60,6 +60,34 @@ ENGLISH: Final[Mapping[str, str]] = MappingProxyType(
         "note against blast": ", although more of the map speaks for normal",
         "note against normal": ", although more of the map speaks for blast",
         "note outside": ", and most of what supports the decision lies outside the cell: read the map with care",
+        # Why the gate turns a picture down; `limit` is where unusual begins.
+        "turned down": "the picture is not fit to be judged: {reasons}",
+        "turned down first": "No decision, {reason}.",
+        "gate too small": "the cell is too small for the scale of the training cells "
+        "({v} px across, usual from {limit})",
+        "gate too large": "the cell is too large for the scale of the training cells "
+        "({v} px across, usual up to {limit})",
+        "gate ragged": "its outline is ragged, as where segmentation failed (solidity {v}, usual from {limit})",
+        "gate cut straight": "the cell is cut off along a straight line "
+        "(over {v} of its diameter, usual up to {limit})",
+        "gate cut by the border": "the cell is cut off by the border of the picture "
+        "(over {v} of its diameter, usual up to {limit})",
+        "gate second object": "the picture shows more than one object "
+        "(the second has {v} of the largest one's area, usual up to {limit})",
+        "gate two bodies": "the outline holds more than one cell "
+        "(a second disc of {v} of the radius fits in, usual up to {limit})",
+        "gate blurred": "it is blurred (sharpness {v}, usual from {limit})",
+        "gate noisy": "it is noisy or over-sharpened (sharpness {v}, usual up to {limit})",
+        "gate flat": "it shows no structure (contrast {v} levels, usual from {limit})",
+        "gate harsh": "its contrast is too high (contrast {v} levels, usual up to {limit})",
+        "gate too dark": "it is too dark (grey level {v}, usual from {limit})",
+        "gate too bright": "it is too bright (grey level {v}, usual up to {limit})",
+        "gate clipped": "its bright parts are clipped (share {v}, usual up to {limit})",
+        "gate no nucleus": "nothing in it stains as a nucleus (optical density {v}, usual from {limit})",
+        "gate foreign stain": "its colours differ from the stain of the training cells "
+        "(distance {v}, usual up to {limit})",
+        "gate foreign look": "the network sees something unlike the training cells (distance {v}, usual up to {limit})",
+        "gate unknown": "its {measure} cannot be measured",
         "unreadable": "No answer: the picture could not be read.",
     }
 )

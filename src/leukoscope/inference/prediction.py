@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.bundle.gate import Finding
+from leukoscope.cells.quality import Quality
 from leukoscope.printing import decodable
 
 Decision = Literal["blast", "normal", "refer", "unreadable"]
+GateState = Literal["passed", "turned down", "not checked"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +26,8 @@ class Prediction:
         probability: of blast, 0 to 1, as `bundle.decision` states it; None where unreadable.
         logit: positive is blast; None where unreadable.
         decision: `blast` where the probability reaches the bundle's threshold; below it `refer` in the bundle's band,
-            if it has one, else `normal`; or `unreadable`.
+            if it has one, else `normal`; `refer`, whatever the probability, where the gate turns the picture down; or
+            `unreadable`.
         model: the bundle's name.
         ms: milliseconds from file to answer; the graph's time is the batch's divided by its cells.
         reason: why the cell is referred; None otherwise.
@@ -33,6 +37,12 @@ class Prediction:
         frame: uint8 [F, F, 3] RGB, what the network saw.
         timings: milliseconds by stage: `read` (decode), `prepare` (frame the cell), `graph`; `measure` where asked.
         morphology: what was measured of the cell, from `inference.morphology.summarise`; None where not asked.
+        gate: whether the bundle's gate found the picture fit to be judged; `not checked` where the bundle has none, or
+            the picture is unreadable. The probability of a picture that was turned down means nothing.
+        findings: why the gate turned it down, the worst first.
+        gate_score: distance of the worst measure from the middle of the training cells, 1 at its limit; None where not
+            checked or not finite.
+        quality: what the gate measured; None where not checked.
         words: the strongest measured facts and where the heat map lies, in two sentences; None where not asked.
     """
 
@@ -51,6 +61,10 @@ class Prediction:
     timings: dict[str, float] = field(default_factory=dict, repr=False)
     morphology: dict[str, Any] | None = field(default=None, repr=False)
     words: str | None = field(default=None, repr=False)
+    gate: GateState = "not checked"
+    findings: tuple[Finding, ...] = ()
+    gate_score: float | None = None
+    quality: Quality | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The answer without its arrays, as JSON-ready values in a fixed order.
@@ -69,4 +83,7 @@ class Prediction:
             "ms": round(self.ms, 3),
             "error": self.error,
             "reason": self.reason,
+            "gate": self.gate,
+            "gate_score": None if self.gate_score is None else round(self.gate_score, 4),
+            "findings": [asdict(finding) for finding in self.findings],
         } | measured

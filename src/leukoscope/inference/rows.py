@@ -12,14 +12,14 @@ from leukoscope.printing import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
 SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
-COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason")
+COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate")
 
 
 def header(kind: RowFormat) -> str | None:
     """First line of the output, if it has one.
 
     >>> header("csv")
-    'path,sha256,probability,logit,decision,model,ms,error,reason'
+    'path,sha256,probability,logit,decision,model,ms,error,reason,gate'
     """
     if kind == "table":
         return f"{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
@@ -48,4 +48,7 @@ def _table_row(prediction: Prediction) -> str:
     if prediction.probability is None or prediction.logit is None:
         return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({printable(prediction.error or 'no reason')})"
     why = f"  ({printable(prediction.reason)})" if prediction.reason else ""
-    return f"{prediction.probability:11.3f}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}{why}"
+    stated = f"{prediction.probability:.3f}"
+    if prediction.gate == "turned down":  # in brackets: what the network says of a picture that it should not judge
+        stated = f"({stated})"
+    return f"{stated:>11}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}{why}"

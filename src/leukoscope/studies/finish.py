@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
 from leukoscope.data.licences import licences
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
 from leukoscope.inference.classifier import Classifier
+from leukoscope.studies.gate import gate_pictures, measure_gate
 from leukoscope.studies.measuring import Measured, measure, measured_facts, table_of, write_measured
 
 if TYPE_CHECKING:
@@ -36,15 +38,17 @@ class Finished:
         bundle: as it lies in the run's folder.
         measured: the evaluation on the test part, and its table.
         uncalibrated: why the probabilities stay as the network states them, None if they were fitted.
+        ungated: why no gate could be fitted, None if it was.
     """
 
     bundle: Bundle
     measured: Measured
     uncalibrated: str | None
+    ungated: str | None
 
 
 def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
-    """Write the run's bundle, calibrate it on the validation part, measure it on the test part, and write both down.
+    """Write the run's bundle, calibrate it and fit its gate, measure it on the test part, and write all of it down.
 
     Calibration and figures are made through ONNX Runtime, from the bundle itself. The figures enter the bundle last:
     a bundle that holds some was finished.
@@ -66,7 +70,7 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
     graph = graph_bytes(run.model, recipe.input.size, recipe.input.preparation.frame_size)
     folder = run.folder / "bundle"
 
-    def write(decision: DecisionFacts, *measured: MeasuredFacts) -> Bundle:
+    def write(decision: DecisionFacts, gate: GateFacts | None = None, *measured: MeasuredFacts) -> Bundle:
         write_bundle(
             folder,
             graph,
@@ -74,6 +78,7 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
             preparation=recipe.input.preparation,
             input_size=recipe.input.size,
             decision=decision,
+            gate=gate,
             training=facts,
             measured=measured,
             data_licences=licences(run.manifest),
@@ -82,7 +87,8 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
 
     bare = write(DecisionFacts(threshold=recipe.threshold))
     decision, uncalibrated = _calibrated(run, bare, progress)
-    bundle = write(decision)
+    gate, ungated = _gate(run, bare, progress)
+    bundle = write(decision, gate)
     test = run.manifest.select(split.test)
     context = {
         "data": run.manifest.name,
@@ -98,7 +104,7 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
         measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)
     write_measured(measured, run.folder / "evaluation")
     figures = measured_facts(measured, data=run.manifest.name, protocol=split.protocol, fold=split.fold)
-    return Finished(write(decision, figures), measured, uncalibrated)
+    return Finished(write(decision, gate, figures), measured, uncalibrated, ungated)
 
 
 def _training_facts(run: Run) -> TrainingFacts:
@@ -128,3 +134,13 @@ def _calibrated(run: Run, bundle: Bundle, progress: Progress) -> tuple[DecisionF
         return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=True), None
     except DataError as error:
         return bundle.facts.decision, str(error)
+
+
+def _gate(run: Run, bundle: Bundle, progress: Progress) -> tuple[GateFacts | None, str | None]:
+    """A gate fitted on training and validation part; None, and why, where none can be fitted."""
+    rows, held_out = gate_pictures(run.manifest, run.split.train, run.split.val)
+    try:
+        with progress("fitting the gate", len(rows)) as done:
+            return measure_gate(Classifier(bundle), run.manifest.select(rows), held_out, progress=done), None
+    except DataError as error:
+        return None, str(error)

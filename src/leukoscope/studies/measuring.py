@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from leukoscope.bundle.claims import calibration_claim, refer_claim
+from leukoscope.bundle.gate_claim import NOT_CHECKED
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import Estimate, MeasuredFacts
 from leukoscope.data.manifest import Manifest, read_manifest
@@ -18,6 +19,7 @@ from leukoscope.data.splits import Split
 from leukoscope.errors import DataError, TrainingError
 from leukoscope.evaluation.coverage import BAND_KEYS
 from leukoscope.evaluation.evaluate import Evaluation, evaluate
+from leukoscope.evaluation.gate_share import GateShare, gate_share
 from leukoscope.evaluation.report import write_evaluation
 from leukoscope.evaluation.table import Scores
 from leukoscope.inference.classifier import Classifier
@@ -30,11 +32,12 @@ _OF_PROBABILITIES = frozenset({"brier", "ece", "ece_adaptive", "aurc", "subject_
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An evaluation, its table, and the pictures that gave no answer."""
+    """An evaluation, its table, the pictures that gave no answer, and what the gate, if there is one, turned down."""
 
     evaluation: Evaluation
     scores: Scores
     unreadable: list[Prediction]
+    gate: GateShare | None = None
 
 
 def measure(
@@ -50,8 +53,13 @@ def measure(
     Raises:
         DataError: no picture can be read.
     """
-    scores, unreadable = table_of(classifier, data, progress=progress)
+    scores, unreadable, good = _answers(classifier, data, progress)
     rule = classifier.bundle.facts.decision
+    share: GateShare | None = None
+    if classifier.bundle.facts.gate is not None:
+        reasons = [[finding.reason for finding in answer.findings] for answer in good]
+        share = gate_share(reasons, scores.label, scores.group)
+    context = {"gate": NOT_CHECKED if share is None else share.sentence(), **context}
     context = {"probabilities": calibration_claim(rule), "refer": refer_claim(rule) or None, **context}
     if unreadable:
         context["unreadable"] = len(unreadable)
@@ -62,7 +70,7 @@ def measure(
         protocol=protocol,
         context=context,
     )
-    return Measured(evaluation, scores, unreadable)
+    return Measured(evaluation, scores, unreadable, share)
 
 
 def table_of(
@@ -73,7 +81,16 @@ def table_of(
     Raises:
         DataError: no picture can be read.
     """
-    answers = list(classifier.predict_many(data.paths(), batch_size=BATCH, progress=progress))
+    scores, unreadable, _ = _answers(classifier, data, progress)
+    return scores, unreadable
+
+
+def _answers(
+    classifier: Classifier, data: Manifest, progress: Callable[[int], None] | None
+) -> tuple[Scores, list[Prediction], list[Prediction]]:
+    """The table, the pictures that gave no answer, and the answers of the others, in the table's order."""
+    stream = classifier.predict_many(data.paths(), batch_size=BATCH, progress=progress)
+    answers = [replace(answer, frame=None, heatmap=None) for answer in stream]  # 0.6 MB for each frame
     read = np.array([answer.logit is not None for answer in answers], dtype=np.bool_)
     unreadable = [answer for answer in answers if answer.logit is None]
     if not read.any():
@@ -88,7 +105,7 @@ def table_of(
         subject=kept.subjects(),
         group=kept.groups(),
     )
-    return scores, unreadable
+    return scores, unreadable, good
 
 
 def write_measured(measured: Measured, folder: Path) -> None:
@@ -100,6 +117,8 @@ def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -
     """What of an evaluation goes into a bundle."""
     referral = measured.evaluation.referral
     figures = {**measured.evaluation.metrics, **(referral.figures if referral else {})}
+    if measured.gate is not None:
+        figures["turned_down"] = measured.gate.turned_down
     return MeasuredFacts(
         data=data,
         protocol=protocol,

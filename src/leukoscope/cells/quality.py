@@ -1,0 +1,158 @@
+"""What the picture of a cell is fit for, in numbers: sharpness, exposure, stain, size, outline, and what else it shows.
+
+Lengths are shares of the cell's own equivalent diameter D, so that the same cell at another resolution measures alike.
+Nothing is judged here: the limits are fitted on training cells and live in the bundle (`leukoscope.bundle.gate`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.cells.quality_outline import hull_area, longest_run, second_body, surroundings
+from leukoscope.cells.quality_stain import stain_statistics
+from leukoscope.cells.regions import Mask
+
+#: What is measured and its unit, in the order of all lists.
+MEASURES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "diameter": "px",
+        "solidity": "1",
+        "straight_edge": "1",
+        "on_border": "1",
+        "second_object": "1",
+        "second_body": "1",
+        "sharpness": "octave",
+        "contrast": "level",
+        "brightness": "level",
+        "clipped": "1",
+        "nuclear_stain": "OD",
+    }
+)
+
+FINE = 0.005  # of D: width of the Gaussian below which detail is fine; one pixel in C-NMC 2019
+RIM = 0.06  # of D: what lies nearer to the outline shows the cut, not the cell
+CLIPPED = 250  # level that a channel must reach to count as clipped
+_LEAST_PIXELS = 50  # of the inside: below, the whole cell is measured
+ROUNDING = 0.09  # variance of fine detail that rounding of three channels and of the grey level leaves
+_LEAST_DETAIL = 0.05  # levels: less cannot be told from none in a picture of 8 bits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quality:
+    """Measurements of one picture.
+
+    Attributes:
+        values: by the names of `MEASURES`, in their order, all finite.
+        stain: float64 [9], from `stain_statistics`.
+    """
+
+    values: Mapping[str, float]
+    stain: NDArray[np.float64]
+
+
+def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality:
+    """Measure the picture of one cell.
+
+    | measure | what it is |
+    |---|---|
+    | `diameter` | of the disc with the cell's area |
+    | `solidity` | the cell's area over that of its convex hull |
+    | `straight_edge` | longest straight run of the outline along a side of its bounding box, over D |
+    | `on_border` | longest run of the cell along the edge of the picture or of the frame, over D |
+    | `second_object` | area of the second largest object in the picture over that of the largest |
+    | `second_body` | radius of the largest disc in the cell beside its largest disc, over the radius of that |
+    | `sharpness` | log2 of fine detail over the contrast inside the cell, see `sharpness` |
+    | `contrast` | 95 % less 5 % quantile of the grey level inside the cell |
+    | `brightness` | median grey level inside the cell |
+    | `clipped` | share of the cell's pixels with a channel at `CLIPPED` or above |
+    | `nuclear_stain` | 90 % quantile of the optical density in green, which chromatin absorbs most |
+
+    Args:
+        rgb: the picture as decoded, uint8 [H, W, 3].
+        frame: its cell as `cells.frame.frame_cell` gives it, before any CLAHE, uint8 [F, F, 3].
+
+    Raises:
+        ValueError: the frame holds no cell.
+    """
+    left, top, width, height = _box(frame)
+    inner = np.ascontiguousarray(frame[top : top + height, left : left + width])
+    cell = _lit(inner)
+    area = int(np.count_nonzero(cell))
+    size = math.sqrt(4 * area / math.pi)
+    wide = np.pad(cell, 1).view(np.uint8)
+    depth = np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
+    inside = np.asarray(depth > RIM * size)
+    if np.count_nonzero(inside) < _LEAST_PIXELS:
+        inside = cell
+    grey = np.asarray(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), np.float32)
+    low, middle, high = _quantiles(grey[inside], (0.05, 0.5, 0.95))
+    thin = np.ascontiguousarray(inside[::2, ::2])
+    stain, nuclear = stain_statistics(inner[::2, ::2][thin] if thin.any() else inner[inside])
+    straight = max(longest_run(side) for side in (cell[0], cell[-1], cell[:, 0], cell[:, -1]))
+    second, border = surroundings(rgb)
+    if max(width, height) >= min(frame.shape[:2]):  # larger than the frame: its edge has cut the cell
+        border = max(border, straight)
+    bright = cv2.inRange(inner, np.zeros(3, np.uint8), np.full(3, CLIPPED - 1, np.uint8)) == 0
+    values = {
+        "diameter": size,
+        "solidity": area / max(hull_area(cell), area),
+        "straight_edge": straight / size,
+        "on_border": border / size,
+        "second_object": second,
+        "second_body": second_body(depth),
+        "sharpness": sharpness(grey, inside, size),
+        "contrast": high - low,
+        "brightness": middle,
+        "clipped": float(np.count_nonzero(bright)) / area,
+        "nuclear_stain": nuclear,
+    }
+    return Quality(MappingProxyType(values), stain)
+
+
+def sharpness(grey: NDArray[np.float32], inside: Mask, size: float) -> float:
+    """How much fine detail a cell shows against all of its contrast, in octaves.
+
+    ``log2(sd(g - g1) / sd(g))`` over the inside, with g the grey levels and g1 the same under a Gaussian of `FINE`
+    times the diameter; the variance that rounding to 8 bits leaves in the numerator is taken off. Focus takes the
+    numerator (a Laplacian of Gaussian, as in the sharpness measures compared by Pertuz, Puig & Garcia 2013, Pattern
+    Recognition 46, 1415-1432) long before the denominator; stain and exposure scale both alike and fall out. Noise
+    raises it.
+
+    Args:
+        grey: float32 [H, W], whole levels.
+        inside: bool [H, W], where to look; far enough from the outline that the surround stays out.
+        size: diameter of the cell in pixels.
+    """
+    width = max(FINE * size, 0.3)
+    detail = (grey - cv2.GaussianBlur(grey, (0, 0), width, borderType=cv2.BORDER_REPLICATE))[inside]
+    fine = float(np.dot(detail, detail)) / detail.size - float(detail.mean()) ** 2 - ROUNDING
+    whole = float(grey[inside].std())
+    return math.log2(math.sqrt(max(fine, _LEAST_DETAIL**2)) / max(whole, _LEAST_DETAIL))
+
+
+def _box(frame: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Bounding box of the cell of a frame: left, top, width, height."""
+    first, top, across, height = cv2.boundingRect(frame.reshape(len(frame), -1))  # three times as wide: no mask is made
+    if not across:
+        raise ValueError("the frame holds no cell")
+    left = first // 3
+    return left, top, (first + across - 1) // 3 - left + 1, height
+
+
+def _lit(frame: NDArray[np.uint8]) -> Mask:
+    """The cell of a frame: what is not exactly black."""
+    return np.asarray(cv2.inRange(frame, np.zeros(3, np.uint8), np.zeros(3, np.uint8)) == 0)
+
+
+def _quantiles(values: NDArray[np.float32], at: tuple[float, ...]) -> list[float]:
+    """Order statistics of whole levels, from their histogram."""
+    summed = np.cumsum(np.bincount(values.astype(np.int64), minlength=256))
+    return [float(np.searchsorted(summed, share * summed[-1])) for share in at]
