@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from leukoscope.bundle.claims import UNCALIBRATED, refer_claim
+from leukoscope.bundle.subject_claim import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import PictureError
 from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, OutputFormat, run_batch, summary
@@ -18,6 +19,7 @@ from leukoscope.inference.gallery import PAGE
 from leukoscope.inference.loading import BATCH_SIZE
 from leukoscope.inference.prediction import Decision
 from leukoscope.inference.rows import SUFFIX
+from leukoscope.inference.subject_names import SubjectNames
 from leukoscope.printing import printable
 
 
@@ -32,13 +34,14 @@ def answer(
     max_pixels: int = MAX_PIXELS,
     synthetic: bool = False,
     morphology: bool | None = None,
+    subjects: SubjectNames | None = None,
 ) -> Counter[Decision]:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
 
     def run(progress: Callable[[int], None] | None = None) -> Counter[Decision]:
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-            progress=progress, synthetic=synthetic, morphology=morphology,
+            progress=progress, synthetic=synthetic, morphology=morphology, subjects=subjects,
         )  # fmt: skip
 
     # A bar between the rows on one terminal would tear both.
@@ -48,6 +51,10 @@ def answer(
     else:
         tally = run()
     click.echo(summary(tally, classifier), err=True)
+    if subjects is not None:
+        people = len(set(subjects.subject.values()))
+        click.echo(f"{people} {'subject' if people == 1 else 'subjects'}, named by {printable(subjects.how)}", err=True)
+        click.echo(subject_claim(classifier.bundle.facts), err=True)
     rule = classifier.bundle.facts.decision
     if not rule.calibrated:
         click.echo(UNCALIBRATED, err=True)
@@ -59,6 +66,8 @@ def answer(
         click.echo(f"gallery: {printable(str((out or DEFAULT_GALLERY) / PAGE))}", err=True)
     elif out is not None:
         click.echo(f"written: {printable(str(out / f'predictions.{SUFFIX[kind]}'))}", err=True)
+        if subjects is not None:
+            click.echo(f"written: {printable(str(out / f'subjects.{SUFFIX[kind]}'))}", err=True)
     return tally
 
 

@@ -10,12 +10,15 @@ from typing import Literal
 
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import PictureError
-from leukoscope.files import atomic_path
+from leukoscope.files import atomic_path, write_text
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.gallery import gallery
 from leukoscope.inference.loading import BATCH_SIZE
 from leukoscope.inference.prediction import Decision, Prediction
 from leukoscope.inference.rows import SUFFIX, RowFormat, header, row
+from leukoscope.inference.subject_names import SubjectNames
+from leukoscope.inference.subject_rows import subject_lines
+from leukoscope.inference.subjects import SubjectTally
 from leukoscope.inference.walk import find_pictures
 
 __all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "summary"]
@@ -37,6 +40,7 @@ def run_batch(
     progress: Callable[[int], None] | None = None,
     synthetic: bool = False,
     morphology: bool | None = None,
+    subjects: SubjectNames | None = None,
 ) -> Counter[Decision]:
     """Answer for every picture and write the answers down.
 
@@ -51,6 +55,8 @@ def run_batch(
         progress: called with the number of pictures newly answered.
         synthetic: the pictures are rendered; the gallery says so.
         morphology: measure each cell, for JSON lines and the gallery; None: for the gallery alone. Slower.
+        subjects: whose the pictures are: then one statement for each subject is written, as ``subjects.*`` beside
+            ``predictions.*``, into the gallery, or to ``emit`` in place of the cells.
 
     Returns:
         How many pictures got each decision, `unreadable` included.
@@ -59,12 +65,15 @@ def run_batch(
         LeukoscopeError: the output cannot be written; nothing half-written is left.
     """
     tally: Counter[Decision] = Counter()
-    with _sink(classifier, format, out, emit, synthetic) as add:
+    states = None if subjects is None else SubjectTally(classifier.bundle.facts, subjects)
+    with _sink(classifier, format, out, emit, synthetic, states) as add:
         measure = format == "html" if morphology is None else morphology
         for prediction in classifier.predict_many(
             pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure
         ):
             add(prediction)
+            if states is not None:
+                states.add(prediction)
             tally[prediction.decision] += 1
     return tally
 
@@ -83,11 +92,16 @@ def summary(tally: Counter[Decision], classifier: Classifier) -> str:
 
 @contextmanager
 def _sink(
-    classifier: Classifier, kind: OutputFormat, out: Path | None, emit: Callable[[str], None] | None, synthetic: bool
+    classifier: Classifier,
+    kind: OutputFormat,
+    out: Path | None,
+    emit: Callable[[str], None] | None,
+    synthetic: bool,
+    states: SubjectTally | None,
 ) -> Iterator[Callable[[Prediction], None]]:
     """Yield what takes the predictions one by one."""
     if kind == "html":
-        with gallery(out or DEFAULT_GALLERY, classifier.bundle.facts, synthetic=synthetic) as add:
+        with gallery(out or DEFAULT_GALLERY, classifier.bundle.facts, synthetic=synthetic, states=states) as add:
             tell = _rows("table", emit)
 
             def add_and_tell(prediction: Prediction) -> None:
@@ -96,11 +110,17 @@ def _sink(
 
             yield add_and_tell
     elif out is None:
-        yield _rows(kind, emit)
+        yield _rows(kind, None if states is not None else emit)
+        if states is not None and emit is not None:
+            for line in subject_lines(kind, states.statements()):
+                emit(line)
     else:
         path = out / f"predictions.{SUFFIX[kind]}"
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             yield _rows(kind, lambda line: file.write(f"{line}\n"))
+        if states is not None:
+            lines = subject_lines(kind, states.statements())
+            write_text(out / f"subjects.{SUFFIX[kind]}", "".join(f"{line}\n" for line in lines))
 
 
 def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Callable[[Prediction], None]:

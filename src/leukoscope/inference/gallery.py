@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from leukoscope._version import __version__
 from leukoscope.bundle.claims import refer_claim
 from leukoscope.bundle.schema import BundleFacts
+from leukoscope.bundle.subject_claim import subject_claim
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
 from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.prediction import Prediction
 from leukoscope.inference.reference import shipped_reference
+from leukoscope.inference.subjects import SubjectTally, interval
 from leukoscope.printing import printable
 
 PAGE = "report.html"
@@ -59,7 +61,9 @@ class Card:
 
 
 @contextmanager
-def gallery(out: Path, facts: BundleFacts, *, synthetic: bool = False) -> Iterator[Callable[[Prediction], None]]:
+def gallery(
+    out: Path, facts: BundleFacts, *, synthetic: bool = False, states: SubjectTally | None = None
+) -> Iterator[Callable[[Prediction], None]]:
     """Yield a function that takes predictions one by one; on success the gallery appears in ``out`` whole.
 
     Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.png`` (heat map with its scale). An earlier
@@ -69,6 +73,7 @@ def gallery(out: Path, facts: BundleFacts, *, synthetic: bool = False) -> Iterat
         out: the folder to write into.
         facts: of the bundle that answered.
         synthetic: the pictures are rendered; the page says so at its top.
+        states: takes the same predictions in the same order, and at the end states the subjects; None: no subjects.
 
     Raises:
         LeukoscopeError: ``out`` cannot be written, or holds foreign folders of the same names.
@@ -83,17 +88,20 @@ def gallery(out: Path, facts: BundleFacts, *, synthetic: bool = False) -> Iterat
             atomic_folder(out / CELLS) as cells,
         ):
             yield lambda prediction: cards.append(_save(prediction, len(cards) + 1, cells, overlays))
-            page.write_text(render_page(cards, facts, synthetic=synthetic), encoding="utf-8")
+            page.write_text(render_page(cards, facts, synthetic=synthetic, states=states), encoding="utf-8")
     finally:
         if not existed:
             with suppress(OSError):  # not empty, which is the good case
                 out.rmdir()
 
 
-def render_page(cards: list[Card], facts: BundleFacts, *, synthetic: bool = False) -> str:
+def render_page(
+    cards: list[Card], facts: BundleFacts, *, synthetic: bool = False, states: SubjectTally | None = None
+) -> str:
     """The page as HTML. All values are escaped."""
     template = (resources.files("leukoscope.inference") / "gallery.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(interval=interval, printable=printable)
     readable = [card for card in cards if card.error is None]
     return environment.from_string(template).render(
         cards=readable,
@@ -104,6 +112,10 @@ def render_page(cards: list[Card], facts: BundleFacts, *, synthetic: bool = Fals
         facts=facts,
         claim=refer_claim(facts.decision),
         synthetic=synthetic,
+        subjects=[] if states is None else states.statements(),
+        subjects_how=None if states is None else states.names.how,
+        by_number={card.number: card for card in cards},
+        rule_claim=subject_claim(facts),
         version=__version__,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         reference=shipped_reference().data,

@@ -1,0 +1,100 @@
+"""`leukoscope subjects`: fit how the cells of one subject become one statement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.bundle.read import Bundle
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Bundle that the rule is for.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle.  [default: in its place]")
+@click.option(
+    "--alarm-level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
+    help="Share of people without blasts stated to have them, at most, on average.",
+)  # fmt: skip
+@click.option(
+    "--missed-level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1, show_default=True,
+    help="Share of patients with blasts of whom none are seen, at most, on average.",
+)  # fmt: skip
+@click.option("--min-cells", type=click.IntRange(2), default=20, show_default=True, help="Fewer are too few to state.")
+def subjects(
+    runs: tuple[Path, ...], bundle: Path, out: Path | None, alarm_level: float, missed_level: float, min_cells: int
+) -> None:
+    """Fit the rule by which `predict --by subject` states a subject, on the test parts of RUN...
+
+    The runs are the folds of one split by patient group, of the same network and recipe as the bundle: each patient was
+    answered by a network that never saw it. The bundle holds the rule, what it was fitted on, and its errors on
+    patients, and on networks, left out of the fit.
+    """
+    from dataclasses import replace
+
+    from leukoscope.bundle.decision import logit_at
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.revise import revise_bundle
+    from leukoscope.bundle.subject_claim import subject_claim
+    from leukoscope.evaluation.aggregation import fit_subjects, patients_of, subject_errors
+    from leukoscope.evaluation.table import Scores
+
+    chosen = read_bundle(bundle)
+    names = [_check_alike(chosen, run) for run in runs]
+    rule = chosen.facts.decision
+    logit = logit_at(rule.threshold, rule)
+    patients = patients_of([Scores.read_csv(run / "evaluation" / "predictions.csv") for run in runs], logit)
+    fitted = fit_subjects(
+        patients, data=names[0], protocol=_protocol(len(runs)), logit=logit, min_cells=min_cells,
+        alarm_level=alarm_level, missed_level=missed_level,
+    )  # fmt: skip
+    errors = [subject_errors(patients, fitted)]
+    if len(runs) > 1:
+        errors.append(subject_errors(patients, fitted, whole_parts=True))
+    facts = chosen.facts.model_copy(update={"subjects": fitted.model_copy(update={"errors": errors})})
+    folder = out or chosen.folder
+    revise_bundle(replace(chosen, facts=facts), folder, decision=facts.decision, measured=tuple(facts.measured))
+    click.echo(subject_claim(facts))
+    click.echo(f"bundle: {folder}")
+
+
+def _protocol(runs: int) -> str:
+    if runs == 1:
+        return "the test part of one split by patient group"
+    return f"the test parts of {runs} networks, pooled: each patient answered by a network that never saw it"
+
+
+def _check_alike(bundle: Bundle, run: Path) -> str:
+    """Name of the run's data; an error where its network or its preparation is another than the bundle's."""
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.errors import DataError
+    from leukoscope.studies.measuring import read_run
+
+    facts, manifest, split = read_run(run)
+    if split.protocol != "group":
+        raise DataError(
+            f"was split by {split.protocol}: its patients are not new to the network", path=run,
+            remedy="give runs split by group",
+        )  # fmt: skip
+    ours, theirs = bundle.facts, read_bundle(run / "bundle").facts
+    if ours.training is None or theirs.training is None:
+        raise DataError("the bundle does not say how it was trained", path=bundle.folder)
+    pairs = {
+        "network": (ours.training.model, theirs.training.model),
+        "arguments": (ours.training.arguments, theirs.training.arguments),
+        "recipe": (ours.training.recipe, theirs.training.recipe),
+        "shortening": (ours.training.shortened, theirs.training.shortened),
+        "input size": (ours.input_size, theirs.input_size),
+        "preparation": (ours.preparation, theirs.preparation),
+        "data": (ours.training.data, str(facts["data"])),
+    }
+    for name, (mine, other) in pairs.items():
+        if mine != other:
+            raise DataError(
+                f"has another {name} than the bundle ({other} and {mine})", path=run,
+                remedy="give the folds that belong to the bundle",
+            )  # fmt: skip
+    return manifest.name
