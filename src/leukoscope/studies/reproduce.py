@@ -156,6 +156,7 @@ class _Study:
         for outcome in outcomes:
             arm, _, model = outcome.row.entry.partition("/")
             self.outcomes[arm, model].append(outcome)
+        self.sizes: dict[str, int] = {}  # parameters by network
         self.pools: dict[tuple[str, str], Pooled] = {}
         self.missing: dict[tuple[str, str], str] = {}
         for key, mine in self.outcomes.items():
@@ -275,9 +276,11 @@ class _Study:
     def _lighter(self, claim: Claim, model: str) -> dict[str, Any]:
         assert claim.rival is not None
         try:
-            own, rival = parameters(model), parameters(claim.rival)
+            for name in {model, claim.rival} - self.sizes.keys():
+                self.sizes[name] = parameters(name)
         except LeukoscopeError as error:
             return _said(Ruling(OPEN, f"not measured here because {error}"))
+        own, rival = self.sizes[model], self.sizes[claim.rival]
         return _said(rule_lighter(own, rival)) | {"reproduced": f"{own:,} against {rival:,} parameters"}
 
     def _part(self, claim: Claim, model: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from leukoscope.bundle.read import read_bundle
 from leukoscope.data.manifest import Manifest
-from leukoscope.data.splits import Split, limit
+from leukoscope.data.splits import Split
 from leukoscope.evaluation.compare import compare
 from leukoscope.evaluation.glossary import KEYS
 from leukoscope.evaluation.intervals import REPLICATES, Estimate, Resampling
@@ -114,12 +114,14 @@ def differences(
 
 
 def part_figures(outcome: Outcome, manifest: Manifest, part: str) -> tuple[dict[str, Estimate], int]:
-    """Figures of a run's bundle on its own training or validation part, at most `PART_CELLS` cells, and how many."""
+    """Figures of a run's bundle on `PART_CELLS` random cells at most of its part ``train`` or ``val``, and how many."""
     row = outcome.row
     data, _ = studied(manifest, row.limit, row.to_recipe().seed)
     split = Split.from_dict(json.loads((outcome.folder / "split.json").read_text(encoding="utf-8")), data)
-    cells = data.select(getattr(split, part))
-    cells = limit(cells, PART_CELLS, 0) if len(cells) > PART_CELLS else cells
+    index = getattr(split, part)
+    if len(index) > PART_CELLS:  # drawn over pictures: a sample that evens out patients would have another accuracy
+        index = np.sort(np.random.default_rng(0).choice(index, PART_CELLS, replace=False))
+    cells = data.select(index)
     bundle = read_bundle(outcome.bundle)
     scores, _ = table_of(Classifier(bundle), cells)
     moved = replace(scores, probability=recentred(scores.probability, bundle.facts.decision.threshold))
