@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--trials", nargs="*")
     parser.add_argument("--runs", type=Path, default=Path("runs/search"))
     parser.add_argument("--outer-fold", type=int, default=2)
+    parser.add_argument("--folds", type=int, nargs="*", default=range(INNER), help="inner folds to work on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--threads", type=int)
@@ -126,7 +127,7 @@ def main() -> None:
     trials = yaml.safe_load(args.file.read_text(encoding="utf-8"))
     manifest = search_part(args.data, args.outer_fold)
     for name in args.trials or trials:
-        for fold in range(INNER):
+        for fold in args.folds:
             folder = args.runs / f"{name}-{fold}-seed{args.seed}"
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -1,0 +1,76 @@
+"""What the compact network is blind to by construction, and what it costs."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from leukoscope.models import count_parameters, create_model
+from leukoscope.models.compact import cell_mask, standardise_cell
+
+
+def cells(count: int = 3, size: int = 64) -> torch.Tensor:
+    """Textured discs of several sizes on black, float [N, 3, S, S]."""
+    rng = np.random.default_rng(0)
+    pictures = np.zeros((count, size, size, 3), np.float32)
+    for index, picture in enumerate(pictures):
+        mask = np.zeros((size, size), np.uint8)
+        cv2.circle(mask, (size // 2, size // 2), 14 + 5 * index, (1,), cv2.FILLED)
+        picture[mask > 0] = rng.uniform(0.2, 0.5, (int(mask.sum()), 3))
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def test_it_is_compact() -> None:
+    assert count_parameters(create_model("compact_cnn")) <= 100_000
+
+
+def test_exposure_white_balance_and_stain_strength_change_nothing() -> None:
+    x = cells()
+    gains = torch.tensor([0.6, 1.5, 0.9])[:, None, None]
+    torch.testing.assert_close(standardise_cell(x * gains, 3), standardise_cell(x, 3), atol=0.03, rtol=0.03)
+    torch.manual_seed(0)
+    model = create_model("compact_cnn").eval()
+    torch.testing.assert_close(model(x * gains), model(x), atol=0.02, rtol=0.02)
+    bare = create_model("compact_cnn", standardise=False).eval()
+    assert (bare(x * gains) - bare(x)).abs().max() > 1e-4  # the test can fail
+
+
+def test_within_the_mask_each_colour_is_standardised() -> None:
+    out = standardise_cell(cells(), 3).double()
+    mask = out[:, 3].bool()
+    for picture, inside in zip(out, mask, strict=True):
+        for channel in picture[:3]:
+            assert abs(float(channel[inside].mean())) < 1e-4
+            assert abs(float(channel[inside].std(correction=0)) - 1) < 0.01
+            assert (channel[~inside] == 0).all()
+
+
+def test_the_mask_is_opencvs_box_filter_twice() -> None:
+    x = cells()
+    for rim in (1, 3, 5):
+        for picture, found in zip(x, cell_mask(x, rim), strict=True):
+            inside = (picture.amax(0) > 0).numpy().astype(np.float64)
+            side = (2 * rim + 1, 2 * rim + 1)
+            smooth = cv2.blur(inside, side, borderType=cv2.BORDER_CONSTANT)
+            smooth = cv2.blur(smooth, side, borderType=cv2.BORDER_CONSTANT)
+            clear = np.abs(smooth - 0.9) > 1e-6
+            np.testing.assert_array_equal(found[0].numpy()[clear] > 0, (smooth > 0.9)[clear])
+    assert torch.equal(cell_mask(x, 0), (x.amax(1, keepdim=True) > 0).float())
+
+
+def test_a_tail_or_a_nick_moves_the_mask_less_than_the_outline() -> None:
+    x = cells(2)[1:]
+    ragged = x.clone()
+    ragged[:, :, 31:34, 50:60] = 0.4  # a thin tail
+    ragged[:, :, 12:16, 30:34] = 0  # a nick
+    outline = ((x > 0) != (ragged > 0)).any(1).sum()
+    tail = np.s_[:, :, 31:34, 53:60]
+    assert (cell_mask(ragged, 3)[tail] == 0).all()
+    assert (cell_mask(ragged, 0)[tail] == 1).all()
+    assert (cell_mask(x, 3) != cell_mask(ragged, 3)).sum() < outline
+
+
+def test_an_empty_picture_gives_a_finite_answer() -> None:
+    model = create_model("compact_cnn").eval()
+    assert torch.isfinite(model(torch.zeros(1, 3, 64, 64))).all()
