@@ -46,7 +46,12 @@ def losses(folder: Path) -> list[tuple[float, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("epoch", "step", "settings"), [(1, 2, ()), (3, 4, ("--set", "averaging=0.9", "--set", "keep=last"))]
+    ("epoch", "step", "settings"),
+    [
+        (1, 2, ()),
+        (3, 4, ("--set", "averaging=0.9", "--set", "keep=last")),
+        (3, 2, ("--set", "stages.frozen_epochs=2", "--set", "stages.features_rate=0.5")),
+    ],
 )
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, epoch: int, step: int, settings: tuple[str, ...]
@@ -64,10 +69,11 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [(), ("--set", "stages.frozen_epochs=1")])
+def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, ...]) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    assert run(one, "--dropout", "0").returncode == 0
-    outcome = run(two, "--dropout", "0", torchrun=2)
+    assert run(one, "--dropout", "0", *settings).returncode == 0
+    outcome = run(two, "--dropout", "0", *settings, torchrun=2)
     assert outcome.returncode == 0, outcome.stderr[-2000:]
     np.testing.assert_allclose(losses(one), losses(two), rtol=2e-3)
     assert losses(one)[-1][0] < 0.8 * losses(one)[0][0]  # something was learnt, or the comparison says nothing

@@ -99,6 +99,11 @@ def _training(facts: BundleFacts) -> str:
         f"- Groups that chose the epoch ({len(t.groups_validated)}): {', '.join(t.groups_validated)}",
         f"- Machine: {t.machine}",
     ]
+    if t.weights:
+        lines.append(
+            f"- Started from the weights {t.weights.source} (SHA-256 `{t.weights.sha256[:16]}`), "
+            f"licence: {t.weights.licence or 'not stated in the file'}"
+        )
     if t.shortened:
         lines.append(f"- **Shortened** against the recipe: {t.shortened}")
     return "\n".join(lines)

@@ -28,6 +28,14 @@ class Estimate(_Facts):
     high: float | None = None
 
 
+class WeightsFacts(_Facts):
+    """What a network started from, where that was not chance."""
+
+    source: str  # `file:NAME` or `hub:OWNER/NAME`
+    sha256: str  # of the file
+    licence: str | None = None  # None: the file states none
+
+
 class TrainingFacts(_Facts):
     """Where the weights come from."""
 
@@ -42,6 +50,7 @@ class TrainingFacts(_Facts):
     groups_trained: list[str]
     groups_validated: list[str]
     shortened: str | None = None  # what was cut short against the named recipe, None if nothing
+    weights: WeightsFacts | None = None  # None: random
     machine: str
 
 

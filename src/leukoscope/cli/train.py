@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
 @click.option("--recipe", default="paper", show_default=True, help="Name of a recipe, or a YAML file.")
 @click.option("--model", help="Network, instead of the recipe's. `leukoscope models` lists them.")
+@click.option("--weights", metavar="FILE|none|hub", help="What it starts from; published networks: hub, ours: none.")
+@click.option("--weights-sha256", metavar="HEX", help="What the file of weights must have.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; the same folder resumes it.")
 @click.option("--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split.")
 @click.option("--fold", type=int, help="Which fold is the test part.")
@@ -34,6 +37,8 @@ def train(
     data: Path,
     recipe: str,
     model: str | None,
+    weights: str | None,
+    weights_sha256: str | None,
     out: Path | None,
     protocol: str | None,
     fold: int | None,
@@ -67,6 +72,8 @@ def train(
 
     options = {
         "model.name": model,
+        "model.weights": None if weights is None else json.dumps(weights),  # a hash of digits stays text
+        "model.weights_sha256": None if weights_sha256 is None else json.dumps(weights_sha256),
         "split.protocol": protocol,
         "split.fold": fold,
         "seed": seed,
@@ -102,6 +109,7 @@ def train(
 def _finish(run: Run, name: str) -> None:
     """Bundle, calibration and figures, shown on the terminal."""
     from leukoscope.bundle.claims import calibration_claim, refer_claim
+    from leukoscope.bundle.gate_claim import gate_claim
     from leukoscope.cli._progress import progress_bar
     from leukoscope.studies.finish import finish_run
     from leukoscope.studies.measuring import headline
@@ -109,8 +117,9 @@ def _finish(run: Run, name: str) -> None:
     done = finish_run(run, name, progress=progress_bar)
     split, decision = run.split, done.bundle.facts.decision
     if done.uncalibrated:
-    from leukoscope.bundle.gate_claim import gate_claim
         click.echo(f"probabilities stay as the network states them: {done.uncalibrated}", err=True)
+    if done.ungated:
+        click.echo(f"no gate could be fitted: {done.ungated}", err=True)
     click.echo(f"test part: {len(split.test)} pictures, protocol {split.protocol}, fold {split.fold}")
     crossing = split.crossing_groups(run.manifest)
     if crossing:
@@ -118,9 +127,8 @@ def _finish(run: Run, name: str) -> None:
     if run.shortened:
         click.echo(f"changed against the recipe: {run.shortened}")
     click.echo(headline(done.measured.evaluation))
-    if done.ungated:
-        click.echo(f"no gate could be fitted: {done.ungated}", err=True)
     click.echo(" ".join(part for part in (calibration_claim(decision), refer_claim(decision)) if part))
+    click.echo(gate_claim(done.bundle.facts.gate))
     click.echo(f"bundle: {run.folder / 'bundle'}\nreport: {run.folder / 'evaluation' / 'report.html'}")
 
 
@@ -128,7 +136,6 @@ def _run_name(recipe: Recipe) -> str:
     return f"{recipe.name}-{recipe.model.name}-{recipe.split.protocol}{recipe.split.fold}-seed{recipe.seed}"
 
 
-    click.echo(gate_claim(done.bundle.facts.gate))
 class _Talk:
     """Live progress on a terminal; one line an epoch anywhere."""
 

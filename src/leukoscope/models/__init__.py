@@ -1,8 +1,9 @@
 """The networks: a registry, and one module per network."""
 
-from leukoscope.models import compact, crse, plain  # noqa: F401  (importing a module registers its networks)
+from leukoscope.models import backbones, compact, crse, plain  # noqa: F401  (importing a module registers its networks)
 from leukoscope.models.registry import (
     CellClassifier,
+    HubWeights,
     ModelSpec,
     closed_form_cam,
     count_parameters,
@@ -13,6 +14,7 @@ from leukoscope.models.registry import (
 
 __all__ = [
     "CellClassifier",
+    "HubWeights",
     "ModelSpec",
     "closed_form_cam",
     "count_parameters",

@@ -18,7 +18,12 @@ class CellClassifier(nn.Module):
 
     The activation that Grad-CAM explains (``forward_features``) is followed only by operations through which the
     gradient's spatial mean is a constant per channel, so that the heat map needs no backward pass.
+
+    Attributes:
+        head: the last layer, one linear unit; while a network's features are frozen, only it learns.
     """
+
+    head: nn.Linear
 
     @property
     def last_conv(self) -> nn.Module:
@@ -47,6 +52,26 @@ class CellClassifier(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
+class HubWeights:
+    """Pre-trained weights that others publish.
+
+    Attributes:
+        hub: owner and name on the hub, where the file is ``model.safetensors``.
+        licence: as the publisher states it.
+        data: what they were trained on, and its terms.
+    """
+
+    hub: str
+    licence: str
+    data: str = "ImageNet-1k, whose pictures are for non-commercial research and education"
+
+    @property
+    def url(self) -> str:
+        """Where the file can be fetched."""
+        return f"https://huggingface.co/{self.hub}/resolve/main/model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Facts of a registered network.
 
@@ -58,6 +83,8 @@ class ModelSpec:
         input_size: pixels that the source states.
         licence: of the code and, where shipped, the weights.
         arguments: the default arguments, by name.
+        extra: the package's extra that it needs beyond ``train``, if any.
+        weights: pre-trained weights that can be fetched, if any.
     """
 
     name: str
@@ -67,9 +94,12 @@ class ModelSpec:
     input_size: int
     licence: str = "Apache-2.0"
     arguments: dict[str, Any] = field(default_factory=dict)
+    extra: str | None = None
+    weights: HubWeights | None = None
 
 
 _REGISTRY: dict[str, ModelSpec] = {}
+_FAMILIES: dict[str, Callable[[str], ModelSpec]] = {}
 _Class = TypeVar("_Class", bound=type[CellClassifier])
 
 
@@ -77,14 +107,24 @@ def register(name: str, *, summary: str, source: str, input_size: int, **argumen
     """Class decorator: make a network buildable by name."""
 
     def add(cls: _Class) -> _Class:
-        if name in _REGISTRY:
-            raise ModelError(f"two networks are registered as {name!r}")
-        _REGISTRY[name] = ModelSpec(
-            name=name, build=cls, summary=summary, source=source, input_size=input_size, arguments=arguments
+        add_spec(
+            ModelSpec(name=name, build=cls, summary=summary, source=source, input_size=input_size, arguments=arguments)
         )
         return cls
 
     return add
+
+
+def add_spec(spec: ModelSpec) -> None:
+    """Make a network buildable by name."""
+    if spec.name in _REGISTRY:
+        raise ModelError(f"two networks are registered as {spec.name!r}")
+    _REGISTRY[spec.name] = spec
+
+
+def add_family(prefix: str, describe: Callable[[str], ModelSpec]) -> None:
+    """Make all names that start with ``prefix`` buildable; ``describe`` gives the facts of one or raises ModelError."""
+    _FAMILIES[prefix] = describe
 
 
 def model_names() -> list[str]:
@@ -97,7 +137,11 @@ def model_spec(name: str) -> ModelSpec:
 
     Raises:
         ModelError: no network has this name; the nearest names are listed.
+        MissingExtraError: the name is of a family whose library is not installed.
     """
+    for prefix, describe in _FAMILIES.items():
+        if name.startswith(prefix):
+            return describe(name)
     try:
         return _REGISTRY[name]
     except KeyError:
@@ -110,6 +154,7 @@ def create_model(name: str, **arguments: Any) -> CellClassifier:
 
     Raises:
         ModelError: unknown name or argument.
+        MissingExtraError: the network's library is not installed.
     """
     spec = model_spec(name)
     unknown = sorted(set(arguments) - set(spec.arguments))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.bundle.read import Bundle, read_bundle
-from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
+from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts, WeightsFacts
 from leukoscope.data.licences import licences
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
@@ -121,8 +121,16 @@ def _training_facts(run: Run) -> TrainingFacts:
         groups_trained=sorted(set(groups[split.train].tolist())),
         groups_validated=sorted(set(groups[split.val].tolist())),
         shortened=run.shortened,
+        weights=_weights(run),
         machine=run.machine,
     )
+
+
+def _weights(run: Run) -> WeightsFacts | None:
+    start = run.weights
+    if start.sha256 is None:
+        return None
+    return WeightsFacts(source=start.source, sha256=start.sha256, licence=start.licence)
 
 
 def _calibrated(run: Run, bundle: Bundle, progress: Progress) -> tuple[DecisionFacts, str | None]:

@@ -27,6 +27,7 @@ from leukoscope.training.runtime import Runtime, batch_loss, share_batch_norm
 from leukoscope.training.sampling import class_weights, epoch_order, generator_for, seed_for
 from leukoscope.training.schedule import epochs_without_improvement, learning_rate
 from leukoscope.training.source import FrameSource
+from leukoscope.training.stages import parameter_groups, set_learning, set_modes
 
 Listener = Callable[[dict[str, float]], None]
 
@@ -81,13 +82,15 @@ def fit(
     network: nn.Module = model
     if runtime.world > 1:
         share_batch_norm(model)
-        network = DistributedDataParallel(model)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
     if progress.scaler:
         scaler.load_state_dict(progress.scaler)
 
     while not progress.finished:
         started = time.perf_counter()
+        set_learning(model, recipe.stages, progress.epoch)
+        if runtime.world > 1 and (network is model or progress.epoch == recipe.stages.frozen_epochs):
+            network = DistributedDataParallel(model)  # it averages what gets gradients when it is made
         figures = _train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step)
         with averaged(model, average):
             figures |= {f"val_{k}": v for k, v in score(model, val, recipe.batch_size, runtime).items()}
@@ -106,6 +109,7 @@ def fit(
             on_epoch(progress.history[-1])
         runtime.wait()
     model.load_state_dict(best)
+    model.requires_grad_(True)
     return FitResult(progress.history, progress.best_epoch)
 
 
@@ -144,8 +148,9 @@ def _train_epoch(
     runtime: Runtime,
     on_step: Listener | None,
 ) -> dict[str, float]:
-    network.train()
     epoch = progress.epoch
+    network.train()
+    set_modes(model, recipe.stages, epoch)
     torch.manual_seed(seed_for("dropout", recipe.seed, epoch, runtime.rank))
     weights = class_weights(train.labels, recipe.balance)
     order = epoch_order(train.labels, recipe.balance, recipe.seed, epoch, groups=train.groups)
@@ -155,7 +160,7 @@ def _train_epoch(
     for step, batch in enumerate(batches):
         rate = learning_rate(recipe.schedule, recipe.optimizer.learning_rate, losses, step, len(batches), recipe.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         # The draws are those of the whole batch, so that any number of processes sees the same pictures.
         generator = generator_for("augment", recipe.seed, epoch, step)
         draws = augment.draw(len(batch), recipe.augment, generator).each(runtime.share)
@@ -188,14 +193,14 @@ def _batches(order: NDArray[np.int64], size: int, world: int) -> list[Tensor]:
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < world else batches
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    settings = recipe.optimizer
+def _optimizer(model: CellClassifier, recipe: Recipe) -> torch.optim.Optimizer:
+    settings, groups = recipe.optimizer, parameter_groups(model, recipe.stages)
     if settings.name == "sgd":
         return torch.optim.SGD(
-            model.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+            groups, settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
         )
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    return kind(groups, settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def _stops_early(recipe: Recipe, progress: Progress) -> bool:

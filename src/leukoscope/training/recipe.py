@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from leukoscope.cells.prepare import Preparation
 from leukoscope.errors import RecipeError
@@ -23,6 +23,17 @@ class ModelChoice(_Part):
 
     name: str
     arguments: dict[str, Any] = {}
+    weights: str = "auto"  # what it starts from: none, hub, a file; auto: hub for networks that have published weights
+    weights_sha256: str | None = None  # what the file must have
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_are_no_argument(cls, value: Any) -> Any:
+        # They may be written among the arguments, since that is where they are looked for.
+        if isinstance(value, dict) and isinstance(value.get("arguments"), dict) and "weights" in value["arguments"]:
+            rest = {k: v for k, v in value["arguments"].items() if k != "weights"}
+            return {**value, "arguments": rest, "weights": value["arguments"]["weights"]}
+        return value
 
 
 class Input(_Part):
@@ -64,6 +75,14 @@ class Optimizer(_Part):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
+class Stages(_Part):
+    """How a network that starts from learned features is trained: the head first, then all of it."""
+
+    frozen_epochs: Annotated[int, Field(ge=0)] = 0  # so many epochs only the head learns
+    features_rate: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of the learning rate for all but the head
+    batch_norm: Literal["train", "frozen"] = "train"  # frozen: keeps its statistics
+
+
 class Plateau(_Part):
     """Multiply the learning rate by ``factor`` after ``patience`` epochs without a better validation loss."""
 
@@ -95,6 +114,7 @@ class Recipe(_Part):
     augment: Augmentation = Augmentation()
     balance: Literal["loss", "sample", "groups", "none"] = "loss"
     optimizer: Optimizer = Optimizer()
+    stages: Stages = Stages()
     schedule: Annotated[Plateau | OneCycle, Field(discriminator="name")] = Plateau()
     batch_size: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 50

@@ -19,6 +19,8 @@ from leukoscope.errors import TrainingError
 from leukoscope.files import write_json, write_text
 from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
+from leukoscope.models.start import check_size, start_weights
+from leukoscope.models.weights import LoadedWeights
 from leukoscope.training.curves import draw_curves
 from leukoscope.training.loop import FitResult, Listener, fit
 from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
@@ -43,6 +45,7 @@ class Run:
         fit: figures by epoch.
         shortened: what was changed against the named recipe, in words, or None.
         machine: what trained it.
+        weights: what the network started from.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Run:
     fit: FitResult
     shortened: str | None
     machine: str
+    weights: LoadedWeights
 
     @property
     def parameters(self) -> int:
@@ -103,6 +107,7 @@ def train_run(
 
     Raises:
         TrainingError: the folder holds another run.
+        ModelError: the network cannot be built, its first weights cannot be had, or it takes no pictures of this size.
         DataError: the data cannot be split as asked, or pictures cannot be read.
     """
     data = manifest.labelled()
@@ -115,10 +120,13 @@ def train_run(
         data, choice.protocol, fold=choice.fold, folds=choice.folds, seed=choice.seed, val_fraction=choice.val_fraction
     )
     torch.manual_seed(seed_for("weights", recipe.seed))
-    model = create_model(recipe.model.name, **recipe.model.arguments)
+    chosen = recipe.model
+    model = create_model(chosen.name, **chosen.arguments)
+    check_size(model, chosen.name, recipe.input.size)
+    started = start_weights(model, chosen.name, chosen.weights, chosen.weights_sha256)
     open_frames = partial(open_cache, data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
     if runtime.is_main:
-        _claim(folder, recipe, data, split, pictures)
+        _claim(folder, recipe, data, split, pictures, started)
         cache = open_frames(progress=on_cache)
     runtime.wait()  # one process builds the cache, the others find it there
     if not runtime.is_main:
@@ -137,15 +145,18 @@ def train_run(
             best_epoch=result.best_epoch,
         )
     machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
-    return Run(folder, recipe, data, split, model.cpu().eval(), result, shortened, machine)
+    return Run(folder, recipe, data, split, model.cpu().eval(), result, shortened, machine, started)
 
 
-def _claim(folder: Path, recipe: Recipe, data: Manifest, split: Split, pictures: int | None) -> None:
+def _claim(
+    folder: Path, recipe: Recipe, data: Manifest, split: Split, pictures: int | None, weights: LoadedWeights
+) -> None:
     identity: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "data": data.name,
         "fingerprint": data.fingerprint(),
         "limit": pictures,
+        "weights": weights.sha256,
     }
     path = folder / "run.json"
     if path.exists():
