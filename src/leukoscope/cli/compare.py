@@ -234,7 +234,7 @@ def _show(comparison: Comparison) -> None:
             cost = comparison.costs[name]
             words.append(f"{cost.counts.file_bytes / 1e6:.2f} MB")
             if taken := cost.time("onnxruntime", 1, 1):
-                words.append(f"{taken.median:.1f} ms per cell on one thread")
+                words.append(f"{taken.median:.1f} ms per cell on one thread (processor {taken.cpu:.1f})")
         if name in comparison.faults and not words:
             words.append("missing")
         click.echo(f"{name:<{width}}  {', '.join(words)}")
