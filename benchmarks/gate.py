@@ -8,9 +8,9 @@
 
 RUN are the group folds of one recipe (`leukoscope train --protocol group --fold K`) on one data set; DATA is the folder
 of the real data sets. The first three collect measurements and may run side by side; the first goes through the cells
-in random order, writes as it goes, and may be stopped: the report then rests on fewer cells and says how many. For each
-run the report fits the gate on cells of its training and validation part and asks it about its test part alone, whose
-patients neither network nor gate have seen, and about everything foreign.
+in random order, writes as it goes, and may be stopped and gone on with: the report says how many cells it rests on. For
+each run the report fits the gate on cells of its training and validation part and asks it about its test part alone,
+whose patients neither network nor gate have seen, and about everything foreign.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.neighbors import NearestNeighbors
 
 import gate_pictures as pictures
@@ -74,7 +74,13 @@ def collect_cells(runs: list[Path], into: Path) -> None:
     order = rng.permutation(len(manifest))
     rows = np.zeros((len(manifest), len(MEASURES) + 9))
     embedding = np.full((len(manifest), len(runs), 256), np.nan, np.float32)
-    for done, i in enumerate(order):
+    before = 0
+    if (into / "cnmc_part.npz").exists():  # go on where an earlier call was stopped
+        found = dict(np.load(into / "cnmc_part.npz"))
+        before = len(found["done"])
+        assert (found["done"] == order[:before]).all(), "the folder holds cells of other runs"
+        rows, embedding = found["Q"], found["E"]
+    for done, i in enumerate(order[before:], before):
         rows[i], frame = measured(read_picture(manifest.paths()[i]).rgb, preparation)
         for k, classifier in enumerate(classifiers):
             if role[i, k] >= 0:
@@ -197,7 +203,7 @@ def rivals(train: np.ndarray, label: np.ndarray) -> dict[str, Callable[[np.ndarr
     assert not isinstance(ours, str)
     full = LedoitWolf().fit(train)
     means = [train[label == each].mean(axis=0) for each in (0, 1)]
-    within = LedoitWolf(assume_centered=True).fit(train - np.stack(means)[label])
+    within = ShrunkCovariance(shrinkage=full.shrinkage_, assume_centered=True).fit(train - np.stack(means)[label])
     near = NearestNeighbors(n_neighbors=10).fit(train / np.linalg.norm(train, axis=1, keepdims=True))
     return {
         "principal components": lambda x: embedding_distances(ours, x),

@@ -78,9 +78,9 @@ def fit_gate(cells: GateCells, *, data: str, level: float = LEVEL) -> GateFacts:
 
     All tests but the embedding's share one tail: their limits are quantiles of the cells of the fit, as tight as
     possible with no more than ``AIMED * (1 - EMBEDDING_PART) * level`` of the cells, and on average of a group's cells,
-    beyond any of them. The embedding's limit is set likewise for its part of the level, but so that it holds for the
-    worst of the groups held out: there are few of them, and what a network makes of a new patient differs more than
-    pictures do.
+    beyond any of them, counted on groups that the quantiles were taken without. The embedding's limit is set likewise
+    for its part of the level, but so that it holds for the worst of the groups held out: there are few of them, and
+    what a network makes of a new patient differs more than pictures do.
 
     Args:
         cells: measured pictures.
@@ -98,12 +98,15 @@ def fit_gate(cells: GateCells, *, data: str, level: float = LEVEL) -> GateFacts:
         fold, lambda rest, out: stain_distances(fit_stain(cells.stain[rest]), cells.stain[out])
     )
     reasons = [reason for reason, (measure, _) in TESTS.items() if measure != EMBEDDING_DISTANCE]
-    limits = tightest(measured, reasons, cells.group, (1 - EMBEDDING_PART) * AIMED * level)
+    limits = tightest(measured, reasons, cells.group, fold, (1 - EMBEDDING_PART) * AIMED * level)
     judged, embedding = np.ones(len(cells), dtype=np.bool_), _fit_embedding(cells, fold)
     if not isinstance(embedding, str):
         fit, measured[EMBEDDING_DISTANCE], judged = embedding
+        aimed = EMBEDDING_PART * AIMED * level
         part = {EMBEDDING_DISTANCE: measured[EMBEDDING_DISTANCE][judged]}
-        limits += tightest(part, ["foreign look"], cells.group[judged], EMBEDDING_PART * AIMED * level, worst=True)
+        limits += tightest(
+            part, ["foreign look"], cells.group[judged], np.zeros(judged.sum(), dtype=np.int64), aimed, worst=True
+        )
     flags = {each.reason: beyond(measured[each.measure], each)[judged] for each in limits}
     return GateFacts(
         data=data,

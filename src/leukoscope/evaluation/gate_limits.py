@@ -50,11 +50,8 @@ def limit_at(reason: str, values: Array, tail: float) -> LimitFacts:
     """
     measure, side = TESTS[reason]
     middle = float(np.median(values))
-    if side == "low":
-        limit = min(float(np.quantile(values, tail)), middle - LEAST[measure])
-    else:
-        limit = max(float(np.quantile(values, 1 - tail)), middle + LEAST[measure])
-    return LimitFacts(reason=reason, measure=measure, side=side, limit=limit, middle=middle)
+    (limit,) = _bounds(reason, values, np.array([tail]))
+    return LimitFacts(reason=reason, measure=measure, side=side, limit=float(limit), middle=middle)
 
 
 def beyond(values: Array, limit: LimitFacts) -> Flags:
@@ -63,23 +60,51 @@ def beyond(values: Array, limit: LimitFacts) -> Flags:
 
 
 def tightest(
-    measured: Mapping[str, Array], reasons: Sequence[str], group: NDArray[np.str_], aimed: float, *, worst: bool = False
+    measured: Mapping[str, Array],
+    reasons: Sequence[str],
+    group: NDArray[np.str_],
+    fold: NDArray[np.int64],
+    aimed: float,
+    *,
+    worst: bool = False,
 ) -> list[LimitFacts]:
     """Limits at the widest common tail that leaves no larger share than ``aimed`` beyond any of them.
+
+    Which share a tail leaves is counted on groups that its limits were fitted without: patients differ in brightness,
+    stain and size, so limits look better on the groups that they come from.
 
     Args:
         measured: float64 [N] by measure.
         reasons: the tests.
         group: str [N], the patient group.
+        fold: int64 [N], whole groups; one fold alone is judged by its own limits.
         aimed: holds for `turned_down`, in (0, 1).
         worst: see there.
     """
-    for tail in _TAILS:
-        limits = [limit_at(reason, measured[TESTS[reason][0]], float(tail)) for reason in reasons]
-        flags = np.any([beyond(measured[each.measure], each) for each in limits], axis=0)
+    parts = [(fold != left, fold == left) for left in np.unique(fold)]
+    if len(parts) == 1:
+        parts = [(parts[0][1], parts[0][1])]
+    tests = [(measured[TESTS[reason][0]], TESTS[reason][1], reason) for reason in reasons]
+    bounds = [[_bounds(reason, values[fit], _TAILS) for values, _, reason in tests] for fit, _ in parts]
+    chosen = 0.0
+    for k, tail in enumerate(_TAILS.tolist()):
+        flags = np.zeros(len(group), dtype=np.bool_)
+        for (_, out), limits in zip(parts, bounds, strict=True):
+            for (values, side, _), limit in zip(tests, limits, strict=True):
+                flags[out] |= values[out] < limit[k] if side == "low" else values[out] > limit[k]
         if turned_down(flags, group, worst=worst) <= aimed:
-            return limits
-    return [limit_at(reason, measured[TESTS[reason][0]], 0.0) for reason in reasons]
+            chosen = tail
+            break
+    return [limit_at(reason, values, chosen) for values, _, reason in tests]
+
+
+def _bounds(reason: str, values: Array, tails: Array) -> Array:
+    """The limit of a test at each of several tails, float64 [T]."""
+    measure, side = TESTS[reason]
+    middle = float(np.median(values))
+    if side == "low":
+        return np.minimum(np.quantile(values, tails), middle - LEAST[measure])
+    return np.maximum(np.quantile(values, 1 - tails), middle + LEAST[measure])
 
 
 def turned_down(flags: Flags, group: NDArray[np.str_], *, worst: bool = False) -> float:
