@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from leukoscope.bundle.card_limits import adapted, in_brackets, limits, tripod_table
 from leukoscope.bundle.claims import calibration_claim, refer_claim
-from leukoscope.bundle.schema import BundleFacts, Estimate, MeasuredFacts
+from leukoscope.bundle.gate_claim import gate_claim
+from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
+from leukoscope.bundle.subject_claim import subject_claim
 
 _SHOWN = {
     "auc": "ROC AUC",
+    "subject_auc": "ROC AUC over subjects, by their mean probability",
     "average_precision": "average precision",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -19,50 +23,58 @@ _SHOWN = {
     "aurc": "area under the risk-coverage curve",
     "decided": "share of cells decided, not referred",
     "missed": "share of blasts called normal, referred ones counted as not",
+    "turned_down": "share of pictures that the gate turned down",
     "missed_decided": "share of blasts called normal among those decided",
 }
 
 
-def model_card(facts: BundleFacts, graph_size: int) -> str:
-    """Write the card of a bundle as Markdown.
-
-    Args:
-        facts: of the bundle.
-        graph_size: bytes of the graph.
-    """
+def model_card(facts: BundleFacts) -> str:
+    """Write the card of a bundle as Markdown; it says nothing that is not in ``facts`` or true of every bundle."""
     parts = [
         f"# {facts.name}",
         f"A Leukoscope bundle, written on {facts.created} by leukoscope {facts.version}. {facts.intended_use}",
+        "## Intended use",
+        _INTENDED,
         "## What it does",
         (
             f"One segmented white blood cell on black, {facts.preparation.frame_size} px square, "
             "goes in as uint8 RGB; the logit of *blast*, a signed Grad-CAM heat map and an embedding come out of one "
-            f"forward pass ({graph_size / 1e6:.2f} MB of ONNX). The network sees {facts.input_size} px."
+            f"forward pass. The network sees {facts.input_size} px."
         ),
         _preparation(facts),
         f"Decision: blast where the probability is at least {facts.decision.threshold:g}.",
         "## How far to trust a probability",
         calibration_claim(facts.decision),
         *_calibrated_on(facts),
-        refer_claim(facts.decision) or "No cell is referred: every readable picture is called blast or normal.",
+        refer_claim(facts.decision) or "No cell is referred for its probability.",
+        gate_claim(facts.gate),
+        "## Subjects",
+        subject_claim(facts),
         "## Training",
         _training(facts),
+        *adapted(facts),
         "## Figures on patients that it never saw",
     ]
     parts += [_measured(m) for m in facts.measured] or ["None were measured."]
-    parts += ["## Limits", _LIMITS, "## Licence", f"Weights: {facts.licence}."]
+    parts += ["## Audits", _AUDITS, "## Limits", limits(facts), "## Licences", f"Weights: {facts.licence}."]
     if facts.data_licences:
         parts.append("Training data: " + " ".join(facts.data_licences))
+    parts += ["## TRIPOD+AI", tripod_table(facts)]
     return "\n\n".join(parts) + "\n"
 
 
-_LIMITS = """\
-- Research use only. It is decision support for people who read smears, never a diagnosis, and no medical device.
-- It knows two answers. Cells that are neither lymphoblasts nor normal lymphoid cells, dirt and other objects still get
-  one of the two.
-- It was trained on pictures of one laboratory, one stain and one camera. Elsewhere its figures do not hold until they
-  have been measured there.
-- Cell size is a cue in the training data; a picture at another scale gets another answer."""
+_INTENDED = """\
+- For: a second look at single white blood cells, and at subjects as the sum of theirs, in research on acute leukemia.
+- By: people who read smears and know that the answer can be wrong, and people who develop and compare such methods.
+- The outcome is the label of a cell, blast or normal, as the data set gave it: no diagnosis, no subtype, no prognosis.
+- Not for: diagnosis, triage or treatment of anybody; cells of other kinds, stains, cameras or scales than those of
+  training, unless its figures were measured there; pictures of screens or prints; measuring response to treatment.
+- A human looks at every cell that is called blast or referred, and at a sample of those called normal."""
+
+_AUDITS = (
+    "This bundle holds no audit of its heat maps and none of its shortcuts: not audited here. Run "
+    "`leukoscope audit explanations` and `leukoscope audit shortcuts` with it."
+)
 
 
 def _preparation(facts: BundleFacts) -> str:
@@ -111,7 +123,7 @@ def _training(facts: BundleFacts) -> str:
 
 def _measured(m: MeasuredFacts) -> str:
     groups = f"{m.pictures:,} pictures of {len(m.groups)} groups"
-    rows = [f"| {_SHOWN[k]} | {_format(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
+    rows = [f"| {_SHOWN[k]} | {in_brackets(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
     return "\n".join(
         [
             f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {', '.join(m.groups)}.",
@@ -121,11 +133,3 @@ def _measured(m: MeasuredFacts) -> str:
             *rows,
         ]
     )
-
-
-def _format(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -156,7 +156,7 @@ def write_bundle(
         data_licences=list(data_licences),
         files={},
     )
-    card = model_card(facts, len(graph))
+    card = model_card(facts)
     hashes = {GRAPH_FILE: hashlib.sha256(graph).hexdigest(), CARD_FILE: hashlib.sha256(card.encode()).hexdigest()}
     facts = facts.model_copy(update={"files": hashes})
     with atomic_folder(folder) as temporary:

@@ -38,7 +38,7 @@ def revise_bundle(
     others = {name: (bundle.folder / name).read_bytes() for name in bundle.facts.files if name not in _REWRITTEN}
     update = {"decision": decision, "measured": list(measured), "version": _version.__version__, "files": {}}
     facts = bundle.facts.model_copy(update=update if gate is None else {**update, "gate": gate})
-    card = model_card(facts, len(bundle.graph))
+    card = model_card(facts)
     contents = {GRAPH_FILE: bundle.graph, CARD_FILE: card.encode(), **others}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     facts = facts.model_copy(update={"files": hashes})

@@ -54,6 +54,14 @@ class TrainingFacts(_Facts):
     machine: str
 
 
+class WorstFacts(_Facts):
+    """The subject of whom the smallest share of cells was decided rightly, among those with enough cells."""
+
+    subject: str
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    cells: int
+
+
 class MeasuredFacts(_Facts):
     """What the bundle scored on patients that it never saw."""
 
@@ -63,6 +71,7 @@ class MeasuredFacts(_Facts):
     pictures: int
     groups: list[str]
     metrics: dict[str, Estimate]
+    worst_subject: WorstFacts | None = None
 
 
 Method = Literal["as trained", "temperature", "platt", "beta", "isotonic"]
@@ -195,6 +204,23 @@ class SubjectFacts(_Facts):
         return self
 
 
+class ParentFacts(_Facts):
+    """The bundle that this one was adapted from, to which cells, and what that changed on cells left out of the fit."""
+
+    name: str
+    files: dict[str, str]  # of the parent: file name -> SHA-256
+    data: str
+    cells: int
+    blasts: int
+    units: list[str]  # what was left out one by one: patient groups, or parts of the cells where no patient is known
+    by_patient: bool
+    strength: Annotated[float, Field(ge=0)]  # of the pull towards the parent's head
+    before: dict[str, Estimate]
+    after: dict[str, Estimate]
+    gain: dict[str, Estimate]  # after minus before, on the same cells
+    forced: bool  # written although nothing was clearly gained
+
+
 class BundleFacts(_Facts):
     """The whole of `bundle.json`."""
 
@@ -208,14 +234,15 @@ class BundleFacts(_Facts):
     input_size: int  # pixels: what the graph resizes the frame to
     um_per_px: float | None = None  # of the frame; None where the training data do not say
     decision: DecisionFacts = DecisionFacts()
+    gate: GateFacts | None = None  # which pictures are judged; None: none is checked
     training: TrainingFacts | None = None
     measured: list[MeasuredFacts] = []
     subjects: SubjectFacts | None = None
+    parent: ParentFacts | None = None
     licence: str = "Apache-2.0"
     data_licences: list[str] = []
     intended_use: str = (
         "Decision support for research: a second look at segmented white blood cells. Not a medical device, "
         "never a diagnosis."
     )
-    gate: GateFacts | None = None  # which pictures are judged; None: none is checked
     files: dict[str, str]  # file name -> SHA-256, of every other file of the bundle

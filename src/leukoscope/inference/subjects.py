@@ -77,6 +77,8 @@ class SubjectStatement:
         )
         if self.share is not None:
             text += f" Called blast: {interval(self.share)} of them ({self.share.method})."
+        if self.statement == "blasts not seen" and self.corrected is not None:
+            text += f" A share of blasts of up to {100 * self.corrected.high:.0f} % cannot be excluded."
         if self.corrected is not None:
             text += f" Corrected for the errors of the network on other patients: {interval(self.corrected)} blasts."
         return text

@@ -13,7 +13,7 @@ import numpy as np
 from leukoscope.bundle.claims import calibration_claim, refer_claim
 from leukoscope.bundle.gate_claim import NOT_CHECKED
 from leukoscope.bundle.read import Bundle
-from leukoscope.bundle.schema import Estimate, MeasuredFacts
+from leukoscope.bundle.schema import Estimate, MeasuredFacts, WorstFacts
 from leukoscope.data.manifest import Manifest, read_manifest
 from leukoscope.data.splits import Split
 from leukoscope.errors import DataError, TrainingError
@@ -115,7 +115,7 @@ def write_measured(measured: Measured, folder: Path) -> None:
 
 def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -> MeasuredFacts:
     """What of an evaluation goes into a bundle."""
-    referral = measured.evaluation.referral
+    referral, worst = measured.evaluation.referral, measured.evaluation.worst
     figures = {**measured.evaluation.metrics, **(referral.figures if referral else {})}
     if measured.gate is not None:
         figures["turned_down"] = measured.gate.turned_down
@@ -126,6 +126,9 @@ def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -
         pictures=len(measured.scores.path),
         groups=sorted(set(measured.scores.group.tolist())),
         metrics={key: Estimate(**each.as_dict()) for key, each in figures.items()},
+        worst_subject=None
+        if worst is None
+        else WorstFacts(subject=worst.subject, accuracy=worst.accuracy, cells=worst.n),
     )
 
 
