@@ -43,6 +43,7 @@ _FACTS = {
     "seed": "Seed of the split",
     "probabilities": "Probabilities",
     "refer": "Refer",
+    "subjects": "Statements about subjects",
 }
 _SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable"}
 _ROLES = {

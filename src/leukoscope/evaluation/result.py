@@ -28,6 +28,7 @@ CONTEXT_KEYS = (
     "warning",  # shown at the top of the page
     "probabilities",  # how they were calibrated, in words
     "refer",  # what the band promises, in words
+    "subjects",  # what the rule for subjects promises and did, in words
     "unreadable",  # number of pictures that gave no answer
 )
 

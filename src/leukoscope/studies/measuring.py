@@ -14,6 +14,7 @@ from leukoscope.bundle.claims import calibration_claim, refer_claim
 from leukoscope.bundle.gate_claim import NOT_CHECKED
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import Estimate, MeasuredFacts, WorstFacts
+from leukoscope.bundle.subject_claim import subject_claim
 from leukoscope.data.manifest import Manifest, read_manifest
 from leukoscope.data.splits import Split
 from leukoscope.errors import DataError, TrainingError
@@ -60,6 +61,7 @@ def measure(
         reasons = [[finding.reason for finding in answer.findings] for answer in good]
         share = gate_share(reasons, scores.label, scores.group)
     context = {"gate": NOT_CHECKED if share is None else share.sentence(), **context}
+    context = {"subjects": subject_claim(classifier.bundle.facts), **context}
     context = {"probabilities": calibration_claim(rule), "refer": refer_claim(rule) or None, **context}
     if unreadable:
         context["unreadable"] = len(unreadable)
