@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts, WeightsFacts
+from leukoscope.data.caveats import caveats
 from leukoscope.data.licences import licences
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
@@ -99,6 +100,7 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
         "trained_on": facts.groups_trained,
         "machine": run.machine,
         "shortened": run.shortened,
+        **({"caveats": " ".join(said)} if (said := caveats(run.manifest)) else {}),
     }
     with progress("measuring on the test part", len(test)) as done:
         measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)

@@ -15,6 +15,7 @@ from leukoscope.bundle.gate_claim import NOT_CHECKED
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import Estimate, MeasuredFacts, WorstFacts
 from leukoscope.bundle.subject_claim import subject_claim
+from leukoscope.data.combining import same_patients
 from leukoscope.data.manifest import Manifest, read_manifest
 from leukoscope.data.splits import Split
 from leukoscope.errors import DataError, TrainingError
@@ -145,14 +146,14 @@ def still_holding(measured: Iterable[MeasuredFacts]) -> tuple[MeasuredFacts, ...
 def unseen_by(bundle: Bundle, data: Manifest, *, calibrated: bool = True) -> Manifest:
     """The pictures of groups that the bundle was neither trained nor validated nor, if asked, calibrated on.
 
-    Groups of a data set of another name than the bundle's are taken as unseen.
+    Patients are told apart by data set and group, also where one of the sets is a combination that holds the other.
     """
     seen: set[str] = set()
     training, fitted = bundle.facts.training, bundle.facts.decision.calibration
-    if training is not None and training.data == data.name:
-        seen |= {*training.groups_trained, *training.groups_validated}
-    if calibrated and fitted is not None and fitted.data == data.name:
-        seen |= set(fitted.groups)
+    if training is not None:
+        seen |= same_patients(training.data, (*training.groups_trained, *training.groups_validated), data)
+    if calibrated and fitted is not None:
+        seen |= same_patients(fitted.data, fitted.groups, data)
     return data.select([i for i, group in enumerate(data.groups().tolist()) if group not in seen])
 
 
