@@ -5,6 +5,7 @@ from __future__ import annotations
 from leukoscope.bundle.card_limits import adapted, in_brackets, limits, tripod_table
 from leukoscope.bundle.claims import calibration_claim, refer_claim
 from leukoscope.bundle.gate_claim import gate_claim
+from leukoscope.bundle.precision_claim import precision_claim
 from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
 from leukoscope.bundle.subject_claim import subject_claim
 
@@ -53,6 +54,7 @@ def model_card(facts: BundleFacts) -> str:
         "## Training",
         _training(facts),
         *adapted(facts),
+        *precision_claim(facts),
         "## Figures on patients that it never saw",
     ]
     parts += [_measured(m) for m in facts.measured] or ["None were measured."]

@@ -221,6 +221,19 @@ class ParentFacts(_Facts):
     forced: bool  # written although nothing was clearly gained
 
 
+class QuantisedFacts(_Facts):
+    """The bundle that this one is the 8-bit form of, and the cells that set the ranges of its activations."""
+
+    parent: str
+    files: dict[str, str]  # of the parent: file name -> SHA-256
+    data: str
+    data_fingerprint: str
+    groups: list[str]  # patient groups
+    pictures: Annotated[int, Field(ge=1)]
+    seed: int  # of the choice of pictures
+    convolutions: Annotated[int, Field(ge=1)]  # in 8-bit integers; the others are float
+
+
 class BundleFacts(_Facts):
     """The whole of `bundle.json`."""
 
@@ -239,6 +252,8 @@ class BundleFacts(_Facts):
     measured: list[MeasuredFacts] = []
     subjects: SubjectFacts | None = None
     parent: ParentFacts | None = None
+    precision: Literal["fp32", "int8"] = "fp32"  # of the weights and sums of the convolutions
+    quantised: QuantisedFacts | None = None
     licence: str = "Apache-2.0"
     data_licences: list[str] = []
     intended_use: str = (
@@ -246,3 +261,9 @@ class BundleFacts(_Facts):
         "never a diagnosis."
     )
     files: dict[str, str]  # file name -> SHA-256, of every other file of the bundle
+
+    @model_validator(mode="after")
+    def _precision_is_told(self) -> Self:
+        if (self.precision == "int8") != (self.quantised is not None):
+            raise ValueError("an 8-bit bundle, and no other, says what it was quantised from")
+        return self

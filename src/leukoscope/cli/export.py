@@ -1,23 +1,65 @@
-"""`leukoscope export`: the bundle of a run, made again."""
+"""`leukoscope export`: the bundle of a run, made again, or the 8-bit form of a bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from leukoscope.bundle.read import Bundle
+    from leukoscope.data.manifest import Manifest
+
+CALIBRATION_CELLS = 256
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle; RUN/bundle otherwise.")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_BUNDLE")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the bundle.  [default: RUN/bundle; with --int8 -int8 behind the name of the float one]",
+)
 @click.option("--name", help="Name of the bundle.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Blast where the probability is at least this.")
-def export(run: Path, out: Path | None, name: str | None, threshold: float | None) -> None:
+@click.option("--int8", is_flag=True, help="Write the 8-bit form of the run's bundle, or of the bundle given.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="With --int8: the data set that the network was trained on."
+)
+@click.option(
+    "--cells",
+    type=click.IntRange(min=1),
+    default=CALIBRATION_CELLS,
+    show_default=True,
+    help="With --int8: training cells that set the ranges of the activations.",
+)
+@click.option("--seed", default=0, show_default=True, help="With --int8: of the choice of these cells.")
+def export(
+    run: Path,
+    out: Path | None,
+    name: str | None,
+    threshold: float | None,
+    int8: bool,
+    data: Path | None,
+    cells: int,
+    seed: int,
+) -> None:
     """Export the best weights of RUN, finished or not, as a bundle.
 
     Training facts, calibration and figures are taken from the run's own bundle; a run that never
     finished has none and says so.
+
+    With --int8, most convolutions of a bundle are turned into 8-bit integers. It decides as the float bundle does, and
+    holds no figures until `leukoscope evaluate` has measured it.
     """
+    if int8 != (data is not None):
+        raise click.UsageError("--int8 and --data go together: the data set that the network was trained on")
+    if data is not None:
+        if name is not None or threshold is not None:
+            raise click.UsageError("--name and --threshold belong to the float bundle")
+        _int8(run, data, out, cells, seed)
+        return
     from leukoscope.errors import missing_extra
 
     try:
@@ -53,3 +95,53 @@ def export(run: Path, out: Path | None, name: str | None, threshold: float | Non
     click.echo(f"bundle: {target} ({recipe.model.name}, best of {epochs} epochs)")
     if not (facts and same):
         click.echo("it holds no figures: run `leukoscope evaluate` with it")
+
+
+def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> None:
+    from leukoscope.bundle.quantize import quantize_bundle
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.cells.prepare import prepare
+    from leukoscope.cells.read import read_picture
+    from leukoscope.data.readers import read_dataset
+
+    bundle = read_bundle(given / "bundle" if (given / "run.json").is_file() else given)
+    manifest = read_dataset(data).labelled()
+    part = _trained_on(bundle, manifest, cells, seed)
+    source = bundle.folder.resolve()
+    folder = out or source.with_name(f"{source.name}-int8")
+    facts = quantize_bundle(
+        bundle,
+        folder,
+        (prepare(read_picture(path).rgb, bundle.facts.preparation) for path in part.paths()),
+        data=manifest.name,
+        fingerprint=manifest.fingerprint(),
+        groups=part.groups().tolist(),
+        seed=seed,
+    )
+    made = facts.quantised
+    assert made is not None
+    size, before = ((place / "model.onnx").stat().st_size for place in (folder, bundle.folder))
+    click.echo(f"bundle: {folder} ({made.convolutions} convolutions in 8 bits, {size:,} bytes instead of {before:,})")
+    click.echo(f"calibrated on {made.pictures} cells of {len(made.groups)} patient groups of the training part")
+    click.echo("it holds no figures: run `leukoscope evaluate` with it")
+
+
+def _trained_on(bundle: Bundle, manifest: Manifest, cells: int, seed: int) -> Manifest:
+    """Cells of patient groups that the bundle was trained on, spread over classes and groups."""
+    from leukoscope.data.sampling import limit
+    from leukoscope.errors import BundleError, DataError
+
+    training = bundle.facts.training
+    if training is None:
+        raise BundleError(
+            "does not say what it was trained on", path=bundle.folder, remedy="export its run with `leukoscope export`"
+        )
+    groups = set(training.groups_trained) - set(training.groups_validated)
+    rows = [index for index, group in enumerate(manifest.groups().tolist()) if group in groups]
+    if manifest.name != training.data or not rows:
+        raise DataError(
+            "holds no cell of a patient group that the bundle was trained on",
+            path=manifest.root,
+            remedy=f"give the data set {training.data}",
+        )
+    return limit(manifest.select(rows), cells, seed)

@@ -1,0 +1,23 @@
+"""What the model card of an 8-bit bundle says about that."""
+
+from __future__ import annotations
+
+from leukoscope.bundle.schema import BundleFacts
+
+
+def precision_claim(facts: BundleFacts) -> list[str]:
+    """Heading and text of an 8-bit bundle; nothing for others."""
+    made = facts.quantised
+    if made is None:
+        return []
+    files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in made.files.items())
+    return [
+        "## 8-bit integers",
+        (
+            f"This is the 8-bit form of {made.parent} ({files}). {made.convolutions} of its convolutions count in "
+            f"8-bit integers; the ranges of their activations were set on {made.pictures} cells of {made.data} from "
+            f"{len(made.groups)} patient groups that the network was trained on: {', '.join(made.groups)}. Threshold, "
+            "probabilities, band, gate and subject rule are those of the float bundle and were not fitted again. The "
+            "float bundle's figures are not repeated here: they were measured with another graph."
+        ),
+    ]
