@@ -46,6 +46,8 @@ def built(name: str) -> CellClassifier:
                 # Across a hundred layers, slopes of wide spread would grow or shrink the activations out of float32.
                 module.weight.normal_(0.8 if deep else 0.2, 0.1 if deep else 1)
                 module.bias.normal_(0, 0.1 if deep else 1)
+                if deep:
+                    module.momentum = None  # the mean over the batches: a few of them move the statistics all the way
         for _ in range(3):
             made(pictures(name, 8, seed=2))
     return made.eval()

@@ -53,9 +53,12 @@ def check_size(model: CellClassifier, name: str, size: int) -> None:
             model.eval()(torch.zeros(1, 3, size, size, device=device))
     except (RuntimeError, AssertionError, ValueError) as error:
         spec = model_spec(name)
-        fixed = f", or build it for this size: --set model.arguments.image_size={size}" if spec.extra else ""
+        # What timm asserts is the size that a network was built for; too small a picture is a RuntimeError.
+        fixed = isinstance(error, AssertionError)
+        rebuild = f", or build it for this size: --set model.arguments.image_size={size}" if fixed else ""
         raise ModelError(
-            f"{name} takes no pictures of {size} px ({error})", remedy=f"use --set input.size={spec.input_size}{fixed}"
+            f"{name} takes no pictures of {size} px ({error})",
+            remedy=f"use --set input.size={spec.input_size}{rebuild}",
         ) from error
     finally:
         model.train(was_training)
