@@ -1,0 +1,121 @@
+"""Decisions under another finish: cells of held-out patients asked again, and normal cells of other laboratories.
+
+    python benchmarks/robustness.py reference --data DATA       statistics of C-NMC cells into the package
+    python benchmarks/robustness.py cells RUN... --data DATA --into DIR [--fold K] [--cells 300] [--places 12]
+    python benchmarks/robustness.py foreign RUN... --data DATA --into DIR [--pictures 60]
+    python benchmarks/robustness.py report --into DIR --out docs/figures/robustness.json
+
+RUN are the group folds of one or more networks on one data set (`leukoscope train --protocol group --fold K`), DATA the
+folder that holds cnmc2019, bccd and pbc. `cells` and `foreign` write as they go, go on where they were stopped, and may
+run side by side for different folds. The report says how many cells it rests on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from leukoscope.cells.frame import cell_mask
+from leukoscope.cells.read import read_picture
+from leukoscope.data.readers import read_dataset
+from leukoscope.data.sampling import limit
+from leukoscope.fields import normalise
+from leukoscope.fields.normalise import StainReference, StainStatistics, read_reference, stain_statistics
+from leukoscope.files import write_json
+from leukoscope.machine import describe_machine
+from leukoscope.studies.robustness import Fold, Row, ask_again, ask_foreign, collect, read_folds
+from leukoscope.studies.robustness_backgrounds import backgrounds
+from leukoscope.studies.robustness_report import consistency_figures, foreign_figures
+
+SEED = 0
+REFERENCE_CELLS = 300
+WHITE = np.full(3, 255.0)  # C-NMC 2019 shows no bare ground: nominal white stands for its light
+KINDS = {"pbc lymphocyte": "pbc/lymphocyte", "pbc monocyte": "pbc/monocyte", "bccd": "bccd/JPEGImages"}
+
+
+def reference(data: Path) -> StainReference:
+    """Medians over cells, one of each patient group before a second of any, of each cell's own statistics."""
+    part = limit(read_dataset(data / "cnmc2019"), REFERENCE_CELLS, SEED)
+    found: list[StainStatistics] = []
+    for path in part.paths():
+        rgb = read_picture(path).rgb
+        pixels = rgb[cell_mask(rgb)]
+        try:
+            found.append(stain_statistics(pixels[:: max(1, len(pixels) // 4000)], ground=WHITE))
+        except ValueError:  # one colour: no dyes
+            continue
+    values = {
+        name: np.median([getattr(each, name) for each in found], axis=0)
+        for name in ("ground", "mean", "spread", "dyes", "strengths")
+    }
+    values["dyes"] = values["dyes"] / np.linalg.norm(values["dyes"], axis=1, keepdims=True)
+    # Pooled cells also differ among themselves: that spread belongs to a field's pixels too.
+    values["spread"] = np.sqrt(values["spread"] ** 2 + np.var([each.mean for each in found], axis=0))
+    statistics = StainStatistics(**{name: np.round(value, 5).tolist() for name, value in values.items()})
+    command = "python benchmarks/robustness.py reference --data DATA"
+    return StainReference(statistics, f"cnmc2019, {len(part)} cells by data.sampling.limit", len(found), command)
+
+
+def of_fold(folds: list[Fold], number: int | None) -> list[Fold]:
+    """All folds, or one."""
+    return [fold for fold in folds if number in {None, fold.number}]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("reference", "cells", "foreign", "report"))
+    parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--into", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--fold", type=int)
+    parser.add_argument("--cells", type=int, default=300)
+    parser.add_argument("--places", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=60)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    if args.step == "reference":
+        target = Path(normalise.__file__).parent / normalise.REFERENCE_FILE
+        write_json(args.out or target, reference(args.data).to_json())
+    elif args.step == "cells":
+        folds = of_fold(read_folds(args.runs, args.cells, SEED), args.fold)
+        places = backgrounds(args.data, args.places, SEED)
+        for fold in folds:
+            known = read_reference()
+
+            def made(start: int, fold: Fold = fold, known: StainReference = known) -> Iterator[list[Row]]:
+                later = fold.manifest.select(np.arange(start, len(fold.manifest)))
+                return ask_again(Fold(fold.number, later, fold.classifiers), places, known, SEED)
+
+            collect(args.into / f"cells-{fold.number}.jsonl", made)
+    elif args.step == "foreign":
+        folds = of_fold(read_folds(args.runs, 1, SEED), args.fold)
+        for name, folder in KINDS.items():
+            paths = sorted((args.data / folder).iterdir())
+            order = np.random.default_rng(SEED).permutation(len(paths))[: args.pictures]
+            chosen = [paths[i] for i in order]
+            collect(
+                args.into / f"foreign-{name.replace(' ', '-')}.jsonl",
+                lambda start, chosen=chosen, one=name != "bccd": ask_foreign(
+                    chosen[start:], folds, read_reference(), one=one
+                ),
+            )
+    else:
+        figures = {
+            "machine": describe_machine(),
+            "seed": SEED,
+            "consistency": consistency_figures(sorted(args.into.glob("cells-*.jsonl"))),
+            "foreign": foreign_figures(sorted(args.into.glob("foreign-*.jsonl"))),
+        }
+        write_json(args.out, figures)
+        print(json.dumps(figures, indent=1)[:4000])
+
+
+if __name__ == "__main__":
+    main()
