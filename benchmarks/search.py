@@ -1,10 +1,15 @@
-"""Try changes of a recipe on inner folds, so that no choice sees the patients of the final test.
+"""Try changes of a recipe so that no choice sees the patients of the final test.
 
-The search is given the training part of one outer group fold only (default: fold 2 of 3, the fold on which the paper's
-networks do worst) and divides it again into inner group folds. Every trial of benchmarks/search.yaml that was run is
-in the result, losers too. Finished jobs are kept in the runs folder; several processes may share the work. Usage:
+Two ways, and every trial of benchmarks/search.yaml that was run is in the result, losers too:
 
-    python benchmarks/search.py --data DIR [--runs runs/search] [--trials base colour ...] [--set epochs=12]
+- `--way inner`: the training part of one outer group fold only (default: fold 2 of 3, the fold on which the paper's
+  networks do worst), divided again into inner group folds. Nothing of the outer fold's test part is seen.
+- `--way validation`: all three group folds as they will be tested; what counts is the AUC on the validation part of
+  each, patients out of its training part. The test parts are predicted too, into the run folder, but not shown here.
+
+Finished jobs are kept in the runs folder; several processes may share the work. Usage:
+
+    python benchmarks/search.py --data DIR [--way validation] [--runs runs/search] [--trials base colour ...]
 """
 
 from __future__ import annotations
@@ -36,14 +41,13 @@ from leukoscope.training.run import train_run
 from leukoscope.training.runtime import start_runtime
 from leukoscope.training.source import FrameSource
 
-OUTER, INNER = 3, 3
+FOLDS = 3
 SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "subject_auc")
 
 
-def search_part(data: str, fold: int) -> Manifest:
-    """The pictures that the search may see: training and validation part of the outer fold."""
-    manifest = read_dataset(data).labelled()
-    split = make_split(manifest, "group", fold=fold, folds=OUTER, seed=0, val_fraction=0.15)
+def search_part(manifest: Manifest, fold: int) -> Manifest:
+    """The pictures that the inner folds are made of: training and validation part of the outer fold."""
+    split = make_split(manifest, "group", fold=fold, folds=FOLDS, seed=0, val_fraction=0.15)
     return manifest.select(np.sort(np.concatenate([split.train, split.val])))
 
 
@@ -51,7 +55,7 @@ def recipe_of(base: str, changes: dict[str, Any], extra: list[str], fold: int, s
     """The recipe of one job."""
     overrides = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in changes.items()]
     overrides = [text.removesuffix("\n...") for text in overrides]
-    fixed = [f"split.fold={fold}", f"split.folds={INNER}", f"seed={seed}"]
+    fixed = [f"split.fold={fold}", f"split.folds={FOLDS}", f"seed={seed}"]
     return load_recipe(base, (*overrides, *extra, *fixed))
 
 
@@ -82,29 +86,43 @@ def pooled(folders: list[Path]) -> Scores:
     )
 
 
-def summary(trials: dict[str, Any], runs: Path, seed: int) -> Iterator[dict[str, Any]]:
-    """Figures of every trial whose inner folds are all there, and of each against `base`, paired over groups."""
-    folders = {name: [runs / f"{name}-{fold}-seed{seed}" for fold in range(INNER)] for name in trials}
-    tables = {name: pooled(f) for name, f in folders.items() if all((each / "job.json").exists() for each in f)}
-    for name, table in tables.items():
-        found = evaluate(table, threshold=0.5, protocol="group").as_dict()
-        parts = [Scores.read_csv(folder / "inner.csv") for folder in folders[name]]
-        row = {
+def history(folder: Path) -> list[dict[str, float]]:
+    """Figures by epoch of a run, finished or not."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def summary(trials: dict[str, Any], runs: Path, way: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Figures of every trial that was begun, by fold; where all folds are done, pooled; then `rim` against `no_rim`."""
+    tables: dict[str, Scores] = {}
+    for name, changes in trials.items():
+        folders = {fold: runs / f"{name}-{fold}-seed{seed}" for fold in range(FOLDS)}
+        begun = {fold: folder for fold, folder in folders.items() if (folder / "metrics.jsonl").exists()}
+        if not begun:
+            continue
+        logs = {fold: history(folder) for fold, folder in begun.items()}
+        row: dict[str, Any] = {
             "trial": name,
-            "changes": trials[name],
-            "metrics": {key: found["metrics"][key] for key in SHOWN},
-            "fold_auc": [
-                evaluate(p, threshold=0.5, protocol="group").as_dict()["metrics"]["auc"]["value"] for p in parts
-            ],
-            "jobs": [json.loads((folder / "job.json").read_text()) for folder in folders[name]],
+            "changes": changes,
+            "epochs": {fold: len(log) for fold, log in logs.items()},
+            "minutes": sum(each["seconds"] for log in logs.values() for each in log) / 60,
         }
-        row["minutes"] = sum(each["minutes"] for each in row["jobs"])
-        row["machine"], row["parameters"] = row["jobs"][0]["machine"], row["jobs"][0]["parameters"]
-        del row["jobs"]
-        if name != "base" and "base" in tables:
-            differences = compare(tables["base"], table, thresholds=(0.5, 0.5))
-            row["minus_base"] = {d.key: d.difference.as_dict() for d in differences if d.key in SHOWN}
+        row |= {key: {fold: log[-1][key] for fold, log in logs.items()} for key in ("loss", "val_loss", "val_auc")}
+        predicted = {fold: folder / "inner.csv" for fold, folder in begun.items() if (folder / "inner.csv").exists()}
+        if way == "inner":
+            row["fold_auc"] = {
+                fold: evaluate(Scores.read_csv(path), threshold=0.5, protocol="group").as_dict()["metrics"]["auc"][
+                    "value"
+                ]
+                for fold, path in predicted.items()
+            }
+            if len(predicted) == FOLDS:
+                tables[name] = pooled(list(begun.values()))
+                found = evaluate(tables[name], threshold=0.5, protocol="group").as_dict()["metrics"]
+                row["metrics"] = {key: found[key] for key in SHOWN}
         yield row
+    if {"no_rim", "rim"} <= set(tables):
+        differences = compare(tables["no_rim"], tables["rim"], thresholds=(0.5, 0.5))
+        yield {"rim_minus_no_rim": {d.key: d.difference.as_dict() for d in differences if d.key in SHOWN}}
 
 
 def main() -> None:
@@ -113,10 +131,11 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--recipe", default="champion")
     parser.add_argument("--file", type=Path, default=Path(__file__).with_suffix(".yaml"))
-    parser.add_argument("--trials", nargs="*")
+    parser.add_argument("--trials", nargs="*", help="those to run; none after it: only sum up what is there")
     parser.add_argument("--runs", type=Path, default=Path("runs/search"))
+    parser.add_argument("--way", choices=("inner", "validation"), default="inner")
     parser.add_argument("--outer-fold", type=int, default=2)
-    parser.add_argument("--folds", type=int, nargs="*", default=range(INNER), help="inner folds to work on")
+    parser.add_argument("--folds", type=int, nargs="*", default=range(FOLDS), help="inner folds to work on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--threads", type=int)
@@ -125,8 +144,9 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     trials = yaml.safe_load(args.file.read_text(encoding="utf-8"))
-    manifest = search_part(args.data, args.outer_fold)
-    for name in args.trials or trials:
+    whole = read_dataset(args.data).labelled()
+    manifest = search_part(whole, args.outer_fold) if args.way == "inner" else whole
+    for name in trials if args.trials is None else args.trials:
         for fold in args.folds:
             folder = args.runs / f"{name}-{fold}-seed{args.seed}"
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +159,16 @@ def main() -> None:
                         )
             except Timeout:
                 continue
-    rows = list(summary(trials, args.runs, args.seed))
-    context = {"data": manifest.name, "pictures": len(manifest), "groups": len(set(manifest.groups().tolist()))}
-    write_json(args.out, {"search": context | {"outer_fold": args.outer_fold, "inner_folds": INNER}, "rows": rows})
+    rows = list(summary(trials, args.runs, args.way, args.seed))
+    context: dict[str, Any] = {"way": args.way, "data": manifest.name, "fingerprint": manifest.fingerprint()}
+    context |= {"pictures": len(manifest), "groups": len(set(manifest.groups().tolist())), "folds": FOLDS}
+    context |= {"seed": args.seed} | ({"outer_fold": args.outer_fold} if args.way == "inner" else {})
+    write_json(args.out, {"search": context, "rows": rows})
     for row in rows:
-        figures = "  ".join(f"{key} {row['metrics'][key]['value']:.3f}" for key in SHOWN)
-        print(f"{row['trial']:12} {figures}  folds {' '.join(f'{a:.3f}' for a in row['fold_auc'])}")
+        if "trial" in row:
+            shown = row.get("fold_auc", row["val_auc"])
+            every = f"  pooled {row['metrics']['auc']['value']:.3f}" if "metrics" in row else ""
+            print(f"{row['trial']:20} AUC " + " ".join(f"{fold}: {auc:.3f}" for fold, auc in shown.items()) + every)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,13 @@
-"""The network under 100,000 parameters: a strided stem and three residual squeeze-and-excitation blocks."""
+"""The network under 100,000 parameters, which is shown of a cell only what its preparation does not decide."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from leukoscope.models.blocks import SqueezeExcite
+from leukoscope.models.blocks import ConvBlock, glorot_
 from leukoscope.models.registry import CellClassifier, register
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first of which may halve the size, with squeeze-and-excitation and a shortcut.
-
-    As the basic block of He et al. (CVPR 2016), option B; squeeze-and-excitation on the branch before the addition.
-    """
-
-    def __init__(self, width_in: int, width_out: int, *, stride: int, se_ratio: int) -> None:
-        super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(width_in, width_out, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(width_out),
-            nn.ReLU(),
-            nn.Conv2d(width_out, width_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width_out),
-        )
-        self.se = SqueezeExcite(width_out, se_ratio) if se_ratio else nn.Identity()
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or width_in != width_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(width_in, width_out, 1, stride, bias=False), nn.BatchNorm2d(width_out)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map float [N, width_in, h, w] to float [N, width_out, h / stride, w / stride]."""
-        return torch.relu(self.se(self.branch(x)) + self.shortcut(x))
 
 
 def cell_mask(x: Tensor, rim: int) -> Tensor:
@@ -47,7 +18,7 @@ def cell_mask(x: Tensor, rim: int) -> Tensor:
     ``2 rim + 1`` pixels and cut where nine tenths of the neighbourhood is cell, about ``rim`` pixels inside.
 
     Args:
-        x: float [N, 3, S, S] in 0..1, exactly 0 outside the cell.
+        x: float [N, C, S, S] in 0..1, exactly 0 outside the cell.
         rim: pixels; 0 keeps the outline as it is.
     """
     mask = (x.amax(1, keepdim=True) > 0).float()
@@ -60,17 +31,17 @@ def cell_mask(x: Tensor, rim: int) -> Tensor:
 
 
 def standardise_cell(x: Tensor, rim: int) -> Tensor:
-    """Give each colour within the cell mean 0 and standard deviation 1, and add the cell's mask as a fourth channel.
+    """Give each colour within the cell mean 0 and standard deviation 1, and add the cell's mask as a last channel.
 
     What exposure, white balance and stain strength do to all of a cell is a gain of each colour; it differs between
     days more than between classes, and is taken away here.
 
     Args:
-        x: float [N, 3, S, S] in 0..1, exactly 0 outside the cell.
+        x: float [N, C, S, S] in 0..1, exactly 0 outside the cell.
         rim: see :func:`cell_mask`.
 
     Returns:
-        float [N, 4, S, S], exactly 0 outside the mask.
+        float [N, C + 1, S, S], exactly 0 outside the mask.
     """
     x = x.float()
     mask = cell_mask(x, rim)
@@ -83,63 +54,67 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
 
 @register(
     "compact_cnn",
-    summary="strided stem, three residual squeeze-and-excitation blocks, one linear unit; 86,000 parameters",
-    source="ours; blocks of He et al. (CVPR 2016) and Hu et al. (CVPR 2018)",
+    summary="crse_cnn of a quarter of the width behind a layer that takes away rim, exposure and stain strength",
+    source="ours; blocks as crse_cnn",
     input_size=128,
-    widths=(24, 24, 40, 56),
-    se_ratio=8,
-    dropout=0.2,
+    widths=(16, 32, 64, 96),
+    se_ratio=16,
+    dropout=0.3,
     standardise=True,
     rim=3,
+    grey=False,
 )
 class CompactCNN(CellClassifier):
-    """Stem 3x3 of stride 2, residual blocks of which all but the first halve the size, average pooling, one unit.
+    """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
 
-    Plain 3x3 convolutions, because depthwise ones of the same size run several times slower on a CPU.
+    Plain 3x3 convolutions, because depthwise ones of the same size run several times slower on a CPU. The explained
+    activation is the output of the last block; nothing is pooled after it but the mean.
 
     Args:
-        widths: filters of the stem and of each block.
+        widths: filters of each block.
         se_ratio: reduction of squeeze-and-excitation; 0 leaves it out.
         dropout: probability of dropping an element of the embedding while training.
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
+        grey: see the mean of the three colours only.
     """
 
     def __init__(
         self,
-        widths: tuple[int, ...] = (24, 24, 40, 56),
-        se_ratio: int = 8,
-        dropout: float = 0.2,
+        widths: tuple[int, ...] = (16, 32, 64, 96),
+        se_ratio: int = 16,
+        dropout: float = 0.3,
         standardise: bool = True,
         rim: int = 3,
+        grey: bool = False,
     ) -> None:
         super().__init__()
-        self.standardise, self.rim = standardise, rim
-        self.stem = nn.Sequential(
-            nn.Conv2d(4 if standardise else 3, widths[0], 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
-        )
+        self.standardise, self.rim, self.grey = standardise, rim, grey
+        ins = ((1 if grey else 3) + standardise, *widths[:-1])
         self.blocks = nn.ModuleList(
-            ResidualBlock(i, o, stride=2 if index else 1, se_ratio=se_ratio)
-            for index, (i, o) in enumerate(pairwise(widths))
+            ConvBlock(i, o, residual=True, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
+            for i, o in zip(ins, widths, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        glorot_(self)
 
     @property
     def last_conv(self) -> nn.Module:
         """The last residual block, whose output is explained."""
         return self.blocks[-1]
 
+    def see(self, x: Tensor) -> Tensor:
+        """What the first convolution is given of float [N, 3, S, S]: grey or not, standardised or not."""
+        if self.grey:
+            x = x.mean(1, keepdim=True)
+        return standardise_cell(x, self.rim) if self.standardise else x
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the last block's output, float [N, C, S/8, S/8]."""
-        x = self.stem(standardise_cell(x, self.rim) if self.standardise else x)
-        for block in self.blocks:
-            x = block(x)
+        x = self.see(x)
+        for index, block in enumerate(self.blocks):
+            x = block(F.max_pool2d(x, 2) if index else x)
         return x
 
     def embed(self, features: Tensor) -> Tensor:
