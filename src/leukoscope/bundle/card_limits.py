@@ -56,13 +56,18 @@ def adapted(facts: BundleFacts) -> list[str]:
         f"| {key} | {in_brackets(parent.before[key])} | {in_brackets(after)} | {in_brackets(parent.gain[key])} |"
         for key, after in parent.after.items()
     ]
+    pull = (
+        "of which only the bias moved"
+        if parent.strength is None
+        else f"pulled towards the old one with strength {parent.strength:g}"
+    )
     forced = " **It was written although nothing was clearly gained.**" if parent.forced else ""
     files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in parent.files.items())
     return [
         "## Adapted",
         (
             f"The last layer of {parent.name} ({files}) was fitted anew on {parent.cells} cells of {parent.data}, "
-            f"{parent.blasts} of them blasts, pulled towards the old one with strength {parent.strength:g}.{forced} "
+            f"{parent.blasts} of them blasts, {pull}.{forced} "
             f"Figures are of cells left out of the fit, {len(parent.units)} {left_out} one by one. Figures below that "
             "were measured elsewhere are not those of the adapted bundle."
         ),

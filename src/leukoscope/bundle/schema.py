@@ -214,7 +214,7 @@ class ParentFacts(_Facts):
     blasts: int
     units: list[str]  # what was left out one by one: patient groups, or parts of the cells where no patient is known
     by_patient: bool
-    strength: Annotated[float, Field(ge=0)]  # of the pull towards the parent's head
+    strength: Annotated[float, Field(gt=0)] | None  # of the pull towards the parent's head; None: only its bias moved
     before: dict[str, Estimate]
     after: dict[str, Estimate]
     gain: dict[str, Estimate]  # after minus before, on the same cells
