@@ -25,6 +25,7 @@ from leukoscope.bundle.schema import (
     BundleFacts,
     DecisionFacts,
     MeasuredFacts,
+    SubjectFacts,
     TrainingFacts,
 )
 from leukoscope.cells.prepare import Preparation
@@ -119,6 +120,7 @@ def write_bundle(
     gate: GateFacts | None = None,
     training: TrainingFacts | None = None,
     measured: tuple[MeasuredFacts, ...] = (),
+    subjects: SubjectFacts | None = None,
     data_licences: tuple[str, ...] = (),
     um_per_px: float | None = None,
     created: str | None = None,
@@ -135,6 +137,7 @@ def write_bundle(
         gate: which pictures are judged; None: none is checked.
         training: where the weights come from.
         measured: figures on unseen patients.
+        subjects: how subjects are stated; None: statements are withheld.
         data_licences: of the training data.
         um_per_px: of the frame, if known.
         created: ISO date; today by default.
@@ -153,6 +156,7 @@ def write_bundle(
         gate=gate,
         training=training,
         measured=list(measured),
+        subjects=subjects,
         data_licences=list(data_licences),
         files={},
     )

@@ -90,6 +90,8 @@ def export(
         decision=decision,
         training=facts.training if facts else None,
         measured=tuple(facts.measured) if facts and same else (),
+        gate=facts.gate if facts else None,
+        subjects=facts.subjects if facts and same else None,
         data_licences=tuple(facts.data_licences) if facts else (),
     )
     click.echo(f"bundle: {target} ({recipe.model.name}, best of {epochs} epochs)")
