@@ -121,3 +121,15 @@ def test_refusals(chosen: slice | list[int], words: str) -> None:
     which[chosen] = True
     with pytest.raises(DataError, match=words):
         check_cells(held.take(which))
+
+
+def test_less_wrong_than_before_but_worse_than_a_guess_is_no_gain() -> None:
+    held = cells(60, patients=12, signal=0.0, seed=4)
+    wrong = 6.0 + np.random.default_rng(0).normal(scale=3.0, size=60)
+    same = held.scores
+    table = Scores(same.path, same.label, sigmoid(wrong), wrong, same.subject, same.group)
+    noise = np.random.default_rng(1).normal(size=(60, 12))
+    found = adapt(LocalCells(table, noise, True), DecisionFacts(), data="x", replicates=200)
+    assert found.gain["log_loss"].value > 0
+    assert found.after["log_loss"].value > math.log(2)
+    assert not found.better

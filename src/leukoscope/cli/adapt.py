@@ -46,7 +46,7 @@ def adapt(bundle: Path, data: Path, out: Path, groups: Path | None, force: bool,
     found = fit(cells, parent.facts.decision, data=name, seed=seed)
     click.echo(_table(found, cells))
     if not found.better:
-        click.echo("nothing was clearly gained on cells left out of the fit", err=True)
+        click.echo("nothing was clearly gained on cells left out of the fit, or less than a guess knows", err=True)
         if not force:
             click.echo("no bundle was written; label more cells, or use --force", err=True)
             return 1

@@ -48,7 +48,7 @@ class Adaptation:
     """A head, the rule that goes with it, and what both gained on cells left out of their fit.
 
     ``units`` are the names of what was left out one by one; ``better``: the log loss fell by more than one standard
-    error over them.
+    error over them, and below that of one who states the share of blasts for every cell.
     """
 
     change: Change
@@ -133,9 +133,10 @@ def adapt(
     )
     lost, kept = (np.bincount(part, weights=log_loss(label, each)).astype(np.float64) for each in (first, stated))
     units = np.unique(cells.scores.group).tolist() if cells.by_patient else [f"part {k}" for k in np.unique(part)]
-    return Adaptation(
-        change, strength, _rule(crossed, plain, data), before, after, gain, units, clearly_lower(kept, lost)
-    )
+    guess = float(log_loss(label, np.full(len(label), label.mean())).mean())  # of who knows but the mix of classes
+    better = clearly_lower(kept, lost) and after["log_loss"].value < guess
+    fitted = _rule(crossed, plain, data)
+    return Adaptation(change, strength, fitted, before, after, gain, units, better)
 
 
 def deal_cells(label: NDArray[np.int64]) -> NDArray[np.int64]:
