@@ -158,6 +158,6 @@ def test_from_a_file_of_weights_to_an_answer(tmp_path: Path) -> None:
 
     classifier = load(out / "bundle")
     assert isinstance(classifier, Classifier)
-    answer = classifier.predict(sorted(cells.rglob("*.bmp"))[0])
+    answer = classifier.predict(sorted(cells.rglob("UID_*"))[0])
     assert 0 <= answer.probability <= 1
     assert np.isfinite(answer.heatmap).all()

@@ -43,11 +43,15 @@ def built(name: str) -> CellClassifier:
     with torch.no_grad():
         for module in made.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                # Across a hundred layers, slopes of wide spread would grow or shrink the activations out of float32.
-                module.weight.normal_(0.8 if deep else 0.2, 0.1 if deep else 1)
-                module.bias.normal_(0, 0.1 if deep else 1)
                 if deep:
+                    # Random layers of this kind make small differences grow with depth (Yang et al., ICLR 2019), until
+                    # rounding decides the logit. Most units above zero, as in trained ones: they stay small.
+                    module.weight.normal_(0.8, 0.1)
+                    module.bias.normal_(1, 0.1)
                     module.momentum = None  # the mean over the batches: a few of them move the statistics all the way
+                else:
+                    module.weight.normal_(0.2, 1)
+                    module.bias.normal_()
         for _ in range(3):
             made(pictures(name, 8, seed=2))
     return made.eval()
@@ -59,8 +63,15 @@ def model(built: CellClassifier) -> CellClassifier:
 
 
 def pictures(name: str, count: int = 3, size: int = SIZE, seed: int = 1) -> torch.Tensor:
+    """Coloured clouds of differing contrast, float in 0..1.
+
+    Pictures of pure noise are all alike to a deep network: its statistics would have next to no variance, and whatever
+    is divided by it, rounding included, would be blown up.
+    """
     size = max(size, LARGER.get(name, 0))
-    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    clouds = F.interpolate(torch.rand(count, 3, 8, 8, generator=generator), size=(size, size), mode="bilinear")
+    return clouds * (0.3 + 0.7 * torch.rand(count, 1, 1, 1, generator=generator))
 
 
 def test_shapes(name: str, model: CellClassifier) -> None:
@@ -132,12 +143,14 @@ def _grad_cam(model: CellClassifier, x: torch.Tensor, sign: int) -> torch.Tensor
 @pytest.mark.slow
 def test_onnx_parity_for_any_batch(name: str, model: CellClassifier) -> None:
     size = pictures(name).shape[-1]
-    data = graph_bytes(model, size, 100)
+    # The resize inside the graph may round a pixel to the next level; the small networks show that it does no more.
+    frame = size if model_spec(name).extra else 100
+    data = graph_bytes(model, size, frame)
     session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     assert [o.name for o in session.get_outputs()] == ["logit", "heatmap", "embedding"]
     graph = ExplainedGraph(model, size)
     for count in (1, 5):
-        frames = np.random.default_rng(count).integers(0, 256, (count, 100, 100, 3)).astype(np.uint8)
+        frames = (pictures(name, count, frame) * 255).round().byte().permute(0, 2, 3, 1).numpy()
         found = session.run(None, {"frames": frames})
         with torch.inference_mode():
             expected = [e.numpy() for e in graph(torch.from_numpy(frames))]
