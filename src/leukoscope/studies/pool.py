@@ -23,8 +23,8 @@ class Pool:
     Attributes:
         seed: of the training.
         scores: all test parts, sorted by path.
-        called: bool [N], whether the cell is called blast at the fold's own threshold. Folds are calibrated apart, so that
-            their thresholds differ.
+        called: bool [N], whether the cell is called blast at the fold's own threshold. Folds are calibrated apart, so
+            that their thresholds differ.
         fold: int64 [N], which fold a cell was tested in.
     """
 
