@@ -29,7 +29,7 @@ def import_timm() -> ModuleType:
             f"torchvision, which timm needs, does not fit PyTorch {torch.__version__} ({error})",
             remedy="run: pip install -c constraints.txt 'leukoscope[backbones]'",
         ) from error
-    return timm  # type: ignore[no-any-return]
+    return timm  # type: ignore[no-any-return,unused-ignore]
 
 
 @dataclass(frozen=True, slots=True)

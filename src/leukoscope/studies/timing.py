@@ -123,7 +123,7 @@ def _pytorch(subject: Subject) -> Callable[[Any], object]:
     from leukoscope.bundle.export import ExplainedGraph  # noqa: PLC0415
 
     graph = ExplainedGraph(subject.model.cpu().eval(), subject.bundle.facts.input_size).eval()
-    graph = graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    graph = graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload,unused-ignore]
 
     def run(frames: Any) -> object:
         with torch.inference_mode():

@@ -146,7 +146,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         values = x.float()
         count = torch.tensor([values.numel() / values.shape[1]], device=x.device)
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        sums = _SumOverProcesses.apply(sums)  # type: ignore[no-untyped-call]
+        sums = _SumOverProcesses.apply(sums)  # type: ignore[no-untyped-call,unused-ignore]
         total = sums[-1]
         mean, square = (sums[:-1] / total).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
