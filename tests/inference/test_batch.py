@@ -70,7 +70,7 @@ def test_rows_agree_between_formats(classifier: Classifier, folder: Path, tmp_pa
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out/predictions.csv").read_text(encoding="utf-8"))))
     for row, expected in zip(rows, truth, strict=True):
         told = {name: expected[name] for name in row}  # the findings as a list are for JSON alone
-        assert set(expected) - set(row) == {"gate_score", "findings"}
+        assert set(expected) - set(row) == {"gate_score", "findings", "place"}
         assert row | {"ms": ""} == {k: "" if v is None else str(v) for k, v in told.items()} | {"ms": ""}
 
     lines.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from leukoscope.bundle.claims import UNCALIBRATED, refer_claim
 from leukoscope.bundle.subject_claim import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import PictureError
-from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, OutputFormat, run_batch, summary
+from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, BatchTally, OutputFormat, run_batch, summary
 from leukoscope.inference.classifier import Classifier
+from leukoscope.inference.field import HONEST
 from leukoscope.inference.gallery import PAGE
 from leukoscope.inference.loading import BATCH_SIZE
-from leukoscope.inference.prediction import Decision
 from leukoscope.inference.rows import SUFFIX
 from leukoscope.inference.subject_names import SubjectNames
 from leukoscope.printing import printable
@@ -35,10 +34,10 @@ def answer(
     synthetic: bool = False,
     morphology: bool | None = None,
     subjects: SubjectNames | None = None,
-) -> Counter[Decision]:
+) -> BatchTally:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
 
-    def run(progress: Callable[[int], None] | None = None) -> Counter[Decision]:
+    def run(progress: Callable[[int], None] | None = None) -> BatchTally:
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
             progress=progress, synthetic=synthetic, morphology=morphology, subjects=subjects,
@@ -55,6 +54,8 @@ def answer(
         people = len(set(subjects.subject.values()))
         click.echo(f"{people} {'subject' if people == 1 else 'subjects'}, named by {printable(subjects.how)}", err=True)
         click.echo(subject_claim(classifier.bundle.facts), err=True)
+    if tally.in_fields:
+        click.echo(HONEST, err=True)
     rule = classifier.bundle.facts.decision
     if not rule.calibrated:
         click.echo(UNCALIBRATED, err=True)

@@ -50,10 +50,13 @@ def predict(
     by: str | None,
     subjects_from: str,
 ) -> int:
-    """Say for each picture of a cell: blast or normal.
+    """Say for each white blood cell: blast, normal or refer.
 
-    A picture holds one white blood cell on a black surround, as in C-NMC 2019: BMP, PNG, JPEG, TIFF or WebP. Folders
-    are searched to their depth. An unreadable picture is listed with the reason and never stops the rest.
+    A picture is BMP, PNG, JPEG, TIFF or WebP and one of three kinds, told by itself: one cell on a black surround, as
+    in C-NMC 2019; a crop of one cell with its surroundings; or a whole field. In the latter two the white cells are
+    found, each has a row of its own with its number, and the red cells give the scale; `leukoscope field` writes more
+    about such pictures and uses all cores. Folders are searched to their depth. An unreadable picture is listed with
+    the reason and never stops the rest.
 
     With --by subject: one statement for each subject (blasts likely, blasts not seen, refer, too few cells), the share
     of its cells called blast with an interval, that share corrected for what the network does on patients that it never

@@ -20,18 +20,27 @@ _LEAST_SHARE: Final = 0.03  # of the picture: purple in the middle of a crop
 _CENTRAL: Final = 0.20  # of the side: how far the purple's middle may lie from the picture's
 
 
+def is_framed(rgb: NDArray[np.uint8]) -> bool:
+    """Whether the picture is one cell on black: at most half of its outermost pixels are not near-black.
+
+    Args:
+        rgb: uint8 [H, W, 3], at least one pixel.
+    """
+    ring = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
+    return float(np.mean(ring.max(axis=1) > NEAR_BLACK)) <= MAX_BORDER
+
+
 def kind_of(rgb: NDArray[np.uint8]) -> Kind:
     """Tell the kind.
 
-    - `framed`: at most half of the outermost pixels are not near-black: what `cells.prepare.prepare` takes.
+    - `framed`: see `is_framed`; what `cells.prepare.prepare` takes.
     - `crop`: nearly square, no longer than `_LARGEST_CROP`, and its purple parts lie around its middle.
     - `field`: everything else.
 
     Args:
         rgb: uint8 [H, W, 3].
     """
-    ring = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
-    if float(np.mean(ring.max(axis=1) > NEAR_BLACK)) <= MAX_BORDER:
+    if is_framed(rgb):
         return "framed"
     height, width = rgb.shape[:2]
     if max(height, width) > min(_LARGEST_CROP, _SQUARE * min(height, width)):

@@ -28,6 +28,16 @@ DEFAULT_GALLERY = Path("leukoscope-report")
 RESEARCH_USE = "Research use only: decision support, never a diagnosis."
 
 
+class BatchTally(Counter[Decision]):
+    """How many answers got each decision, `unreadable` included.
+
+    Attributes:
+        in_fields: how many of the answers are for white cells found in fields or crops.
+    """
+
+    in_fields = 0
+
+
 def run_batch(
     classifier: Classifier,
     pictures: Sequence[Path | PictureError],
@@ -41,7 +51,7 @@ def run_batch(
     synthetic: bool = False,
     morphology: bool | None = None,
     subjects: SubjectNames | None = None,
-) -> Counter[Decision]:
+) -> BatchTally:
     """Answer for every picture and write the answers down.
 
     Args:
@@ -59,26 +69,27 @@ def run_batch(
             ``predictions.*``, into the gallery, or to ``emit`` in place of the cells.
 
     Returns:
-        How many pictures got each decision, `unreadable` included.
+        How many answers got each decision: one for each picture of a cell on black, one for each white cell of a field.
 
     Raises:
         LeukoscopeError: the output cannot be written; nothing half-written is left.
     """
-    tally: Counter[Decision] = Counter()
+    tally = BatchTally()
     states = None if subjects is None else SubjectTally(classifier.bundle.facts, subjects)
     with _sink(classifier, format, out, emit, synthetic, states) as add:
         measure = format == "html" if morphology is None else morphology
         for prediction in classifier.predict_many(
-            pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure
+            pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure, fields=True
         ):
             add(prediction)
             if states is not None:
                 states.add(prediction)
             tally[prediction.decision] += 1
+            tally.in_fields += prediction.place is not None
     return tally
 
 
-def summary(tally: Counter[Decision], classifier: Classifier) -> str:
+def summary(tally: BatchTally, classifier: Classifier) -> str:
     """The counts in one line, with the model, its threshold and its band."""
     facts = classifier.bundle.facts
     total = sum(tally.values())
@@ -87,7 +98,10 @@ def summary(tally: Counter[Decision], classifier: Classifier) -> str:
     counts = ", ".join(f"{tally[name]} {name}" for name in names)
     rule = f"blast from {facts.decision.threshold:.3g}" + ("" if band is None else f", refer from {band.low:.3g}")
     unchecked = "" if facts.gate else "; picture quality not checked"
-    return f"{total} {'picture' if total == 1 else 'pictures'}: {counts} (model {facts.name}, {rule}){unchecked}"
+    what = f"{total} {'picture' if total == 1 else 'pictures'}"
+    if tally.in_fields:
+        what = f"{total} {'answer' if total == 1 else 'answers'}, {tally.in_fields} for white cells found in fields"
+    return f"{what}: {counts} (model {facts.name}, {rule}){unchecked}"
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import overload
 
+import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from leukoscope.bundle.gate import Gate
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
+from leukoscope.fields.find import MAX_PIXELS as MAX_FIELD_PIXELS
 from leukoscope.inference.field import Field, read_field
 from leukoscope.inference.gating import gated
 from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
@@ -100,6 +103,7 @@ class Classifier:
         max_pixels: int = MAX_PIXELS,
         morphology: bool = False,
         quality: bool = False,
+        fields: bool = False,
     ) -> Iterator[Prediction]:
         """Answer for many pictures, in their order, in flat memory: pictures are decoded while the graph runs.
 
@@ -110,9 +114,11 @@ class Classifier:
             max_pixels: larger pictures are refused as unreadable.
             morphology: measure each cell too, and say what stands out in words.
             quality: measure each picture as a gate does, also where the bundle has none.
+            fields: a picture that is not one cell on black is read as a field, one at a time, see `read_field`.
 
         Yields:
-            One prediction for each source; an unreadable picture never stops the rest.
+            One prediction for each source; with ``fields``, one for each white cell of a field or crop, or a single
+            `unreadable` one. An unreadable picture never stops the rest.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -125,7 +131,11 @@ class Classifier:
             answers = self._answers(batch)
             if morphology:
                 answers = (in_words(answer, item.measured) for answer, item in zip(answers, batch, strict=True))
-            yield from answers
+            for item, answer in zip(batch, answers, strict=True):
+                if fields and item.unframed is not None:
+                    yield from self._cells_of(item.unframed, answer, max_pixels, morphology)
+                else:
+                    yield answer
             if progress is not None:
                 progress(len(batch))
 
@@ -172,6 +182,25 @@ class Classifier:
                 yield self._unreadable(item)
             else:
                 yield self._answer(item, *next(outputs), graph_ms)
+
+    def _cells_of(
+        self, source: str | NDArray[np.uint8], unframed: Prediction, max_pixels: int, morphology: bool
+    ) -> Iterator[Prediction]:
+        """Answers for a picture that is no cell on black; ``unframed`` says so of it."""
+        start = time.perf_counter()
+        try:
+            field = read_field(self, source, max_pixels=min(max_pixels, MAX_FIELD_PIXELS), morphology=morphology)
+        except PictureError as error:
+            told = f"no cell on a black surround, and as a field: {error.what}"
+            why = "; ".join(part for part in (told, error.remedy) if part)
+        except (MemoryError, ValueError, cv2.error) as error:  # a decoder's own failure is this picture's alone
+            why = f"cannot be read as a field ({type(error).__name__}: {error})"
+        else:
+            answers = field.predictions()
+            ms = 1e3 * (time.perf_counter() - start) / len(answers)
+            yield from (replace(answer, ms=ms) for answer in answers)
+            return
+        yield replace(unframed, error=why)
 
     def _answer(
         self, item: Loaded, logit: np.float32, heatmap: NDArray[np.float32], embedding: NDArray[np.float32], ms: float

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
-from leukoscope.fields import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, Kind, WhiteCell, find_cells, kind_of
+from leukoscope.fields import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, kind_of
 from leukoscope.fields import standard_cell as at_standard_scale
 from leukoscope.fields.find import MAX_PIXELS
-from leukoscope.inference.prediction import Prediction
+from leukoscope.inference.prediction import Place, Prediction
 from leukoscope.printing import decodable
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Field:
 
     path: str | None
     sha256: str | None
-    kind: Kind
+    kind: Literal["crop", "field"]
     finding: Finding
     cells: tuple[FieldCell, ...]
     model: str
@@ -106,6 +106,26 @@ class Field:
     def count(self, decision: FieldDecision) -> int:
         """How many cells got this decision."""
         return sum(cell.decision == decision for cell in self.cells)
+
+    def predictions(self) -> list[Prediction]:
+        """The answers as `predict` states them: one for each white cell; a single `unreadable` one where there is none.
+
+        Cells that could not be asked are referred, without a probability.
+        """
+        if not self.cells:
+            others = self.finding.platelets
+            small = (f"{others} platelets or specks of dirt were left out",) if others else ()
+            why = "; ".join(dict.fromkeys(("no white cell was found", *small, *self.warnings)))
+            return [Prediction(self.path, self.sha256, None, None, "unreadable", self.model, 0.0, error=why)]
+        nothing = Prediction(None, None, None, None, "refer", self.model, 0.0)
+        return [
+            replace(
+                cell.prediction or nothing, path=self.path, sha256=self.sha256, decision=cell.decision,
+                reason=cell.reason, error=None,
+                place=Place(cell.number, cell.found.box, self.kind, self.finding.ruler.um_per_px, self.warnings),
+            )
+            for cell in self.cells
+        ]  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The field without its pixels, as JSON-ready values in a fixed order."""
@@ -138,6 +158,7 @@ def read_field(
     um_per_px: float | None = None,
     red_cell_um: float = RED_CELL_UM,
     max_pixels: int = MAX_PIXELS,
+    morphology: bool = False,
 ) -> Field:
     """Find and answer for the white cells of one field, or of a crop of one cell with its surroundings.
 
@@ -147,6 +168,7 @@ def read_field(
         um_per_px: the scale where it is known; None: the red cells of the field give it.
         red_cell_um: mean diameter of a red cell, micrometres.
         max_pixels: larger pictures are refused before they are decoded.
+        morphology: measure each cell that is asked too, and say what stands out in words.
 
     Raises:
         PictureError: the picture cannot be read, is a cell on black, a scan, black or blank.
@@ -165,10 +187,13 @@ def read_field(
     kind = kind_of(rgb)
     if kind == "framed":
         raise PictureError("is one cell on black, not a field", path=path, remedy="use `leukoscope predict`")
-    return Field(path, sha256, kind, finding, _answered(classifier, rgb, finding), classifier.bundle.facts.name, rgb)
+    cells = _answered(classifier, rgb, finding, morphology)
+    return Field(path, sha256, kind, finding, cells, classifier.bundle.facts.name, rgb)
 
 
-def _answered(classifier: Classifier, rgb: NDArray[np.uint8], finding: Finding) -> tuple[FieldCell, ...]:
+def _answered(
+    classifier: Classifier, rgb: NDArray[np.uint8], finding: Finding, morphology: bool
+) -> tuple[FieldCell, ...]:
     scale = finding.ruler.um_per_px
     cells = [_withheld(number, cell, scale) for number, cell in enumerate(finding.cells, 1)]
     asked = [cell for cell in cells if cell.reason is None]
@@ -176,7 +201,8 @@ def _answered(classifier: Classifier, rgb: NDArray[np.uint8], finding: Finding) 
         return tuple(cells)
     standard = classifier.bundle.facts.um_per_px or STANDARD_UM_PER_PX
     pictures = [at_standard_scale(rgb, cell.found, scale, standard=standard) for cell in asked]
-    for cell, answer in zip(asked, classifier.predict_many(pictures, _AT_ONCE), strict=True):
+    answers = classifier.predict_many(pictures, _AT_ONCE, morphology=morphology)
+    for cell, answer in zip(asked, answers, strict=True):
         decision: FieldDecision = "refer"
         reason = answer.reason or answer.error
         if answer.decision == "blast" or answer.decision == "normal":  # noqa: PLR1714  (mypy narrows this form)

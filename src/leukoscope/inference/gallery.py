@@ -22,6 +22,7 @@ from leukoscope.bundle.schema import BundleFacts
 from leukoscope.bundle.subject_claim import subject_claim
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
+from leukoscope.inference.field import HONEST
 from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.prediction import Prediction
 from leukoscope.inference.reference import shipped_reference
@@ -44,6 +45,7 @@ class Card:
         scale: largest magnitude of the heat map, in logit units.
         extent: largest distance of the cell from the frame's centre, as a share of half the frame.
         words: what was measured, in sentences; None where nothing was.
+        in_field: the cell was found in a field or a crop.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Card:
     scale: float
     extent: float
     words: str | None = None
+    in_field: bool = False
 
 
 @contextmanager
@@ -102,13 +105,16 @@ def render_page(
     template = (resources.files("leukoscope.inference") / "gallery.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(interval=interval, printable=printable)
-    readable = [card for card in cards if card.error is None]
+    readable = [card for card in cards if card.error is None and card.probability is not None]
     return environment.from_string(template).render(
         cards=readable,
         unreadable=[card for card in cards if card.error is not None],
+        unasked=[card for card in cards if card.error is None and card.probability is None],
         counts={
             name: sum(card.decision == name for card in cards) for name in ("blast", "normal", "refer", "unreadable")
         },
+        in_fields=sum(card.in_field for card in cards),
+        honest=HONEST,
         facts=facts,
         claim=refer_claim(facts.decision),
         synthetic=synthetic,
@@ -137,17 +143,19 @@ def safe_stem(number: int, name: str) -> str:
 
 
 def _save(prediction: Prediction, number: int, cells: Path, overlays: Path) -> Card:
-    name = prediction.path or f"picture {number}"
-    stem = safe_stem(number, name)
+    cell = "" if prediction.place is None else f" #{prediction.place.number}"
+    file = prediction.path or f"picture {number}"
+    name = f"{file}{cell}"
+    stem = safe_stem(number, file)
     scale, extent = 0.0, 0.0
     if prediction.frame is not None and prediction.heatmap is not None:
         scale, extent = map_scale(prediction.heatmap), _extent(prediction.frame)
         _write(cells / f"{stem}.webp", prediction.frame, [cv2.IMWRITE_WEBP_QUALITY, 92])
         _write(overlays / f"{stem}.png", overlay(prediction.frame, prediction.heatmap, legend=True), [])
     return Card(
-        number, printable(name), printable(PurePath(name).name), prediction.decision, prediction.probability,
+        number, printable(name), f"{printable(PurePath(file).name)}{cell}", prediction.decision, prediction.probability,
         prediction.logit, None if prediction.error is None else printable(prediction.error), prediction.reason,
-        stem, scale, extent, prediction.words,
+        stem, scale, extent, prediction.words, prediction.place is not None,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from leukoscope.cells.prepare import Preparation, equalise
 from leukoscope.cells.quality import Quality, measure_quality
 from leukoscope.cells.read import MAX_PIXELS, read_picture
 from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.fields.kind import is_framed
 from leukoscope.inference.morphology import MeasuredCell, measure_cell
 
 Source = str | PathLike[str] | NDArray[np.uint8] | PictureError
@@ -33,7 +34,11 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A source after decoding: a frame uint8 [F, F, 3], or an error. ``timings`` are milliseconds by stage."""
+    """A source after decoding: a frame uint8 [F, F, 3], or an error. ``timings`` are milliseconds by stage.
+
+    ``unframed`` is the source again where the error is that it is no cell on black, so that it may be a field; the
+    decoded pixels of a file are not kept.
+    """
 
     path: str | None = None
     sha256: str | None = None
@@ -41,6 +46,7 @@ class Loaded:
     error: LeukoscopeError | None = None
     measured: MeasuredCell | None = None
     quality: Quality | None = None
+    unframed: str | NDArray[np.uint8] | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -61,6 +67,7 @@ def load_one(
     timings: dict[str, float] = {}
     measured: MeasuredCell | None = None
     found: Quality | None = None
+    rgb: NDArray[np.uint8] | None = None
     start = time.perf_counter()
     try:
         if isinstance(source, np.ndarray):
@@ -83,7 +90,8 @@ def load_one(
             timings["measure"] = _ms(start)
     except LeukoscopeError as error:
         timings["prepare" if path is None or sha256 else "read"] = _ms(start)
-        return Loaded(path, sha256, error=error, timings=timings)
+        unframed = None if rgb is None or not _is_picture(rgb) or is_framed(rgb) else path or rgb
+        return Loaded(path, sha256, error=error, unframed=unframed, timings=timings)
     except (OSError, ValueError, MemoryError, cv2.error) as error:  # a decoder's own failure is this picture's alone
         why = PictureError(f"cannot be decoded ({type(error).__name__}: {error})", path=path)
         return Loaded(path, sha256, error=why, timings=timings)
@@ -121,6 +129,10 @@ def load_all(
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _is_picture(rgb: NDArray[np.uint8]) -> bool:
+    return rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size > 0
 
 
 def _ms(start: float) -> float:

@@ -16,6 +16,25 @@ Decision = Literal["blast", "normal", "refer", "unreadable"]
 GateState = Literal["passed", "turned down", "not checked"]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a cell lies that was found in a field, or in a crop with its surroundings.
+
+    Attributes:
+        number: of the cell in its picture, from 1, from top to bottom.
+        box: x, y, width, height in pixels of the picture.
+        kind: of the picture.
+        um_per_px: its scale; None where unknown.
+        warnings: what the answer may suffer from, in sentences without a full stop.
+    """
+
+    number: int
+    box: tuple[int, int, int, int]
+    kind: Literal["crop", "field"]
+    um_per_px: float | None
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """What a bundle says about one picture. Decision support for research, never a diagnosis.
@@ -43,6 +62,8 @@ class Prediction:
         gate_score: distance of the worst measure from the middle of the training cells, 1 at its limit; None where not
             checked or not finite.
         quality: what the gate measured; None where not checked.
+        place: of a cell that was found in a field or a crop; None for a picture of one cell on black. Where such a cell
+            could not be asked, ``probability`` is None too and the decision `refer`, with the reason.
         words: the strongest measured facts and where the heat map lies, in two sentences; None where not asked.
     """
 
@@ -65,6 +86,12 @@ class Prediction:
     findings: tuple[Finding, ...] = ()
     gate_score: float | None = None
     quality: Quality | None = field(default=None, repr=False)
+    place: Place | None = None
+
+    @property
+    def name(self) -> str:
+        """The picture's path, with the number of the cell where the picture holds several; `-` for an array."""
+        return (self.path or "-") + ("" if self.place is None else f" #{self.place.number}")
 
     def to_json(self) -> dict[str, Any]:
         """The answer without its arrays, as JSON-ready values in a fixed order.
@@ -86,4 +113,6 @@ class Prediction:
             "gate": self.gate,
             "gate_score": None if self.gate_score is None else round(self.gate_score, 4),
             "findings": [asdict(finding) for finding in self.findings],
+            "cell": None if self.place is None else self.place.number,
+            "place": None if self.place is None else asdict(self.place),
         } | measured

@@ -12,14 +12,14 @@ from leukoscope.printing import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
 SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
-COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate")
+COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate", "cell")
 
 
 def header(kind: RowFormat) -> str | None:
     """First line of the output, if it has one.
 
     >>> header("csv")
-    'path,sha256,probability,logit,decision,model,ms,error,reason,gate'
+    'path,sha256,probability,logit,decision,model,ms,error,reason,gate,cell'
     """
     if kind == "table":
         return f"{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
@@ -44,9 +44,10 @@ def row(kind: RowFormat, prediction: Prediction) -> str:
 
 
 def _table_row(prediction: Prediction) -> str:
-    name = printable(prediction.path or "-")
+    name = printable(prediction.name)
     if prediction.probability is None or prediction.logit is None:
-        return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({printable(prediction.error or 'no reason')})"
+        told = printable(prediction.error or prediction.reason or "no reason")
+        return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({told})"
     why = f"  ({printable(prediction.reason)})" if prediction.reason else ""
     stated = f"{prediction.probability:.3f}"
     if prediction.gate == "turned down":  # in brackets: what the network says of a picture that it should not judge

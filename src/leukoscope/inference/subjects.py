@@ -19,7 +19,10 @@ STRONGEST = 10
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An answered cell: place in the batch from 1, path, logit and probability, and its field, None where unknown."""
+    """An answered cell: place in the batch from 1, path, logit and probability, and its field, None where unknown.
+
+    ``cell`` is its number in the picture, where it was found in a field.
+    """
 
     number: int
     path: str
@@ -27,6 +30,7 @@ class Cell:
     probability: float
     decision: str
     field: str | None
+    cell: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class SubjectStatement:
 
     Attributes:
         subject: as named.
-        pictures: pictures of the subject.
+        pictures: pictures of the subject; a white cell found in a field counts as one.
         repeated: pictures left out because another of the subject has the same bytes.
         unreadable: pictures without an answer.
         turned_down: pictures that the bundle's gate did not find fit to be judged; their answers are not counted.
@@ -72,9 +76,8 @@ class SubjectStatement:
             (self.repeated, "repeated"),
         ]
         apart = "".join(f", {number} {word}" for number, word in left if number)
-        text = (
-            f"{self.statement.capitalize()}: {self.reason}. {self.answered} of {self.pictures} pictures count{apart}."
-        )
+        unit = "cells" if any(cell.cell is not None for cell in self.strongest) else "pictures"
+        text = f"{self.statement.capitalize()}: {self.reason}. {self.answered} of {self.pictures} {unit} count{apart}."
         if self.share is not None:
             text += f" Called blast: {interval(self.share)} of them ({self.share.method})."
         if self.statement == "blasts not seen" and self.corrected is not None:
@@ -101,7 +104,8 @@ class SubjectStatement:
             "share": None if share is None else _ends(share) | {"fields": share.fields, "interval": share.method},
             "corrected": None if self.corrected is None else _ends(self.corrected),
             "strongest": [
-                {"path": decodable(c.path), "probability": c.probability, "logit": c.logit, "decision": c.decision}
+                {"path": decodable(c.path), "cell": c.cell}
+                | {"probability": c.probability, "logit": c.logit, "decision": c.decision}
                 for c in self.strongest
             ],
             "words": self.words,
@@ -147,20 +151,22 @@ class SubjectTally:
         )
         counts["pictures"] += 1
         seen = self._seen.setdefault(subject, set())
-        if prediction.sha256 is not None and prediction.sha256 in seen:
+        cell = None if prediction.place is None else prediction.place.number
+        known = None if prediction.sha256 is None else f"{prediction.sha256} {cell}"
+        if known is not None and known in seen:
             counts["repeated"] += 1
-        elif prediction.logit is None or prediction.probability is None:
+        elif prediction.decision == "unreadable":
             counts["unreadable"] += 1
-        elif prediction.gate == "turned down":
+        elif prediction.gate == "turned down" or prediction.logit is None or prediction.probability is None:
             counts["turned_down"] += 1
         else:
-            cell = Cell(
-                self._number, path, prediction.logit, prediction.probability, prediction.decision,
-                self.names.field.get(path),
-            )  # fmt: skip
-            self._cells.setdefault(subject, []).append(cell)
-        if prediction.sha256 is not None:
-            seen.add(prediction.sha256)
+            field = self.names.field.get(path) if cell is None else path  # cells of one picture are of one field
+            answered = Cell(
+                self._number, path, prediction.logit, prediction.probability, prediction.decision, field, cell
+            )
+            self._cells.setdefault(subject, []).append(answered)
+        if known is not None:
+            seen.add(known)
 
     def statements(self) -> list[SubjectStatement]:
         """One statement for each subject, in natural order of names."""
