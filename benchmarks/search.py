@@ -35,6 +35,7 @@ from leukoscope.evaluation.compare import compare
 from leukoscope.evaluation.evaluate import evaluate
 from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
+from leukoscope.studies.teaching import teach
 from leukoscope.training.loop import predict
 from leukoscope.training.recipe import Recipe, load_recipe
 from leukoscope.training.run import train_run
@@ -63,7 +64,7 @@ def job(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
     """Train one inner fold and write what the network says of the inner test part."""
     with start_runtime(recipe.precision) as runtime:
         started = time.perf_counter()
-        run = train_run(manifest, recipe, folder, runtime, cache_folder=cache_folder(), jobs=1)
+        run = train_run(manifest, recipe, folder, runtime, cache_folder=cache_folder(), jobs=1, teach=teach)
         cache = open_cache(manifest, recipe.input.preparation, recipe.input.size, cache_folder(), jobs=1)
         source = FrameSource(cache.frames, manifest.labels(), run.split.test, runtime.device)
         logits = predict(run.model.to(runtime.device), source, 256, runtime).numpy().astype(float)

@@ -18,6 +18,7 @@ VERBS = {
     "field": ("leukoscope.cli.field", "Find the white cells of smear fields, answer for each, and for patients."),
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),
+    "pretrain": ("leukoscope.cli.pretrain", "Teach a network kinds of white cells, for training to start from."),
     "evaluate": ("leukoscope.cli.evaluate", "Measure a bundle on patients that it never saw."),
     "compare": ("leukoscope.cli.compare", "Compare networks on the same cells, with what each one costs."),
     "reproduce": ("leukoscope.cli.reproduce", "Run a published protocol again, and decide about its claims."),

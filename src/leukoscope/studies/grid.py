@@ -78,6 +78,7 @@ def run_row(
     Raises:
         LeukoscopeError: whatever is wrong with the recipe, the data or the folder.
     """
+    from leukoscope.studies.teaching import teach  # noqa: PLC0415
     from leukoscope.training.run import train_run  # noqa: PLC0415 - needs torch
     from leukoscope.training.runtime import start_runtime  # noqa: PLC0415
 
@@ -95,6 +96,7 @@ def run_row(
                 cache_folder=cache_folder,
                 pictures=row.limit,
                 jobs=jobs,
+                teach=teach,
                 on_epoch=lambda at: say(
                     f"epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  val loss {at['val_loss']:.4f}  "
                     f"val AUC {at['val_auc']:.4f}  {at['seconds']:.1f} s"

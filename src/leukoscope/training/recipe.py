@@ -104,6 +104,14 @@ class EarlyStopping(_Part):
     patience: Annotated[int, Field(ge=1)] = 5
 
 
+class Distillation(_Part):
+    """Learning from other networks' answers beside the labels (Hinton et al. 2015)."""
+
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)]  # bundles; {fold} and {seed} stand for the run's own
+    # Share of the target that is the teachers' mean probability. At most a half: the label keeps the last word.
+    weight: Annotated[float, Field(gt=0, le=0.5)] = 0.5
+
+
 class Recipe(_Part):
     """All that decides a training run, apart from the data."""
 
@@ -122,6 +130,7 @@ class Recipe(_Part):
     keep: Literal["best", "last"] = "best"  # the epoch of the lowest validation loss, or the last one
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay by step of a running mean of the weights; 0: none
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    distillation: Distillation | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     seed: int = 0

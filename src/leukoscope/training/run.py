@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from leukoscope import _version
 from leukoscope.data.cache import open_cache
@@ -27,6 +29,9 @@ from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_
 from leukoscope.training.runtime import Runtime
 from leukoscope.training.sampling import seed_for
 from leukoscope.training.source import FrameSource
+
+#: From the data, the split and the recipe to the teachers' probability of blast for each picture of the training part.
+Teaching = Callable[[Manifest, Split, Recipe], NDArray[np.float64]]
 
 #: Changing these makes another experiment under the same recipe, not a shortened one.
 _FREE = ("model.", "split.", "seed", "name", "precision", "threshold")
@@ -87,6 +92,7 @@ def train_run(
     cache_folder: Path,
     pictures: int | None = None,
     jobs: int | None = None,
+    teach: Teaching | None = None,
     on_cache: Callable[[int, int], None] | None = None,
     on_step: Listener | None = None,
     on_epoch: Listener | None = None,
@@ -101,12 +107,13 @@ def train_run(
         cache_folder: where prepared frames are kept.
         pictures: at most so many pictures, a stratified sample; None for all.
         jobs: threads for decoding.
+        teach: asks the recipe's teachers; needed where the recipe names some.
         on_cache: called with (done, total) while decoding.
         on_step: called after each batch.
         on_epoch: called after each epoch.
 
     Raises:
-        TrainingError: the folder holds another run.
+        TrainingError: the folder holds another run, or the recipe names teachers that nobody asks.
         ModelError: the network cannot be built, its first weights cannot be had, or it takes no pictures of this size.
         DataError: the data cannot be split as asked, or pictures cannot be read.
     """
@@ -133,7 +140,9 @@ def train_run(
         cache = open_frames()
     labels = data.labels()
     groups = data.groups()
-    train, val = (FrameSource(cache.frames, labels, part, runtime.device, groups) for part in (split.train, split.val))
+    targets = _targets(data, split, recipe, teach)
+    train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
+    val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
     result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
     shortened = describe_changes(recipe, pictures)
     if runtime.is_main:
@@ -146,6 +155,18 @@ def train_run(
         )
     machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
     return Run(folder, recipe, data, split, model.cpu().eval(), result, shortened, machine, started)
+
+
+def _targets(data: Manifest, split: Split, recipe: Recipe, teach: Teaching | None) -> NDArray[np.float64] | None:
+    """What is learned of each picture, float [N]: the label, drawn towards what the teachers say; None: the label."""
+    if recipe.distillation is None:
+        return None
+    if teach is None:
+        raise TrainingError("the recipe names teachers that nobody asks", remedy="use `leukoscope train`")
+    targets = data.labels().astype(float)
+    share = recipe.distillation.weight
+    targets[split.train] = (1 - share) * targets[split.train] + share * teach(data, split, recipe)
+    return targets
 
 
 def _claim(
@@ -162,8 +183,10 @@ def _claim(
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
+            # Keys that the recipe got since then had no effect, as they have none by default.
+            found["recipe"] = Recipe.model_validate(found.get("recipe")).model_dump(mode="json")
             changed = [key for key in identity if found.get(key) != identity[key]]
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise TrainingError(f"not a run ({error})", path=path, remedy="train into a new folder") from error
         if changed:
             raise TrainingError(

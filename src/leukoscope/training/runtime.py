@@ -175,7 +175,7 @@ def batch_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float], smo
 
     Args:
         logits: float [N, 1].
-        labels: float [N], 0 or 1.
+        labels: float [N], 0 or 1, or in between on the side of the label.
         weights: of a normal and of a blast picture.
         smoothing: share of each label that is spread over both classes (Szegedy et al. 2016).
     """

@@ -17,6 +17,7 @@ class FrameSource:
         indices: int64, the pictures of this part.
         device: on a GPU the whole part is kept in its memory.
         groups: patient group of each picture, strings [N]; needed to balance groups only.
+        targets: what to learn instead of the labels, float [N] in 0..1; None: the labels.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class FrameSource:
         indices: NDArray[np.int64],
         device: torch.device,
         groups: NDArray[np.str_] | None = None,
+        targets: NDArray[np.float64] | None = None,
     ) -> None:
         self.labels = labels[indices]
         self.groups = None if groups is None else groups[indices]
-        self._targets = torch.from_numpy(self.labels).float().to(device)
+        chosen = self.labels if targets is None else targets[indices]
+        self._targets = torch.from_numpy(chosen).float().to(device)
         self._indices = indices
         self._frames = frames
         self._resident = torch.from_numpy(frames[indices]).to(device) if device.type == "cuda" else None
