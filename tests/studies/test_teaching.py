@@ -60,7 +60,7 @@ def test_a_teacher_says_what_its_bundle_says(taught: tuple[Path, Manifest]) -> N
 def test_a_teacher_of_another_fold_is_refused(taught: tuple[Path, Manifest]) -> None:
     folder, data = taught
     recipe = student(folder, 1)
-    with pytest.raises(TrainingError, match="was trained on patients of [0-9]+ pictures of the validation or test"):
+    with pytest.raises(TrainingError, match=r"was trained on patients of [0-9]+ pictures of the validation or test"):
         teach(data, split_of(data, recipe), recipe)
 
 
