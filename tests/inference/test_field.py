@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 
 from bundle_factory import make_bundle
 from fields.smear import NUCLEUS, Smear, with_red_cells
+from leukoscope.bundle.proportion import share_of
 from leukoscope.cli import main
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
 from leukoscope.inference.classifier import Classifier, load
@@ -24,7 +24,7 @@ from leukoscope.inference.field_patients import (
     FieldCounts,
     patient_of,
     patients_from_csv,
-    share_interval,
+    share_of_fields,
     statement,
 )
 from leukoscope.inference.field_run import FieldSettings, run_fields
@@ -169,35 +169,17 @@ def test_geojson_holds_closed_rings_within_the_picture(classifier: Classifier) -
         assert (ring <= (640, 480)).all()
 
 
-def wilson(blasts: int, cells: int) -> tuple[float, float]:
-    z, p = 1.959964, blasts / cells
-    middle, half = p + z * z / 2 / cells, z * math.sqrt(p * (1 - p) / cells + z * z / 4 / cells**2)
-    return (middle - half) / (1 + z * z / cells), (middle + half) / (1 + z * z / cells)
-
-
-def test_independent_cells_have_wilsons_interval_and_clusters_a_wider_one() -> None:
-    single = [1, 0, 0, 1, 0, 0, 0, 1, 0, 0]
-    # One cell a field: the design effect is n / (n - 1), the small-sample factor alone.
-    assert share_interval(single, [1] * 10) == pytest.approx(wilson(3, 10), abs=0.02)
-    even = share_interval([5] * 10, [10] * 10)
-    lumped = share_interval([10, 0] * 5, [10] * 10)
-    assert even == pytest.approx(wilson(50, 100), abs=1e-6)
-    assert lumped is not None
-    assert even is not None
-    assert lumped[1] - lumped[0] > 2 * (even[1] - even[0])
-    assert share_interval([0] * 4, [25] * 4) == pytest.approx((0, wilson(0, 4)[1]), abs=1e-9)
-    assert share_interval([3], [10]) is None
-
-
-def test_the_interval_covers_the_share_where_fields_differ() -> None:
-    random = np.random.default_rng(3)
-    hits = 0
-    for _ in range(300):
-        shares = random.beta(2, 2, 25)  # a share of a half on average, very different between fields
-        found = share_interval(random.binomial(8, shares).tolist(), [8] * 25)
-        assert found is not None
-        hits += found[0] <= 0.5 <= found[1]
-    assert 0.91 <= hits / 300 <= 0.99
+def test_the_share_of_a_patient_is_that_of_its_cells_clustered_by_field() -> None:
+    counts = [FieldCounts(12, 9, 1, 0.1, 0), FieldCounts(3, 0, 0, 0.1, 0), FieldCounts(9, 2, 6, 0.1, 0)]
+    called = [True] * 9 + [False] * 7 + [True] * 2
+    assert share_of_fields(counts) == share_of(called, ["a"] * 10 + ["b"] * 8)
+    assert share_of_fields(counts[:2]) is None
+    told = statement("p", counts)
+    proportion = share_of(called, ["a"] * 10 + ["b"] * 8)
+    assert (told["low"], told["high"]) == (round(proportion.low, 4), round(proportion.high, 4))
+    alike = share_of_fields([FieldCounts(25, 0, 25, 0.1, 0)] * 4)
+    assert alike is not None
+    assert alike.effective == 4  # where no field differs, each counts as one cell
 
 
 def test_statements_say_what_is_missing() -> None:

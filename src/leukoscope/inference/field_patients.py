@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leukoscope.bundle.proportion import Proportion, share_of
 from leukoscope.errors import DataError
 
 MIXED_SCALE = 1.4  # ratio of the largest to the smallest scale of a patient's fields: another magnification
 FEW_CELLS = 100  # classified cells below which a share is said to rest on few; a manual differential counts 100
-_Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,39 +26,19 @@ class FieldCounts:
     warnings: int
 
 
-def share_interval(blasts: Sequence[int], answered: Sequence[int]) -> tuple[float, float] | None:
-    """The 95 % interval of the share of blasts among answered cells, cells of one field resembling each other.
-
-    Wilson's score interval (1927, JASA 22) on the effective number of cells: the number divided by the design effect of
-    the ratio estimator over fields, at least 1 (Rao & Scott 1992, Biometrics 48, 577-585). Where all cells agree the
-    design effect cannot be estimated and is taken as the mean number of cells in a field, the largest that it can be:
-    each field then counts as one cell.
-
-    Args:
-        blasts: cells called blast, of each field.
-        answered: cells called blast or normal, of each field.
+def share_of_fields(fields: Sequence[FieldCounts]) -> Proportion | None:
+    """The share of blasts among the answered cells of fields, see `bundle.proportion.share_of`.
 
     Returns:
-        Low and high; None with fewer than two fields with answers: a single one says nothing about others.
-
-    >>> low, high = share_interval([1, 1, 1, 1], [2, 2, 2, 2])
-    >>> round(low, 3), round(high, 3)
-    (0.215, 0.785)
+        None with fewer than two fields with answers: a single one says nothing about others.
     """
-    pairs = [(b, n) for b, n in zip(blasts, answered, strict=True) if n]
-    fields, total = len(pairs), sum(n for _, n in pairs)
-    if fields < 2:
+    answered = [
+        (str(number), each.blast, each.normal) for number, each in enumerate(fields) if each.blast + each.normal
+    ]
+    if len(answered) < 2:
         return None
-    share = sum(b for b, _ in pairs) / total
-    if share in (0, 1):
-        effect = total / fields
-    else:
-        between = fields / (fields - 1) * sum((b - n * share) ** 2 for b, n in pairs) / total**2
-        effect = max(1.0, between / (share * (1 - share) / total))
-    size = total / effect
-    centre = (share + _Z**2 / (2 * size)) / (1 + _Z**2 / size)
-    half = _Z / (1 + _Z**2 / size) * math.sqrt(share * (1 - share) / size + _Z**2 / (4 * size**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    called = [hit for _, blast, normal in answered for hit in (True,) * blast + (False,) * normal]
+    return share_of(called, [name for name, blast, normal in answered for _ in range(blast + normal)])
 
 
 def statement(patient: str, fields: Sequence[FieldCounts], unreadable: int = 0) -> dict[str, Any]:
@@ -68,7 +47,8 @@ def statement(patient: str, fields: Sequence[FieldCounts], unreadable: int = 0) 
     normal = sum(f.normal for f in fields)
     answered = blast + normal
     share = blast / answered if answered else None
-    interval = share_interval([f.blast for f in fields], [f.blast + f.normal for f in fields])
+    proportion = share_of_fields(fields)
+    interval = None if proportion is None else (proportion.low, proportion.high)
     return {
         "patient": patient,
         "fields": len(fields),
