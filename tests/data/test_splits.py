@@ -52,6 +52,19 @@ def test_every_labelled_picture_stands_in_one_part(protocol: str) -> None:
             assert (np.diff(part) > 0).all()
 
 
+def test_fewer_training_patients_change_nothing_else() -> None:
+    manifest = uneven()
+    whole, half = make_split(manifest, folds=3), make_split(manifest, folds=3, train_share=0.5)
+    assert half.test.tolist() == whole.test.tolist()
+    assert half.val.tolist() == whole.val.tolist()
+    groups, labels = manifest.groups(), manifest.labels()
+    kept = set(groups[half.train].tolist())
+    assert half.train.tolist() == [i for i in whole.train.tolist() if groups[i] in kept]  # whole patients
+    for label in (0, 1):
+        share = (labels[half.train] == label).sum() / (labels[whole.train] == label).sum()
+        assert share == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_no_group_stands_in_both_train_and_val(protocol: str) -> None:
     manifest = uneven()

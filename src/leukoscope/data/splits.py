@@ -98,6 +98,7 @@ def make_split(
     folds: int = 5,
     seed: int = 0,
     val_fraction: float = 0.15,
+    train_share: float = 1.0,
 ) -> Split:
     """Divide the labelled pictures of a data set; those without a label stand in no part.
 
@@ -109,6 +110,8 @@ def make_split(
             without a fold aside.
         seed: of all random choices.
         val_fraction: share of the pictures of the training part that validate, as nearly as whole groups allow.
+        train_share: share of what is left for training that is used, in whole patient groups of both classes, as
+            nearly as they allow; the other parts do not depend on it.
 
     Raises:
         DataError: an unknown protocol, a fold that there is not, no official folds, or too few groups or classes.
@@ -132,7 +135,10 @@ def make_split(
     _need_both(labels[test], f"fold {fold} of the protocol {protocol}", manifest)
     _need_both(labels[rest], f"what fold {fold} of the protocol {protocol} leaves for training", manifest)
     val = carve_groups(labels[rest], groups[rest], val_fraction, seed)
-    return Split(protocol, fold, folds, seed, _frozen(rest[~val]), _frozen(rest[val]), _frozen(test))
+    train = rest[~val]
+    if train_share < 1:
+        train = train[carve_groups(labels[train], groups[train], train_share, seed)]
+    return Split(protocol, fold, folds, seed, _frozen(train), _frozen(rest[val]), _frozen(test))
 
 
 def _picture_test(pool: NDArray[np.int64], labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

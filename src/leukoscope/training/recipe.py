@@ -51,6 +51,7 @@ class SplitChoice(_Part):
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the training patients, to see what more would bring
 
 
 class Augmentation(_Part):

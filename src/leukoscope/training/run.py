@@ -78,6 +78,8 @@ def describe_changes(recipe: Recipe, pictures: int | None) -> str | None:
             for key, (here, there) in differences(recipe, load_recipe(recipe.name)).items()
             if not key.startswith(_FREE)
         ]
+    if recipe.split.train_share < 1:
+        changes.append(f"{recipe.split.train_share:g} of the training patients only")
     if pictures is not None:
         changes.append(f"{pictures} pictures only")
     return ", ".join(changes) or None
@@ -124,7 +126,13 @@ def train_run(
         pictures = None
     choice = recipe.split
     split = make_split(
-        data, choice.protocol, fold=choice.fold, folds=choice.folds, seed=choice.seed, val_fraction=choice.val_fraction
+        data,
+        choice.protocol,
+        fold=choice.fold,
+        folds=choice.folds,
+        seed=choice.seed,
+        val_fraction=choice.val_fraction,
+        train_share=choice.train_share,
     )
     torch.manual_seed(seed_for("weights", recipe.seed))
     chosen = recipe.model
