@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from search import FOLDS, job, pooled  # the script beside this one
 
 from leukoscope.data.readers import read_dataset
 from leukoscope.data.splits import make_split
@@ -24,6 +23,7 @@ from leukoscope.evaluation.evaluate import evaluate
 from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
 from leukoscope.training.recipe import load_recipe
+from search import FOLDS, job, pooled  # the script beside this one
 
 SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "subject_auc")
 
