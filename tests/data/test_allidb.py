@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from allidb_files import CELLS, FIELDS, SMALLER, crop, write_allidb1, write_allidb2
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.prepare import Preparation, prepare
 from leukoscope.cells.read import read_picture
@@ -24,8 +25,6 @@ from leukoscope.data.readers import read_dataset
 from leukoscope.data.readers.centroids import read_centroids
 from leukoscope.data.verify import verify_checksums
 from leukoscope.errors import DataError
-
-from .allidb_files import CELLS, FIELDS, SMALLER, crop, write_allidb1, write_allidb2
 
 
 @pytest.fixture(scope="module")

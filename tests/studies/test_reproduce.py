@@ -13,16 +13,19 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from allidb_files import write_allidb2
 from leukoscope.cli import main
 from leukoscope.data.readers import read_dataset
 from leukoscope.data.synthetic import write_synthetic
 from leukoscope.errors import ModelError
 from leukoscope.evaluation.table import Scores
 from leukoscope.studies.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, load_claims
-from leukoscope.studies.reproduce import parameters, reproduce
+from leukoscope.studies.foreign import read_sets
+from leukoscope.studies.reproduce import reproduce
 from leukoscope.studies.reproduce_figures import differences, figures, recentred
 from leukoscope.studies.reproduce_plan import BY_KEY, Plan
 from leukoscope.studies.reproduce_report import lines, verdict_text, write_reproduction
+from leukoscope.studies.reproduce_rulings import parameters
 
 SET = ("input.size=32", "optimizer.learning_rate=1e-3")
 
@@ -163,18 +166,24 @@ def test_the_command_uses_finished_runs_and_trains_nothing(
 
 def test_two_sets_are_crossed_and_combined(cells: Path, made: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     _, folder = made
-    write_synthetic(tmp_path / "two", count=48, seed=2, layout="folders", subjects=8, size=160)
+    two = read_sets([write_allidb2(tmp_path / "ALL_IDB2")], cut_folder=tmp_path / "cache", jobs=1).manifest
     plan = Plan(models=("plain_cnn",), folds=2, epochs=1, limit=60, overrides=SET)
-    sets = [read_dataset(cells), read_dataset(tmp_path / "two")]
     value = reproduce(
-        sets, plan, tmp_path / "out", cache_folder=tmp_path / "cache", jobs=1, isolated=False, replicates=200,
-        given=[folder / "runs" / "rendered"], claims=(),
-    )  # fmt: skip
+        [read_dataset(cells), two],
+        plan,
+        tmp_path / "out",
+        cache_folder=tmp_path / "cache",
+        given=[folder / "runs" / "rendered"],
+        jobs=1,
+        isolated=False,
+        replicates=200,
+        claims=(),
+    )
     [across] = value["across"]
-    assert (across["trained_on"], across["tested_on"], across["pictures"]) == ("rendered-train", "rendered-folders", 48)
+    assert (across["trained_on"], across["tested_on"], across["pictures"]) == ("rendered", "allidb2", 12)
     assert 0 <= across["metrics"]["auc"]["value"] <= 1
     told = {(row["arm"], row["tested_on"]): row["pictures"] for row in value["combined"]}
-    assert set(told) == {(a, f"rendered-{s}") for a in ("stated", "group") for s in ("train", "folders")}
+    assert set(told) == {(arm, name) for arm in ("stated", "group") for name in ("rendered", "allidb2")}
     assert sum(n for (arm, _), n in told.items() if arm == "group") == 60
     page = write_reproduction(value, tmp_path / "out").read_text()
     assert "Trained on one data set, tested on another" in page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ from leukoscope.data.caveats import caveats
 from leukoscope.data.licences import licences
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
+from leukoscope.evaluation.evaluate import Evaluation
 from leukoscope.inference.classifier import Classifier
+from leukoscope.studies.foreign import by_set, write_sets
 from leukoscope.studies.gate import gate_pictures, measure_gate
 from leukoscope.studies.measuring import Measured, measure, measured_facts, table_of, write_measured
 
@@ -38,17 +40,19 @@ class Finished:
     Attributes:
         bundle: as it lies in the run's folder.
         measured: the evaluation on the test part, and its table.
+        sets: of a combined data set, the figures of each one apart.
         uncalibrated: why the probabilities stay as the network states them, None if they were fitted.
         ungated: why no gate could be fitted, None if it was.
     """
 
     bundle: Bundle
     measured: Measured
+    sets: Mapping[str, Evaluation]
     uncalibrated: str | None
     ungated: str | None
 
 
-def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
+def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Progress = silent) -> Finished:
     """Write the run's bundle, calibrate it and fit its gate, measure it on the test part, and write all of it down.
 
     Calibration and figures are made through ONNX Runtime, from the bundle itself. The figures enter the bundle last:
@@ -57,6 +61,7 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
     Args:
         run: as trained.
         name: of the bundle.
+        notes: what was found out while the data were read, to stand beside the figures.
         progress: shows how far the two passes over pictures are.
 
     Raises:
@@ -100,13 +105,15 @@ def finish_run(run: Run, name: str, *, progress: Progress = silent) -> Finished:
         "trained_on": facts.groups_trained,
         "machine": run.machine,
         "shortened": run.shortened,
-        **({"caveats": " ".join(said)} if (said := caveats(run.manifest)) else {}),
+        **({"caveats": " ".join(said)} if (said := (*caveats(run.manifest), *notes)) else {}),
     }
     with progress("measuring on the test part", len(test)) as done:
         measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)
+    sets = by_set(measured.scores, test, bundle.facts.decision.threshold, measured.evaluation.context)
     write_measured(measured, run.folder / "evaluation")
+    write_sets(sets, run.folder / "evaluation")
     figures = measured_facts(measured, data=run.manifest.name, protocol=split.protocol, fold=split.fold)
-    return Finished(write(decision, gate, figures), measured, uncalibrated, ungated)
+    return Finished(write(decision, gate, figures), measured, sets, uncalibrated, ungated)
 
 
 def _training_facts(run: Run) -> TrainingFacts:

@@ -18,6 +18,7 @@ from leukoscope.data.manifest import Manifest, Record
 from leukoscope.data.readers import read_dataset
 from leukoscope.data.readers.allidb import PUBLISHED
 from leukoscope.data.readers.pictures import list_pictures
+from leukoscope.data.record import LABEL_WORDS
 from leukoscope.errors import DataError
 from leukoscope.evaluation.evaluate import Evaluation, evaluate
 from leukoscope.evaluation.intervals import REPLICATES
@@ -34,13 +35,18 @@ class Sets:
 
     Attributes:
         manifest: the labelled pictures of all, on black where they were not.
-        notes: what must be known of them, in sentences.
+        reading: what was found out while reading them, in sentences.
         failed: pictures out of which no cell could be cut, and why.
     """
 
     manifest: Manifest
-    notes: tuple[str, ...]
+    reading: tuple[str, ...]
     failed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of them, in sentences."""
+        return (*caveats(self.manifest), *self.reading)
 
 
 def read_sets(
@@ -58,18 +64,21 @@ def read_sets(
         paths: of the sets; several are combined.
         cut_folder: where cut cells are kept.
         label: 1 blast or 0 normal: take every picture under the paths as that, whatever its folder is called.
-        both_classes: whether a set of one class is refused.
+        both_classes: whether one class alone is refused; of several sets, one may hold one class if another holds the
+            other.
         jobs: threads for cutting.
         say: called with a line where cells are cut out.
 
     Raises:
-        DataError: whatever the readers, the cutting and the combining find wrong; no picture has a label.
+        DataError: whatever the readers, the cutting and the combining find wrong; no picture has a label; a class is
+            missing.
     """
     sets: list[Manifest] = []
     notes: list[str] = []
     failed: list[tuple[str, str]] = []
     for path in paths:
-        found = read_dataset(path, both_classes=both_classes) if label is None else _all_of(path, label)
+        alone = both_classes and len(paths) == 1
+        found = read_dataset(path, both_classes=alone) if label is None else _all_of(path, label)
         found = found.labelled()
         if len(found) == 0:
             raise DataError("no picture has a label", path=path, remedy="add class folders or a label column")
@@ -84,7 +93,13 @@ def read_sets(
             found = done.manifest
         sets.append(found)
     manifest = combine(sets)
-    return Sets(manifest, (*caveats(manifest), *notes), tuple(failed))
+    if both_classes and len(held := {record.label for record in manifest.records}) < 2:
+        raise DataError(
+            f"{manifest.name} holds {LABEL_WORDS[held.pop()]} cells only",
+            path=manifest.root,
+            remedy="add cells of the other class",
+        )
+    return Sets(manifest, tuple(notes), tuple(failed))
 
 
 def by_set(
