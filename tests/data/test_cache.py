@@ -281,12 +281,13 @@ def test_a_killed_build_leaves_nothing_under_the_final_name(tmp_path: Path) -> N
 def test_rests_of_other_entries_go_too_unless_they_are_being_built(manifest: Manifest, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     dead, alive = (folder / f".{letter * 32}.x.part" for letter in "ab")
-    for rest in (dead, alive):
+    cells = folder / f".cut-{'c' * 32}.x.part"  # cells that another process cuts out into this folder just now
+    for rest in (dead, alive, cells):
         rest.mkdir(parents=True)
         (rest / "frames.npy").write_bytes(b"half")
     with FileLock(folder / f"{'b' * 32}.lock"):
         open_cache(manifest, PLAIN, SIZE, folder)
-    assert rests(folder) == [alive]
+    assert rests(folder) == [alive, cells]
 
 
 def test_two_processes_build_one_entry(tmp_path: Path) -> None:

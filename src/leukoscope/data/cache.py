@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ FORMAT: Final = 1
 FRAMES_FILE: Final = "frames.npy"
 FACTS_FILE: Final = "entry.json"
 _KEY_LENGTH: Final = 32  # hex digits of the SHA-256
+_PART: Final = re.compile(rf"\.([0-9a-f]{{{_KEY_LENGTH}}})\.")  # an entry that is being built
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +183,9 @@ def _load(entry: Path, count: int, size: int) -> tuple[NDArray[np.uint8], dict[i
 def _sweep(folder: Path, key: str) -> None:
     """Remove what killed builds left: of this entry, and of others that nobody is building now."""
     for rest in folder.glob(".*.part"):
-        other = rest.name[1 : 1 + _KEY_LENGTH]
-        if not rest.is_dir():
-            continue
+        if (named := _PART.match(rest.name)) is None or not rest.is_dir():
+            continue  # what others build in this folder has locks of its own
+        other = named[1]
         if other == key:
             shutil.rmtree(rest, ignore_errors=True)
         else:
