@@ -25,5 +25,5 @@ def clahe(rgb: NDArray[np.uint8], *, clip_limit: float = 2.0, tiles: int = 8) ->
     equaliser = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
     lab[..., 0] = equaliser.apply(np.ascontiguousarray(lab[..., 0]))
     equalised: NDArray[np.uint8] = np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
-    equalised[~rgb.any(axis=2)] = 0
-    return equalised
+    black = cv2.inRange(rgb, np.zeros(3, np.uint8), np.zeros(3, np.uint8))
+    return np.asarray(cv2.bitwise_and(equalised, equalised, mask=cv2.bitwise_not(black)), np.uint8)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+_SMALL = 8  # pixels: up to this radius trying every pixel of the disc is faster than a distance transform
 
 
 def disc(radius: float) -> NDArray[np.uint8]:
@@ -22,6 +23,9 @@ def disc(radius: float) -> NDArray[np.uint8]:
 
 def eroded(mask: Mask, radius: float) -> Mask:
     """Where a `disc` of this radius fits into the mask; beyond the array's edge nothing is set."""
+    if _pixels(radius) <= _SMALL:
+        found = cv2.erode(_bytes(mask), disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+        return np.asarray(found).view(np.bool_)
     wide = np.pad(mask, 1).view(np.uint8)
     # Farther than r from everything outside is the erosion by a disc, whose cost does not grow with r.
     return np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] > _reach(radius))
@@ -29,6 +33,9 @@ def eroded(mask: Mask, radius: float) -> Mask:
 
 def grown(mask: Mask, radius: float) -> Mask:
     """Everything within this radius of the mask."""
+    if _pixels(radius) <= _SMALL:
+        found = cv2.dilate(_bytes(mask), disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+        return np.asarray(found).view(np.bool_)
     if not mask.any():
         return mask.copy()
     away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -62,6 +69,10 @@ def filled(mask: Mask, largest: float = np.inf) -> Mask:
     hole = areas <= largest
     hole[[0, labels[0, 0]]] = False
     return np.asarray(mask | hole[labels[1:-1, 1:-1]])
+
+
+def _bytes(mask: Mask) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(mask).view(np.uint8)
 
 
 def _pixels(radius: float) -> int:

@@ -70,7 +70,7 @@ def _split(parts: NDArray[np.int32], red_cell: float) -> NDArray[np.int32]:
     """Parts in which two full bodies touch become two."""
     result = np.zeros_like(parts)
     count = 0
-    for index, window in _windows(parts):
+    for index, window in windows_of(parts).items():
         mask = parts[window] == index
         wide = np.pad(mask, 1).view(np.uint8)
         depth = np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
@@ -103,7 +103,7 @@ def _bodies(mask: Mask, depth: Floats, red_cell: float) -> list[Mask]:
 
 def _together(parts: NDArray[np.int32], red_cell: float) -> NDArray[np.int64]:
     """Group of each part, int64 [count + 1]; lobes of one nucleus have one."""
-    found = list(_windows(parts))
+    found = windows_of(parts).items()
     group = np.arange(len(found) + 1, dtype=np.int64)
     outline: dict[int, NDArray[np.float64]] = {}
     full: dict[int, bool] = {}
@@ -142,7 +142,7 @@ def _worthy(parts: NDArray[np.int32], groups: NDArray[np.int64], height: Floats,
     whole = groups[parts].astype(np.int32)
     label = np.zeros_like(parts)
     count = platelets = 0
-    for index, window in _windows(whole):
+    for index, window in windows_of(whole).items():
         mask = whole[window] == index
         area = int(np.count_nonzero(mask))
         edge = any(side.start == 0 or side.stop == length for side, length in zip(window, parts.shape, strict=True))
@@ -155,19 +155,18 @@ def _worthy(parts: NDArray[np.int32], groups: NDArray[np.int64], height: Floats,
     return Nuclei(label, count, platelets)
 
 
-def _windows(label: NDArray[np.int32]) -> list[tuple[int, tuple[slice, slice]]]:
-    """Number and bounding window of every label that occurs, rising."""
+def windows_of(label: NDArray[np.int32]) -> dict[int, tuple[slice, slice]]:
+    """Bounding window of every number above 0 that occurs, rising."""
     y, x = np.nonzero(label)
     if not len(y):
-        return []
-    values = label[y, x]
-    numbers, place = np.unique(values, return_inverse=True)
+        return {}
+    numbers, place = np.unique(label[y, x], return_inverse=True)
     low = np.full((len(numbers), 2), np.iinfo(np.int64).max)
     high = np.zeros((len(numbers), 2), np.int64)
     for axis, coordinate in enumerate((y, x)):
         np.minimum.at(low[:, axis], place, coordinate)
         np.maximum.at(high[:, axis], place, coordinate)
-    return [
-        (int(number), (slice(int(a[0]), int(b[0]) + 1), slice(int(a[1]), int(b[1]) + 1)))
+    return {
+        int(number): (slice(int(a[0]), int(b[0]) + 1), slice(int(a[1]), int(b[1]) + 1))
         for number, a, b in zip(numbers, low, high, strict=True)
-    ]
+    }

@@ -22,6 +22,7 @@ STEP = 1.05  # between radii tried
 _BLUR = 0.2  # of the radius: how far votes for one circle may lie apart; cells are not quite round
 # A circle of radius 1 has at radius u the share exp(-(u - 1)^2 / (2 (blur u)^2)) / u, whose top is not at u = 1 but at:
 _SHRINK = (np.sqrt(1 + 4 * _BLUR**2) - 1) / (2 * _BLUR**2)
+_LEAST_BLUR = 1.5  # bins: the spread of votes is not resolved by wider ones
 _SEEN = 0.3  # of a circle's outline: the least that makes it a candidate
 _APART = 0.6  # of a radius: centres nearer than this are one cell
 _WEAK, _STRONG = 0.04, 0.10  # of the contrast between red cells and ground, per pixel: Canny's two levels
@@ -92,36 +93,52 @@ def find_edges(red: Floats, leave_out: Mask) -> Edges:
 def vote(edges: Edges, radii: Coordinates) -> list[RedCell]:
     """Circles that the edges vote for, best first.
 
+    Votes are spread over a share of the radius, so those of large circles are counted in bins of several pixels: the
+    bins' own width is taken off the spread.
+
     Args:
         edges: from `find_edges`.
         radii: float64 [K], rising, in pixels.
     """
-    height, width = edges.shape
+    sigmas = np.maximum(_BLUR * radii, 0.8)
+    bins = [2 ** max(0, int(np.log2(sigma / _LEAST_BLUR))) for sigma in sigmas]
+    base = bins[0]
+    height, width = (-(-side // base) for side in edges.shape)
     shares = np.empty((len(radii), height, width), np.float32)
-    for index, radius in enumerate(radii):
-        x = np.rint(edges.x + edges.inward_x * radius).astype(np.int64)
-        y = np.rint(edges.y + edges.inward_y * radius).astype(np.int64)
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        votes = np.bincount(y[inside] * width + x[inside], minlength=height * width)
-        sigma = max(_BLUR * float(radius), 0.8)
-        spread = cv2.GaussianBlur(votes.reshape(edges.shape).astype(np.float32), (0, 0), sigma)
-        shares[index] = spread * (sigma * sigma / float(radius))  # 2 pi sigma^2 over the length 2 pi r
-    return _peaks(shares, radii)
+    x, y = edges.x.astype(np.float32) + np.float32(0.5), edges.y.astype(np.float32) + np.float32(0.5)
+    for index, (radius, sigma, side) in enumerate(zip(radii.tolist(), sigmas.tolist(), bins, strict=True)):
+        rows, columns = -(-height * base // side), -(-width * base // side)
+        column = np.floor((x + edges.inward_x * np.float32(radius)) / np.float32(side)).astype(np.int32)
+        row = np.floor((y + edges.inward_y * np.float32(radius)) / np.float32(side)).astype(np.int32)
+        inside = (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
+        votes = np.bincount(row[inside] * columns + column[inside], minlength=rows * columns)
+        blur = float(np.sqrt((sigma / side) ** 2 - (1 - 1 / side**2) / 12))
+        spread = cv2.GaussianBlur(votes.reshape(rows, columns).astype(np.float32), (0, 0), blur)
+        spread *= (sigma / side) ** 2 / radius  # 2 pi sigma^2 over the length 2 pi r
+        if side > base:
+            zoom = side // base
+            spread = cv2.resize(spread, (columns * zoom, rows * zoom), interpolation=cv2.INTER_LINEAR)
+        shares[index] = spread[:height, :width]
+    return _peaks(shares, radii, base)
 
 
-def _peaks(shares: NDArray[np.float32], radii: Coordinates) -> list[RedCell]:
-    which = np.argmax(shares, axis=0)
-    best = np.max(shares, axis=0)
+def _peaks(shares: NDArray[np.float32], radii: Coordinates, side: int) -> list[RedCell]:
+    """Tops of the shares over place and radius; ``side`` is that of a bin in pixels."""
+    best, which = shares[0].copy(), np.zeros(shares.shape[1:], np.int16)
+    for index, share in enumerate(shares[1:], 1):  # argmax along the first axis jumps through memory
+        np.copyto(which, np.int16(index), where=share > best)
+        np.maximum(best, share, out=best)
     width = best.shape[1]
     top = cv2.dilate(best, np.ones((3, 3), np.uint8))
     places = np.flatnonzero(((best >= top) & (best >= _SEEN)).ravel())
     places = places[np.argsort(-best.ravel()[places], kind="stable")]
     taken: list[RedCell] = []
     for place in places:
-        y, x = divmod(int(place), width)
-        size = 2 * _between(shares[:, y, x], int(which[y, x]), radii) / _SHRINK
+        row, column = divmod(int(place), width)
+        x, y = (column + 0.5) * side, (row + 0.5) * side
+        size = 2 * _between(shares[:, row, column], int(which[row, column]), radii) / _SHRINK
         if all((x - c.x) ** 2 + (y - c.y) ** 2 > (_APART / 2 * max(size, c.diameter)) ** 2 for c in taken):
-            taken.append(RedCell(x + 0.5, y + 0.5, size, float(best[y, x])))
+            taken.append(RedCell(x, y, size, float(best[row, column])))
             if len(taken) == _MOST:
                 break
     return taken

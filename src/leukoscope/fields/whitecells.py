@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from leukoscope.cells.regions import Mask, closed, components, filled, opened
 from leukoscope.cells.stain import Floats
 from leukoscope.fields.density import middle_and_spread
-from leukoscope.fields.nuclei import Nuclei
+from leukoscope.fields.nuclei import Nuclei, windows_of
 
 _PALE = 2.0  # spreads above the middle: where cytoplasm ends
 _REACH = 0.8  # of a red cell's diameter beyond the nucleus' hull: cytoplasm reaches no farther (6 um)
@@ -24,6 +24,7 @@ _SWOLLEN = 1.9  # of a red cell's diameter: a nucleus of 14 um and more without 
 
 State = Literal["whole", "cut", "smudged"]
 Points = NDArray[np.float64]
+Part = tuple[Mask, int, int]  # a mask within a window, with the window's left and top
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +94,11 @@ def grow_cells(
     unit = red_cell * fine
     owner = _territories(label, unit)
     cells = []
-    for number in range(1, nuclei.count + 1):
-        whole = _whole(height, floor, label, owner, number, unit)
-        cell = None if whole is None else _cell(whole, nuclei, number, fine, scale, shape, red_cell / scale)
+    windows, reach = windows_of(nuclei.label), windows_of(owner)
+    for number, window in windows.items():
+        whole = _whole(height, floor, label, owner, number, unit, reach.get(number))
+        inner = (np.asarray(nuclei.label[window] == number), window[1].start, window[0].start)
+        cell = None if whole is None else _cell(whole, inner, fine, scale, shape, red_cell / scale)
         if cell is not None:
             cells.append(cell)
     return sorted(cells, key=lambda cell: (cell.box[1], cell.box[0]))
@@ -104,9 +107,10 @@ def grow_cells(
 def _territories(label: NDArray[np.int32], unit: float) -> NDArray[np.int32]:
     """Which nucleus' hull is nearest to each pixel, int32 [h, w]; 0 beyond `_REACH`."""
     hulls = np.zeros(label.shape, np.int32)
-    for number in np.unique(label[label > 0]):
-        y, x = np.nonzero(label == number)
-        cv2.fillConvexPoly(hulls, cv2.convexHull(np.stack([x, y], 1).astype(np.int32)), (int(number),))
+    for number, window in windows_of(label).items():
+        y, x = np.nonzero(label[window] == number)
+        points = np.stack([x + window[1].start, y + window[0].start], 1).astype(np.int32)
+        cv2.fillConvexPoly(hulls, cv2.convexHull(points), (number,))
     hulls = np.where(label > 0, label, hulls)
     free = (hulls == 0).astype(np.uint8)
     away, nearest = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -116,14 +120,13 @@ def _territories(label: NDArray[np.int32], unit: float) -> NDArray[np.int32]:
 
 
 def _whole(
-    height: Floats, floor: float, label: NDArray[np.int32], owner: NDArray[np.int32], number: int, unit: float
-) -> tuple[Mask, int, int] | None:
-    """Mask of one cell within a window, with the window's left and top; None where the nucleus vanished."""
-    rows, columns = np.flatnonzero((owner == number).any(1)), np.flatnonzero((owner == number).any(0))
-    if not len(rows):
+    height: Floats, floor: float, label: NDArray[np.int32], owner: NDArray[np.int32], number: int, unit: float,
+    window: tuple[slice, slice] | None,
+) -> Part | None:  # fmt: skip
+    """One cell within the window of what is nearest to its nucleus; None where the nucleus vanished."""
+    if window is None:
         return None
-    top, left = int(rows[0]), int(columns[0])
-    window = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    top, left = window[0].start, window[1].start
     nucleus = np.asarray(label[window] == number)
     if not nucleus.any():
         return None
@@ -141,16 +144,13 @@ def _whole(
 
 
 def _cell(
-    whole: tuple[Mask, int, int], nuclei: Nuclei, number: int, fine: float, scale: float,
-    shape: tuple[int, int], red_cell: float,
-) -> WhiteCell | None:  # fmt: skip
+    whole: Part, nucleus: Part, fine: float, scale: float, shape: tuple[int, int], red_cell: float
+) -> WhiteCell | None:
     mask, left, top = whole
     zoom = 1 / (fine * scale)
     outline = _ring(mask, left, top, zoom, shape)
-    rows, columns = np.nonzero(nuclei.label == number)
-    window = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    inner = nuclei.label[window] == number
-    rings = _rings(np.asarray(inner), int(columns.min()), int(rows.min()), 1 / scale, shape)
+    inner, *place = nucleus
+    rings = _rings(inner, *place, 1 / scale, shape)
     if outline is None or not rings:
         return None
     low, high = np.floor(outline.min(0)).astype(int), np.ceil(outline.max(0)).astype(int)
