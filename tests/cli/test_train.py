@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from allidb_files import PLASMA, write_allidb2
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cli import main
 from leukoscope.data.manifest import read_manifest
+from leukoscope.data.readers import read_dataset
 from leukoscope.data.synthetic import write_synthetic
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
@@ -162,6 +165,53 @@ def test_limit_is_stamped_on_every_figure(cells: Path, tmp_path: Path) -> None:
     )
     assert "48 pictures only" in (tmp_path / "r/evaluation/report.html").read_text()
     assert "48 pictures only" in (tmp_path / "r/bundle/README.md").read_text()
+
+
+def test_sets_of_two_layouts_are_combined_with_their_patients_apart(cells: Path, tmp_path: Path) -> None:
+    second = write_allidb2(tmp_path / "ALL_IDB2")
+    Image.new("RGB", (96, 96), PLASMA).save(second / "img" / "Im259_0.tif")  # no cell in it
+    given = ("--data", cells, "--data", second, "--out", tmp_path / "run", "--cache", tmp_path / "cache")
+    done = leukoscope("train", *given, *SMALL, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert "12 cells were cut out of 13 pictures first, 1 gave none" in done.output
+    assert "left out: img/Im259_0.tif: " in done.output
+    facts, manifest, split = read_run(tmp_path / "run")
+    assert facts["data"] == "allidb2+rendered"
+    assert len(manifest) == 96 + 12
+    groups = manifest.groups()
+    homes = {group.removeprefix("picture:").replace("/", ":").partition(":")[0] for group in groups.tolist()}
+    assert homes == {"allidb2", "rendered"}
+    assert sum(group.startswith("rendered:") for group in set(groups.tolist())) == 12
+    assert not split.crossing_groups(manifest)
+    scores = Scores.read_csv(tmp_path / "run/evaluation/predictions.csv")
+    told = json.loads((tmp_path / "run/evaluation/sets.json").read_text())
+    for name in ("allidb2", "rendered"):
+        mine = np.array([path.startswith(f"{name}/") for path in scores.path])
+        assert 0 < mine.sum() == told[name]["counts"]["pictures"]
+        right = (scores.probability >= told[name]["threshold"]) == scores.label
+        assert told[name]["metrics"]["accuracy"]["value"] == pytest.approx(right[mine].mean())
+        assert f"  {name}, {mine.sum()} pictures: " in done.output
+    context = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())["context"]
+    assert "No patient is named in allidb2" in context["caveats"]
+    assert "12 cells were cut out" in context["caveats"]
+    before = (tmp_path / "run/evaluation/sets.csv").read_bytes()
+    again = leukoscope("evaluate", tmp_path / "run")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "run/evaluation/sets.csv").read_bytes() == before
+
+
+def test_a_set_is_not_combined_with_itself_nor_one_class_with_itself(cells: Path, tmp_path: Path) -> None:
+    twice = leukoscope("train", "--data", cells, "--data", cells, "--out", tmp_path / "run", "--cache", tmp_path)
+    assert (twice.exit_code, "a data set is given twice" in twice.output) == (2, True)
+    data = read_dataset(cells)
+    blasts = [data.select(np.flatnonzero(data.labels() == 1)[part]) for part in (slice(0, 9), slice(9, 18))]
+    given: list[object] = []
+    for number, part in enumerate(blasts):
+        part.write_csv(tmp_path / f"lab{number}.csv")
+        given += ["--data", tmp_path / f"lab{number}.csv"]
+    one_class = leukoscope("train", *given, "--out", tmp_path / "run", "--cache", tmp_path)
+    assert (one_class.exit_code, "lab0+lab1 holds blast cells only" in one_class.output) == (2, True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_models() -> None:

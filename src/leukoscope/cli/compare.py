@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("plan_file", required=False, type=click.Path(path_type=Path), metavar="[PLAN.yaml]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), help="Folder or CSV of labelled cells; several: combined."
+)
 @click.option("--model", "models", multiple=True, help="Network to train; give it for each. `leukoscope models`.")
 @click.option("--recipe", "recipes", multiple=True, help="Recipe; each network is trained by each.  [default: paper]")
 @click.option("--run", "runs", multiple=True, metavar="[NAME=]FOLDER", help="A run that is trained; one NAME pools.")
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
 def compare(
     plan_file: Path | None,
-    data: Path | None,
+    data: tuple[Path, ...],
     models: tuple[str, ...],
     recipes: tuple[str, ...],
     runs: tuple[str, ...],
@@ -147,8 +149,8 @@ def _outcomes(
     outcomes: list[Outcome] = []
     rows = plan.rows()
     if rows:
-        manifest = _data(plan)
         _check_names(plan)
+        manifest = _data(plan, cache, jobs, say)
         say(f"{len(rows)} runs on {manifest.name}, {len(manifest)} pictures; runs: {folder}")
         used = devices or _all_devices()
         outcomes += run_grid(rows, manifest, folder, cache_folder=cache, devices=used, jobs=jobs, say=say)
@@ -161,13 +163,18 @@ def _outcomes(
     return tuple(outcomes)
 
 
-def _data(plan: Plan) -> Manifest:
+def _data(plan: Plan, cache: Path, jobs: int | None, say: Callable[[str], None]) -> Manifest:
     from leukoscope.data.groups import apply_groups, read_groups
-    from leukoscope.data.readers import read_dataset
+    from leukoscope.studies.foreign import read_sets
 
-    if plan.data is None:
+    if not plan.data:
         raise click.UsageError("give --data: there are networks to train (or --cost-only)")
-    manifest = read_dataset(plan.data)
+    sets = read_sets(plan.data, cut_folder=cache, both_classes=True, jobs=jobs, say=say)
+    for note in sets.notes:
+        say(f"note: {note}")
+    for path, reason in sets.failed[:10]:
+        say(f"left out: {path}: {reason}")
+    manifest = sets.manifest
     if plan.groups is not None:
         manifest = apply_groups(manifest, read_groups(plan.groups))
     return manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from leukoscope.errors import RecipeError
 from leukoscope.studies.row import Row
@@ -41,7 +41,7 @@ class Plan(_Part):
     ``models`` times ``recipes`` and ``entries`` are trained on each of ``fold`` with each of ``seeds``.
     """
 
-    data: Path | None = None
+    data: tuple[Path, ...] = ()
     groups: Path | None = None
     models: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ("paper",)
@@ -53,6 +53,11 @@ class Plan(_Part):
     limit: Annotated[int, Field(ge=20)] | None = None
     set: tuple[str, ...] = ()
     reference: str | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Path) else value
 
     @property
     def lines(self) -> dict[str, PlannedEntry]:
@@ -138,9 +143,11 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise RecipeError("not a plan: no keys at the top", path=path, remedy=_AGAIN)
     home = path.parent
-    for key in ("data", "groups"):
-        if isinstance(tree.get(key), str):
-            tree[key] = home / tree[key]
+    if isinstance(tree.get("groups"), str):
+        tree["groups"] = home / tree["groups"]
+    if isinstance(tree.get("data"), str | list):
+        told = tree["data"]
+        tree["data"] = tuple(home / str(each) for each in ([told] if isinstance(told, str) else told))
     entries = tree.get("entries")
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and isinstance(entry.get("bundle"), str):
