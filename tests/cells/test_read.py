@@ -18,6 +18,8 @@ from PIL import Image, TiffImagePlugin
 
 import leukoscope.cells as cells
 from leukoscope.cells import Picture, decode, read_picture
+from leukoscope.cells.bitmap import plain_bitmap
+from leukoscope.cells.sniff import open_header
 
 from .files import encode, noise
 
@@ -31,6 +33,23 @@ def test_rgb_is_exact_in_every_lossless_format(form: str) -> None:
     assert got.dtype == np.uint8
     assert got.flags.writeable
     np.testing.assert_array_equal(got, rgb)
+
+
+def test_plain_bitmaps_go_past_the_decoder_and_all_others_do_not() -> None:
+    def taken(data: bytes) -> np.ndarray | None:
+        return plain_bitmap(open_header(data, "x", 10_000), data)
+
+    rgb = noise()  # 17 px wide: each row is padded by a byte
+    plain = encode(rgb, "BMP")
+    np.testing.assert_array_equal(taken(plain), rgb)
+    np.testing.assert_array_equal(taken(plain + b"tail"), rgb)
+    assert taken(plain[:-1]) is None
+    assert taken(encode(rgb, "PNG")) is None
+    assert taken(encode(rgb[..., 0], "BMP")) is None  # a palette of greys
+    upside_down = bytearray(plain)
+    upside_down[22:26] = (-13).to_bytes(4, "little", signed=True)  # a negative height: from the top row downwards
+    assert taken(bytes(upside_down)) is None
+    np.testing.assert_array_equal(decode(bytes(upside_down), name="x"), rgb[::-1])
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "packbits"])

@@ -8,6 +8,8 @@ level that divides cell from noise best is 10: intersection over union 0.998 on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -95,31 +97,44 @@ def _find_cell(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], tuple[int, in
     """Mask of the cell and its bounding box (left, top, width, height) in pixels."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise PictureError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
-    surround = np.asarray(cv2.inRange(rgb, np.zeros(3, np.uint8), np.full(3, NEAR_BLACK, np.uint8)), np.uint8)
-    touching = _border_share(surround)
+    lit = np.asarray(cv2.threshold(rgb.reshape(len(rgb), -1), NEAR_BLACK, 1, cv2.THRESH_BINARY)[1], np.uint8)
+    touching = _border_share(lit.reshape(rgb.shape))
     if touching > MAX_BORDER:
         raise PictureError(f"no black surround: {touching:.0%} of the outermost pixels are not black", remedy=_EXPECTED)
-    # Grana's block-based labelling (IEEE TIP 19, 2010) takes half the time of OpenCV's default.
-    count, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-        cv2.bitwise_not(surround), 8, cv2.CV_32S, cv2.CCL_GRANA
-    )
-    if count == 1:
+    first, top, across, height = cv2.boundingRect(lit)  # three times as wide as the picture
+    if not across:
         raise PictureError("the picture is all black", remedy=_EXPECTED)
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    left, top, width, height, area = (int(value) for value in stats[largest])
+    left = first // 3
+    right = (first + across - 1) // 3 + 1
+    inner = rgb[top : top + height, left:right]
+    surround = cv2.inRange(inner, np.zeros(3, np.uint8), np.full(3, NEAR_BLACK, np.uint8))
+    outline, (x, y, width, height), area = _largest(np.asarray(cv2.bitwise_not(surround), np.uint8))
     if area < MIN_AREA:
         raise PictureError(
             f"the largest object has {area} px, a cell has at least {MIN_AREA} px",
             remedy="give the cell at the microscope's full resolution, segmented on a black surround",
         )
+    mask = np.zeros(rgb.shape[:2], np.uint8)
+    cv2.drawContours(mask, outline, -1, (1,), cv2.FILLED, offset=(left, top))
+    return mask.view(np.bool_), (left + x, top + y, width, height)
+
+
+def _largest(lit: NDArray[np.uint8]) -> tuple[Sequence[NDArray[np.int32]], tuple[int, int, int, int], int]:
+    """Outline of the largest component, its bounding box and its area in pixels, holes left out."""
+    outlines, parents = cv2.findContours(lit, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outer = np.flatnonzero(parents[0, :, 3] < 0)  # one outline for each component; the others are holes
+    if len(outer) == 1:  # as in nearly every picture; labelling would take five times as long
+        return (outlines[outer[0]],), (0, 0, lit.shape[1], lit.shape[0]), cv2.countNonZero(lit)
+    # Grana's block-based labelling (IEEE TIP 19, 2010) takes half the time of OpenCV's default.
+    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(lit, 8, cv2.CV_32S, cv2.CCL_GRANA)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    left, top, width, height, area = (int(value) for value in stats[largest])
     component = (labels[top : top + height, left : left + width] == largest).astype(np.uint8)
-    outline, _ = cv2.findContours(component, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    mask = np.zeros(surround.shape, np.uint8)
-    cv2.drawContours(mask[top : top + height, left : left + width], outline, -1, (1,), cv2.FILLED)
-    return mask.view(np.bool_), (left, top, width, height)
+    outline, _ = cv2.findContours(component, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(left, top))
+    return outline, (left, top, width, height), area
 
 
-def _border_share(surround: NDArray[np.uint8]) -> float:
-    """Share of the outermost pixels that are not surround."""
-    ring = np.concatenate([surround[0], surround[-1], surround[:, 0], surround[:, -1]])
-    return float(np.mean(ring == 0))
+def _border_share(lit: NDArray[np.uint8]) -> float:
+    """Share of the outermost pixels with a channel that is not 0."""
+    ring = np.concatenate([lit[0], lit[-1], lit[:, 0], lit[:, -1]])
+    return float(ring.any(axis=1).mean())

@@ -67,7 +67,7 @@ def to_rgb(image: ImageFile, name: str) -> NDArray[np.uint8]:
 def _convert(image: Image.Image) -> Image.Image:
     """RGB picture, transparency composited on black."""
     if image.mode not in _WITH_ALPHA and image.info.get("transparency") is None:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     layered = image.convert("RGBA")
     black = Image.new("RGB", layered.size)
     black.paste(layered, mask=layered.getchannel("A"))

@@ -87,20 +87,20 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality
     cell = _lit(inner)
     area = int(np.count_nonzero(cell))
     size = math.sqrt(4 * area / math.pi)
-    wide = np.pad(cell, 1).view(np.uint8)
+    wide = cv2.copyMakeBorder(cell.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
     depth = np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
     inside = np.asarray(depth > RIM * size)
     if np.count_nonzero(inside) < _LEAST_PIXELS:
         inside = cell
-    grey = np.asarray(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), np.float32)
-    low, middle, high = _quantiles(grey[inside], (0.05, 0.5, 0.95))
-    thin = np.ascontiguousarray(inside[::2, ::2])
-    stain, nuclear = stain_statistics(inner[::2, ::2][thin] if thin.any() else inner[inside])
-    straight = max(longest_run(side) for side in (cell[0], cell[-1], cell[:, 0], cell[:, -1]))
+    grey = np.asarray(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), np.uint8)
+    low, middle, high = _quantiles(grey, inside, (0.05, 0.5, 0.95))
+    thin = np.flatnonzero(inside[::2, ::2])
+    stain, nuclear = stain_statistics(inner[::2, ::2].reshape(-1, 3)[thin] if len(thin) else inner[inside])
+    ends = np.zeros(1, np.bool_)
+    straight = longest_run(np.concatenate([cell[0], ends, cell[-1], ends, cell[:, 0], ends, cell[:, -1]]))
     second, border = surroundings(rgb)
     if max(width, height) >= min(frame.shape[:2]):  # larger than the frame: its edge has cut the cell
         border = max(border, straight)
-    bright = cv2.inRange(inner, np.zeros(3, np.uint8), np.full(3, CLIPPED - 1, np.uint8)) == 0
     values = {
         "diameter": size,
         "solidity": area / max(hull_area(cell), area),
@@ -108,10 +108,10 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality
         "on_border": border / size,
         "second_object": second,
         "second_body": second_body(depth),
-        "sharpness": sharpness(grey, inside, size),
+        "sharpness": sharpness(grey.astype(np.float32), inside, size),
         "contrast": high - low,
         "brightness": middle,
-        "clipped": float(np.count_nonzero(bright)) / area,
+        "clipped": _clipped(inner) / area,
         "nuclear_stain": nuclear,
     }
     return Quality(MappingProxyType(values), stain)
@@ -152,7 +152,15 @@ def _lit(frame: NDArray[np.uint8]) -> Mask:
     return np.asarray(cv2.inRange(frame, np.zeros(3, np.uint8), np.zeros(3, np.uint8)) == 0)
 
 
-def _quantiles(values: NDArray[np.float32], at: tuple[float, ...]) -> list[float]:
-    """Order statistics of whole levels, from their histogram."""
-    summed = np.cumsum(np.bincount(values.astype(np.int64), minlength=256))
+def _clipped(frame: NDArray[np.uint8]) -> int:
+    """Number of pixels with a channel at `CLIPPED` or above."""
+    if cv2.minMaxLoc(frame.reshape(len(frame), -1))[1] < CLIPPED:
+        return 0
+    below = cv2.inRange(frame, np.zeros(3, np.uint8), np.full(3, CLIPPED - 1, np.uint8))
+    return below.size - cv2.countNonZero(below)
+
+
+def _quantiles(levels: NDArray[np.uint8], inside: Mask, at: tuple[float, ...]) -> list[float]:
+    """Order statistics of levels, from their histogram."""
+    summed = np.cumsum(cv2.calcHist([levels], [0], inside.view(np.uint8), [256], [0, 256]).ravel(), dtype=np.float64)
     return [float(np.searchsorted(summed, share * summed[-1])) for share in at]

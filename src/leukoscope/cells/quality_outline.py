@@ -10,6 +10,7 @@ from leukoscope.cells.frame import NEAR_BLACK
 from leukoscope.cells.regions import Mask
 
 THINNED_SIDE = 200  # pixels: other objects are looked for in the picture thinned to about this
+_CORNERS = np.array([[[0, 0]], [[0, 1]], [[1, 0]], [[1, 1]]], np.int32)
 
 
 def hull_area(mask: Mask) -> float:
@@ -18,13 +19,9 @@ def hull_area(mask: Mask) -> float:
     >>> hull_area(np.ones((4, 6), bool))
     24.0
     """
-    # The corners of the first and the last pixel of each row span the hull of all squares.
-    rows = np.flatnonzero(mask.any(axis=1))
-    first = mask[rows].argmax(axis=1)
-    last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
-    across, down = np.concatenate([first, last] * 2), np.concatenate([rows, rows, rows + 1, rows + 1])
-    corners = np.stack([across, down], axis=1).astype(np.int32)
-    return float(cv2.contourArea(cv2.convexHull(corners)))
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corners = cv2.convexHull(np.concatenate(outlines))  # of upper left corners: the others follow
+    return float(cv2.contourArea(cv2.convexHull(np.concatenate([corners + each for each in _CORNERS]))))
 
 
 def longest_run(line: NDArray[np.bool_]) -> int:
@@ -69,15 +66,9 @@ def surroundings(rgb: NDArray[np.uint8]) -> tuple[float, int]:
     step = max(1, min(rgb.shape[:2]) // THINNED_SIDE)
     height, width = (max(1, side // step) for side in rgb.shape[:2])
     thin = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-        _above(thin).view(np.uint8), 8, cv2.CV_32S, cv2.CCL_GRANA
-    )
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    if not len(areas):
+    second, (left, top, width, height) = _second_object(_above(thin).view(np.uint8))
+    if not width:
         return 0.0, 0
-    largest = int(areas.argmax())
-    second = float(np.sort(areas)[-2] / areas[largest]) if len(areas) > 1 else 0.0
-    left, top, width, height, _ = (int(value) for value in stats[1 + largest])
     reached = {
         0: top == 0,
         1: top + height == thin.shape[0],
@@ -87,6 +78,21 @@ def surroundings(rgb: NDArray[np.uint8]) -> tuple[float, int]:
     sides = (rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1])
     runs = [longest_run(_above(side[None])[0]) for number, side in enumerate(sides) if reached[number]]
     return second, max(runs, default=0)
+
+
+def _second_object(lit: NDArray[np.uint8]) -> tuple[float, tuple[int, int, int, int]]:
+    """Area of the second largest object over that of the largest; bounding box of the largest, 0 wide without any."""
+    outlines, parents = cv2.findContours(lit, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not len(outlines):
+        return 0.0, (0, 0, 0, 0)
+    if np.count_nonzero(parents[0, :, 3] < 0) == 1:  # one object: labelling would take three times as long
+        left, top, width, height = cv2.boundingRect(lit)
+        return 0.0, (left, top, width, height)
+    _, _, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(lit, 8, cv2.CV_32S, cv2.CCL_GRANA)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    largest = int(areas.argmax())
+    left, top, width, height, _ = (int(value) for value in stats[1 + largest])
+    return float(np.sort(areas)[-2] / areas[largest]), (left, top, width, height)
 
 
 def _above(rgb: NDArray[np.uint8]) -> Mask:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.cells.bitmap import plain_bitmap
 from leukoscope.cells.pixels import to_rgb
 from leukoscope.cells.sniff import open_header
 from leukoscope.errors import PictureError
@@ -74,7 +75,8 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
     """
     shown = printable(name)
     image = open_header(data, shown, max_pixels)
-    return to_rgb(image, shown)
+    bitmap = plain_bitmap(image, data)
+    return to_rgb(image, shown) if bitmap is None else bitmap
 
 
 def _read_bytes(name: str) -> bytes:
