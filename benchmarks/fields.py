@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from leukoscope._version import __version__
 from leukoscope.cells.read import read_picture
+from leukoscope.cells.regions import filled
 from leukoscope.errors import PictureError
 from leukoscope.fields import find_cells, kind_of
 from leukoscope.fields.find import Finding
@@ -149,7 +150,7 @@ def _empty(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def ruler(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Median red cell diameter against the boxes' (mean of sides; boxes at the picture's edge left out)."""
-    truth, measured, error_of_truth, margin = [], [], [], []
+    truth, measured, error_of_truth = [], [], []
     for row in rows:
         sides = [
             (b[2] - b[0] + b[3] - b[1]) / 2
@@ -160,16 +161,12 @@ def ruler(rows: list[dict[str, Any]]) -> dict[str, Any]:
         spread = float(np.std(sides, ddof=1)) / max(len(sides), 1) ** 0.5 * 1.2533 if len(sides) > 1 else np.nan
         error_of_truth.append(spread / truth[-1] if sides else np.nan)
         measured.append(row["finding"].ruler.red_cell_px or np.nan)
-        margin += _margins(row)
     boxes, found = np.array(truth), np.array(measured)
     even = np.array([row["number"] % 2 == 0 for row in rows])
     factor = float(np.nanmedian((found / boxes)[even]))
     figures: dict[str, Any] = {
         "measured_over_boxes_even": round(factor, 4),
-        "isolated_cells": {
-            "cells": len(margin),
-            "extent_over_box": [round(float(q), 3) for q in np.quantile(margin, (0.1, 0.5, 0.9))],
-        },
+        "same_cells": _same_cells(rows),
         "standard_error_of_truth": [round(float(q), 3) for q in np.nanquantile(error_of_truth, (0.1, 0.5, 0.9))],
     }
     constant = float(np.nanmedian(boxes[even]))
@@ -194,23 +191,56 @@ def ruler(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return figures
 
 
-def _margins(row: dict[str, Any]) -> list[float]:
-    """Extent over box side of red cells that stand alone in their box: by a plain threshold, apart from the ruler."""
+def _alone(row: dict[str, Any]) -> list[tuple[float, float, float]]:
+    """Round red cells that stand alone: diameter of the disc of their area, of the ruler's circle, side of the box.
+
+    The area is that of a plain threshold, which has nothing to do with the ruler; nan where no circle or box is there.
+    """
     green = cv2.GaussianBlur(row["rgb"], (0, 0), 1.0)[..., 1]
     _level, mask = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
-    _, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    mask = filled(mask > 0, 2000).view(np.uint8)
+    _, _, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    circles = np.array([(cell.x, cell.y, cell.diameter) for cell in row["finding"].red_cells]).reshape(-1, 3)
+    boxes = np.array([((a + c) / 2, (b + d) / 2, (c - a + d - b) / 2) for a, b, c, d in row["truth"]["RBC"]]).reshape(
+        -1, 3
+    )
     found = []
-    for left, top, right, bottom in row["truth"]["RBC"]:
-        if min(left, top) <= 2 or right >= 638 or bottom >= 478:
-            continue
-        inside = np.bincount(label[top:bottom, left:right].ravel(), minlength=len(stats))
-        inside[0] = 0
-        best = int(np.argmax(inside))
-        x, y, width, height, _area = (int(v) for v in stats[best])
-        alone = x >= left and y >= top and x + width <= right and y + height <= bottom
-        if alone and inside[best] > 0.35 * (right - left) * (bottom - top):
-            found.append((width + height) / (right - left + bottom - top))
+    for (x, y, width, height, area), centre in zip(stats[1:].tolist(), centres[1:], strict=True):
+        disc = float(np.sqrt(4 * area / np.pi))
+        inside = min(x, y) > 2 and x + width < 638 and y + height < 478
+        round_one = max(width, height) < 1.15 * min(width, height) and abs(2 * disc / (width + height) - 1) < 0.05
+        if inside and round_one and 50 < disc < 140:
+            found.append((disc, *(_at(centre, 0.15 * disc, those) for those in (circles, boxes))))
     return found
+
+
+def _at(place: NDArray[np.float64], reach: float, things: NDArray[np.float64]) -> float:
+    """Size of the nearest thing within reach, rows x, y, size; nan where there is none."""
+    away = np.hypot(things[:, 0] - place[0], things[:, 1] - place[1])
+    return float(things[np.argmin(away), 2]) if len(away) and away.min() < reach else float("nan")
+
+
+def _same_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Circles of the ruler, and boxes, against the areas of the same cells: which of the two is the noisy one."""
+    alone = [np.array(_alone(row)).reshape(-1, 3) for row in rows]
+    cells = np.concatenate(alone)
+    figures: dict[str, Any] = {"cells": len(cells)}
+    for name, column in (("circle", 1), ("box", 2)):
+        values = (cells[:, column] / cells[:, 0])[~np.isnan(cells[:, column])]
+        figures[f"{name}_over_disc"] = {
+            "cells": len(values),
+            "quantiles_10_50_90": [round(float(q), 3) for q in np.quantile(values, (0.1, 0.5, 0.9))],
+        }
+        known = [each[~np.isnan(each[:, column])] for each in alone]
+        ratios = np.array(
+            [np.median(each[:, column]) / np.median(each[:, 0]) if len(each) >= 2 else np.nan for each in known]
+        )
+        even = np.array([row["number"] % 2 == 0 for row in rows])
+        offset = float(np.nanmedian(ratios[even]))
+        hit = (np.abs(ratios / offset - 1) <= 0.05)[~even & ~np.isnan(ratios)].astype(float)
+        figures[f"{name}_over_disc"] |= {"offset_even": round(offset, 4), "fields_odd": len(hit)}
+        figures[f"{name}_over_disc"]["within_5%_odd"] = ratio(hit, np.ones(len(hit)))
+    return figures
 
 
 def _halves(rows: list[dict[str, Any]]) -> dict[str, list[int]]:

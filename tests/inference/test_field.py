@@ -98,8 +98,15 @@ def test_pictures_that_are_no_fields_are_refused(classifier: Classifier, tmp_pat
         read_field(classifier, framed)
     with pytest.raises(PictureError, match=r"c\.png"):
         read_field(classifier, write(tmp_path / "c.png", np.zeros((300, 300, 3), np.uint8)))
-    with pytest.raises(PictureError, match=r"pixels|px|large"):
+    with pytest.raises(PictureError, match=r"d\.png: has 640 x 480 pixels, .* allow more with --max-pixels"):
         read_field(classifier, write(tmp_path / "d.png", smear().picture()), max_pixels=1000)
+
+
+def test_a_scan_is_read_in_windows(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read_field(classifier, smear().picture())
+    monkeypatch.setattr("leukoscope.inference.field.MAX_PIXELS", 1000)
+    scan = read_field(classifier, smear().picture())
+    assert [cell.to_json(0.1) for cell in scan.cells] == [cell.to_json(0.1) for cell in whole.cells]
 
 
 def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, folder: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
     bound = max_pixels
     if kind == "TIFF" and Image.MAX_IMAGE_PIXELS is not None:
         bound = min(bound, Image.MAX_IMAGE_PIXELS)  # above it Pillow's TIFF reader warns while it loads
-    _check_size(image.size, name, bound)
+    _check_size(image.size, name, bound, tiff=bound < max_pixels)  # what Pillow's TIFF reader refuses, no option allows
     if frames > 1:
         raise PictureError(
             f"the {kind} file holds {frames} pictures", path=name, remedy="save each picture to a file of its own"
@@ -101,12 +101,13 @@ def kind_of(data: bytes) -> str | None:
     return None
 
 
-def _check_size(size: tuple[int, int], name: str, bound: int) -> None:
+def _check_size(size: tuple[int, int], name: str, bound: int, *, tiff: bool = False) -> None:
     width, height = size
     if width * height > bound:
         raise PictureError(
-            f"has {width} x {height} pixels, more than the {bound:,} allowed", path=name, remedy="crop the picture"
-        )
+            f"has {width} x {height} pixels, more than the {bound:,} allowed", path=name,
+            remedy="crop the picture" if tiff else "crop the picture, or allow more with --max-pixels",
+        )  # fmt: skip
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

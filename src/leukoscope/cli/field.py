@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     help="CSV with the columns picture, patient; in place of folders. Implies --by patient.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 1024), help="Fields at a time.  [default: one per available core]")
-@click.option("--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True, help="Refuse larger ones.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
+    help="Refuse larger ones. Above the default a scan is read in windows; it takes 7 bytes a pixel, in each thread.",
+)  # fmt: skip
 def field(
     paths: tuple[Path, ...],
     out: Path,

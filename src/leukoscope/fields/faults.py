@@ -38,14 +38,18 @@ def blank_reason(rgb: NDArray[np.uint8]) -> str | None:
 
 def warnings_of(rgb: NDArray[np.uint8], cells: Sequence[WhiteCell], red_cells: int, ruler: Ruler) -> tuple[str, ...]:
     """What the user must know of this field, in sentences without a full stop."""
+    grid = screen_grid(rgb)
+    screen = (f"the picture has a fine regular grid ({grid or 0:.1f} px): it may be a photograph of a screen",)
+    return (*cell_warnings(cells, red_cells, ruler), *(screen if grid is not None else ()))
+
+
+def cell_warnings(cells: Sequence[WhiteCell], red_cells: int, ruler: Ruler) -> tuple[str, ...]:
+    """What is wrong with the cells that were found, and with the red cells beside a given scale."""
     found = []
     if not cells:
         found.append("no white cell was found")
     if not red_cells and ruler.source == "given":
         found.append("no red cell was found to check the given scale with")
-    grid = screen_grid(rgb)
-    if grid is not None:
-        found.append(f"the picture has a fine regular grid ({grid:.1f} px): it may be a photograph of a screen")
     cut = sum(cell.state == "cut" for cell in cells)
     if cut:
         found.append(f"{cut} white {'cell is' if cut == 1 else 'cells are'} cut by the edge of the picture")

@@ -75,7 +75,7 @@ def find_cells(
     if height * width > MAX_PIXELS:
         raise PictureError(
             f"a field of {width} x {height} px is a scan of a slide, not a field",
-            remedy=f"cut it into tiles of at most {MAX_PIXELS // 1_000_000} million pixels",
+            remedy="use leukoscope.fields.scan.find_in_windows",
         )
     why = blank_reason(rgb)
     if why is not None:

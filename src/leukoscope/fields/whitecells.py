@@ -149,8 +149,8 @@ def _cell(
     mask, left, top = whole
     zoom = 1 / (fine * scale)
     outline = _ring(mask, left, top, zoom, shape)
-    inner, *place = nucleus
-    rings = _rings(inner, *place, 1 / scale, shape)
+    inner, x, y = nucleus
+    rings = _rings(inner, x, y, 1 / scale, shape)
     if outline is None or not rings:
         return None
     low, high = np.floor(outline.min(0)).astype(int), np.ceil(outline.max(0)).astype(int)

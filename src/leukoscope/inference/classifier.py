@@ -139,9 +139,15 @@ class Classifier:
             if progress is not None:
                 progress(len(batch))
 
-    def read_field(self, source: str | PathLike[str] | NDArray[np.uint8], *, um_per_px: float | None = None) -> Field:
+    def read_field(
+        self,
+        source: str | PathLike[str] | NDArray[np.uint8],
+        *,
+        um_per_px: float | None = None,
+        max_pixels: int = MAX_FIELD_PIXELS,
+    ) -> Field:
         """Find and answer for the white cells of one field; see `leukoscope.inference.field.read_field`."""
-        return read_field(self, source, um_per_px=um_per_px)
+        return read_field(self, source, um_per_px=um_per_px, max_pixels=max_pixels)
 
     def predict_frames(self, frames: NDArray[np.uint8]) -> Outputs:
         """Run the graph on prepared frames.
@@ -189,7 +195,7 @@ class Classifier:
         """Answers for a picture that is no cell on black; ``unframed`` says so of it."""
         start = time.perf_counter()
         try:
-            field = read_field(self, source, max_pixels=min(max_pixels, MAX_FIELD_PIXELS), morphology=morphology)
+            field = read_field(self, source, max_pixels=max_pixels, morphology=morphology)
         except PictureError as error:
             told = f"no cell on a black surround, and as a field: {error.what}"
             why = "; ".join(part for part in (told, error.remedy) if part)

@@ -14,6 +14,7 @@ from leukoscope.errors import PictureError
 from leukoscope.fields import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, kind_of
 from leukoscope.fields import standard_cell as at_standard_scale
 from leukoscope.fields.find import MAX_PIXELS
+from leukoscope.fields.scan import find_in_windows
 from leukoscope.inference.prediction import Place, Prediction
 from leukoscope.printing import decodable
 
@@ -167,11 +168,12 @@ def read_field(
         source: a file's path, or uint8 RGB [H, W, 3].
         um_per_px: the scale where it is known; None: the red cells of the field give it.
         red_cell_um: mean diameter of a red cell, micrometres.
-        max_pixels: larger pictures are refused before they are decoded.
+        max_pixels: larger pictures are refused before they are decoded. From `MAX_PIXELS` on, a picture is read in
+            windows, see `fields.scan`; it is held whole, with its decoder about 7 bytes a pixel.
         morphology: measure each cell that is asked too, and say what stands out in words.
 
     Raises:
-        PictureError: the picture cannot be read, is a cell on black, a scan, black or blank.
+        PictureError: the picture cannot be read, is a cell on black, larger than allowed, black or blank.
     """
     path = sha256 = None
     if isinstance(source, np.ndarray):
@@ -181,7 +183,8 @@ def read_field(
         picture = read_picture(path, max_pixels=max_pixels)
         rgb, sha256 = picture.rgb, picture.sha256
     try:
-        finding = find_cells(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
+        one_field = rgb.shape[0] * rgb.shape[1] <= MAX_PIXELS
+        finding = (find_cells if one_field else find_in_windows)(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
     except PictureError as error:
         raise PictureError(error.what, path=path, remedy=error.remedy) from error
     kind = kind_of(rgb)
