@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from leukoscope.cli import main
 from leukoscope.data.readers import read_dataset
 from leukoscope.fields.normalise import NORMALISATIONS, read_reference
 from leukoscope.inference.classifier import Classifier, load
@@ -69,6 +71,26 @@ def test_listed_blasts_are_found_at_the_distance_they_are_away(scores):
     assert found["recall"]["value"] == pytest.approx(3 / 4)
     assert found["blasts_listed"] == 4
     assert found["distance_um"]["90 %"] < 1
+
+
+def test_the_command_scores_a_folder_in_the_layout(scores, tmp_path):
+    for folder, names in (("im", ("Im001_1.jpg", "Im051_0.jpg")), ("xyc", ("Im001_1.xyc", "Im051_0.xyc"))):
+        (tmp_path / "idb" / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / "idb" / folder / name).symlink_to(scores[0] / folder / name)
+    call = ["field", str(tmp_path / "idb"), "--truth", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    assert "as it is: 2 pictures, 0 unreadable, 0 without scale; 1.00" in done.stdout
+    assert "of 2 listed blasts found" in done.stdout
+    assert "note: " in done.stdout  # the size in pixels tells the class
+    figures = json.loads((tmp_path / "out" / "truth.json").read_text())
+    assert figures["one_scale"]["um_per_px"] == pytest.approx(0.15, rel=0.06)
+    assert figures["as_it_is"]["detection"]["recall"]["value"] == 1
+    table = json.loads((tmp_path / "out" / "truth-pictures.json").read_text())
+    assert [row["matched"] for row in table["one_scale"]] == [2, 0]
+    both = CliRunner().invoke(main, [*call, "--by", "patient"])
+    assert both.exit_code == 2
 
 
 def test_a_shorter_reach_finds_less(scores, classifier):

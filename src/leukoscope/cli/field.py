@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     "--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
     help="Refuse larger ones. Above the default a scan is read in windows; it takes 7 bytes a pixel, in each thread.",
 )  # fmt: skip
+@click.option(
+    "--truth", is_flag=True,
+    help="The one folder given is ALL-IDB1 or ALL-IDB2: score what is found and said against its lists and labels.",
+)  # fmt: skip
 def field(
     paths: tuple[Path, ...],
     out: Path,
@@ -46,6 +50,7 @@ def field(
     patients: Path | None,
     threads: int | None,
     max_pixels: int,
+    truth: bool,
 ) -> int:
     """Find the white cells of smear fields and say for each: blast, normal or refer.
 
@@ -53,7 +58,8 @@ def field(
     Without red cells and without --um-per-px the scale is unknown and all cells are referred.
 
     Written into --out: report.html, cells.csv, cells.coco.json, patients.json (--by patient), and for each field
-    fields/*.json, overlays/*.png, cells/*.webp, geojson/*.geojson (QuPath opens these).
+    fields/*.json, overlays/*.png, cells/*.webp, geojson/*.geojson (QuPath opens these). With --truth instead:
+    truth.json and truth-pictures.json.
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
@@ -65,6 +71,8 @@ def field(
     from leukoscope.machine import cpu_count
     from leukoscope.printing import printable
 
+    if truth:
+        return _score(paths, out, bundle, um_per_px, wrong=by is not None or patients is not None or red_cell_um != 7.5)
     table = None if patients is None else patients_from_csv(patients)
     load(bundle, threads=1)  # an unusable bundle is told before any field is read
     pictures = find_pictures(paths)
@@ -103,3 +111,23 @@ def _say_patients(path: Path | None) -> None:
         click.echo(printable(patient["words"]))
         for warning in patient["warnings"]:
             click.echo(printable(f"  {warning}"))
+
+
+def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: float | None, *, wrong: bool) -> int:
+    """ALL-IDB against its own lists of blasts."""
+    from leukoscope.cli._progress import progress_bar
+    from leukoscope.inference.batch import find_pictures
+    from leukoscope.inference.classifier import load
+    from leukoscope.printing import printable
+    from leukoscope.studies.detection_study import FIGURES, headline, measure_allidb
+
+    if len(paths) != 1 or wrong:
+        raise click.UsageError("--truth takes one folder, and neither patients nor --red-cell-um")
+    passes = 1 if um_per_px else 2
+    with progress_bar("fields", passes * len(find_pictures(paths))) as progress:
+        figures = measure_allidb(paths[0], load(bundle), out, um_per_px=um_per_px, progress=progress)
+    for line in (*headline(figures), *(f"note: {note}" for note in figures["notes"])):
+        click.echo(printable(line))
+    click.echo(printable(str(out / FIGURES)), err=True)
+    found = figures["as_it_is"]["detection"]
+    return 1 if found["unreadable"] else 0
