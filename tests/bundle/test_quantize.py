@@ -1,4 +1,4 @@
-"""8-bit bundles: the arithmetic by hand, the parent named, faults told, nothing half-written."""
+"""8-bit bundles: the rounding by hand, the logit fitted, the parent named, faults told, nothing half-written."""
 
 from __future__ import annotations
 
@@ -12,22 +12,33 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+import torch
+from onnx import numpy_helper
 
 from bundle_factory import make_bundle
-from leukoscope.bundle.quantize import quantize_bundle, quantized_graph
+from leukoscope.bundle.export import graph_bytes
+from leukoscope.bundle.quantize import logit_correction, quantize_bundle, round_filters, rounded_graph
 from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import BundleError, DataError
+from leukoscope.models import create_model
 
 MADE_ON = {"data": "rendered", "fingerprint": "f" * 64, "groups": ["2", "1", "2"], "seed": 0}
-FRAMES = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+FRAMES = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return create_model("crse_cnn", widths=(8, 16, 8)).eval()  # one convolution of 1,152 weights, one of as many
+
+
+@pytest.fixture(scope="module")
+def graph(network: torch.nn.Module) -> bytes:
+    return graph_bytes(network, 32, 32)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def parent(tmp_path: Path) -> Path:
-    second = np.random.default_rng(2).normal(size=(4, 3, 3, 3)).astype(np.float32)
-    graph = _two_convolutions(np.eye(3, dtype=np.float32)[:, :, None, None], second)
+def parent(graph: bytes, tmp_path: Path) -> Path:
     return make_bundle(tmp_path / "parent", graph=graph, frame=32, decision={"threshold": 0.4})
 
 
@@ -37,48 +48,52 @@ def child(parent: Path, tmp_path: Path) -> Path:
     return tmp_path / "child"
 
 
-def test_one_convolution_is_the_integer_arithmetic_worked_out_by_hand() -> None:
+def _logits(graph: bytes) -> np.ndarray:
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logit"], {"frames": FRAMES})[0], np.float64)
+
+
+def test_filters_are_rounded_to_multiples_of_their_own_scale() -> None:
+    weights = np.array([[127.0, -63.4], [0.0, 0.0], [-0.5, 0.25]], np.float32)[:, :, None, None]
+    whole, scale = round_filters(weights)
+    assert whole[..., 0, 0].tolist() == [[127, -63], [0, 0], [-127, 64]]  # 63.5 to the even neighbour
+    assert scale.ravel().tolist() == pytest.approx([1, 1, 0.5 / 127])
+
+
+def test_the_graph_counts_with_the_rounded_weights(network: torch.nn.Module, graph: bytes) -> None:
+    made, count = rounded_graph(graph)
+    assert count == 2
+    stored = {each.name: numpy_helper.to_array(each) for each in onnx.load_from_string(made).graph.initializer}
+    assert sorted(each.size for each in stored.values() if each.dtype == np.int8) == [1152, 1152]
+    with torch.no_grad():
+        kept = [block.conv.weight.clone() for block in network.blocks]  # type: ignore[union-attr]
+        for block in list(network.blocks)[1:]:  # type: ignore[arg-type]
+            weight = block.conv.weight
+            scale = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+            weight.copy_((weight / scale).round() * scale)
+        by_hand = _logits(graph_bytes(network, 32, 32))  # type: ignore[arg-type]
+        for block, weight in zip(network.blocks, kept, strict=True):  # type: ignore[arg-type]
+            block.conv.weight.copy_(weight)
+    assert _logits(made) == pytest.approx(by_hand, abs=1e-5)
+    assert np.abs(_logits(made) - _logits(graph)).max() > 1e-4
+
+
+def test_slope_and_offset_are_those_of_the_least_squares_line() -> None:
     rng = np.random.default_rng(0)
-    first, second = np.eye(3, dtype=np.float32)[:, :, None, None], rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
-    graph = _two_convolutions(first, second)
-    frames = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    frames[0, 0, 0], frames[0, 0, 1] = 0, 255  # the range of the activations is 0 to 1
-    made, count = quantized_graph(graph, frames)
-    assert count == 1
-    x = frames.transpose(0, 3, 1, 2) / np.float64(255)
-    q = np.clip(np.rint(x * 255), 0, 255)  # scale 1/255, zero point 0
-    scale = np.abs(second).max((1, 2, 3)) / 64
-    w = np.clip(np.rint(second / scale[:, None, None, None]), -64, 64)
-    padded = np.pad(q, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    exact = np.einsum("nchwij,ocij->nohw", windows, w) * scale[None, :, None, None] / 255
-    scales = {i.name: numpy_helper.to_array(i) for i in onnx.load_from_string(made).graph.initializer}
-    step, zero = float(scales["features_scale"]), int(scales["features_zero_point"])
-    rounded = (np.clip(np.rint(exact / step) + zero, 0, 255) - zero) * step
-    found = ort.InferenceSession(made, providers=["CPUExecutionProvider"]).run(["features"], {"frames": frames})[0]
-    off = np.abs(found - rounded)
-    assert off.max() < 1.01 * step  # one step, where the sum lies between two
-    assert np.mean(off > 0.01 * step) < 0.01
-    assert found.std() > 0.5
+    found = rng.normal(size=50)
+    wanted = 1.1 * found - 0.3 + 0.01 * rng.normal(size=50)
+    assert logit_correction(wanted, found) == pytest.approx(tuple(np.polyfit(found, wanted, 1)))
+    assert logit_correction(np.array([1.0, 3.0]), np.array([2.0, 2.0])) == (1, 0)
+    assert logit_correction(wanted, np.ones(50)) == pytest.approx((1, wanted.mean() - 1))
 
 
-def _two_convolutions(first: NDArray[np.float32], second: NDArray[np.float32]) -> bytes:
-    nodes = [
-        helper.make_node("Transpose", ["frames"], ["nchw"], name="t", perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", ["nchw"], ["float"], name="c", to=TensorProto.FLOAT),
-        helper.make_node("Div", ["float", "top"], ["unit"], name="d"),
-        helper.make_node("Conv", ["unit", "first"], ["seen"], name="first", kernel_shape=[1, 1]),
-        helper.make_node("Conv", ["seen", "second"], ["features"], name="second", pads=[1] * 4, kernel_shape=[3, 3]),
-    ]
-    constants = {"top": np.array(255, np.float32), "first": first, "second": second}
-    graph = helper.make_graph(
-        nodes, "two",
-        [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["N", 32, 32, 3])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 4, 32, 32])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return bytes(model.SerializeToString())
+def test_on_the_calibration_cells_the_logit_is_right_on_average(parent: Path, child: Path) -> None:
+    before, after = read_bundle(parent).graph, read_bundle(child).graph
+    away = _logits(after) - _logits(before)
+    assert abs(away.mean()) < 1e-5
+    plain = _logits(rounded_graph(before)[0]) - _logits(before)
+    assert np.square(away).sum() < np.square(plain).sum()
+    assert len(after) < len(before)
 
 
 def test_the_bundle_names_its_parent_and_decides_like_it(parent: Path, child: Path) -> None:
@@ -86,8 +101,8 @@ def test_the_bundle_names_its_parent_and_decides_like_it(parent: Path, child: Pa
     assert (before.precision, after.precision, after.measured) == ("fp32", "int8", [])
     made = after.quantised
     assert made is not None
-    assert (made.parent, made.files, made.pictures, made.groups) == ("by-hand", before.files, 3, ["1", "2"])
-    assert made.convolutions == 1
+    assert (made.parent, made.files, made.pictures, made.groups) == ("by-hand", before.files, 6, ["1", "2"])
+    assert made.convolutions == 2
     assert (after.decision, after.preparation) == (before.decision, before.preparation)
     assert "8-bit form of by-hand" in (child / "README.md").read_text()
 
@@ -102,16 +117,16 @@ def test_bundles_that_cannot_be_quantised_are_refused_by_name(child: Path, tmp_p
     with pytest.raises(BundleError, match="is int8 already"):
         quantize_bundle(read_bundle(child), tmp_path / "b", FRAMES, **MADE_ON)
     flat = make_bundle(tmp_path / "flat")  # pooling only
-    with pytest.raises(BundleError, match=r"model\.onnx: has no second convolution"):
+    with pytest.raises(BundleError, match=r"model\.onnx: has no convolution of 1,024 weights"):
         quantize_bundle(read_bundle(flat), tmp_path / "b", FRAMES, **MADE_ON)
-    with pytest.raises(BundleError, match="holds 8-bit nodes already"):
-        quantized_graph(read_bundle(child).graph, FRAMES)
+    with pytest.raises(BundleError, match="holds 8-bit numbers already"):
+        rounded_graph(read_bundle(child).graph)
     assert not (tmp_path / "b").exists()
 
 
 def test_cells_of_another_frame_size_are_refused(parent: Path, tmp_path: Path) -> None:
     wrong = np.zeros((2, 100, 100, 3), np.uint8)
-    with pytest.raises(BundleError, match="cannot be quantised"):
+    with pytest.raises(BundleError, match="cannot be run on the cells"):
         quantize_bundle(read_bundle(parent), tmp_path / "b", wrong, **MADE_ON)
     assert not (tmp_path / "b").exists()
 

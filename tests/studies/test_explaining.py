@@ -111,7 +111,10 @@ def test_random_layers_keep_the_map_that_of_the_logit(name: str, tmp_path: Path)
     for layers, _, changed in stages:
         values = {each.name: numpy_helper.to_array(each) for each in onnx.load_from_string(changed).graph.initializer}
         state = {
-            key: torch.from_numpy(values[f"model.{key}"].copy()) if f"model.{key}" in values else value
+            # Gates are 1x1 convolutions in a graph and linear layers in a network.
+            key: torch.from_numpy(values[f"model.{key}"].reshape(value.shape).copy())
+            if f"model.{key}" in values
+            else value
             for key, value in model.state_dict().items()
         }
         moved = sum(not torch.equal(value, model.state_dict()[key]) for key, value in state.items() if value.ndim >= 2)

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leukoscope import _version
 from leukoscope.bundle.card import model_card
 from leukoscope.bundle.gate_facts import GateFacts
+from leukoscope.bundle.resize import resize
 from leukoscope.bundle.schema import (
     CARD_FILE,
     FACTS_FILE,
@@ -32,6 +32,7 @@ from leukoscope.cells.prepare import Preparation
 from leukoscope.errors import BundleError, missing_extra
 from leukoscope.files import atomic_folder, write_json, write_text
 from leukoscope.models import CellClassifier, closed_form_cam
+from leukoscope.models.deployed import deployed
 
 OPSET = 18  # the first with antialiased resizing
 
@@ -51,10 +52,10 @@ class ExplainedGraph(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map uint8 RGB [N, F, F, 3] to logit [N], heat map [N, h, w] and embedding [N, E], all float32."""
-        x = frames.permute(0, 3, 1, 2).float()
-        if frames.shape[1] != self.input_size:
-            # Rounded, because the network was trained on frames stored as 8-bit numbers.
-            x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", antialias=True).round()
+        if frames.shape[1] == self.input_size:
+            x = frames.permute(0, 3, 1, 2).float()
+        else:  # rounded, because the network was trained on frames stored as 8-bit numbers
+            x = resize(frames, self.input_size).round()
         features = self.model.forward_features(x / 255)
         return (
             self.model.forward_head(features)[:, 0],
@@ -79,7 +80,7 @@ def graph_bytes(model: CellClassifier, input_size: int, frame_size: int) -> byte
         import onnxscript  # noqa: F401, PLC0415
     except ImportError as error:
         raise missing_extra("exporting a bundle", "train") from error
-    graph = ExplainedGraph(model.cpu().eval(), input_size).eval()
+    graph = ExplainedGraph(deployed(model.cpu().eval()), input_size).eval()
     example = torch.zeros(2, frame_size, frame_size, 3, dtype=torch.uint8)
     try:
         with _quiet():

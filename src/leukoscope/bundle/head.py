@@ -18,6 +18,7 @@ from leukoscope.bundle.schema import GRAPH_FILE
 from leukoscope.errors import BundleError, missing_extra
 
 _RESHAPING = frozenset({"Gather", "Squeeze", "Reshape", "Flatten", "Identity"})
+_SUMS = frozenset({"Conv", "Einsum"})  # of weighted features; the second in graphs of earlier versions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,9 +104,9 @@ def _parts(bundle: Bundle) -> _Parts:
     if unit is None or unit.op_type != "Gemm" or unit.input[0] != "embedding" or len(unit.input) not in {2, 3}:
         raise _foreign(bundle, "has no linear unit on the embedding as its last step")
     total = maker.get("heatmap")
-    while total is not None and total.op_type in {"Div", "Mul"}:
+    while total is not None and total.op_type in {"Div", "Mul", *_RESHAPING}:
         total = maker.get(total.input[0])
-    if total is None or total.op_type != "Einsum" or len(total.input) != 2:
+    if total is None or total.op_type not in _SUMS or len(total.input) != 2:
         raise _foreign(bundle, "has a heat map that is no sum of weighted features")
     names = [*unit.input[1:], total.input[1]]
     if not set(names) <= set(named):

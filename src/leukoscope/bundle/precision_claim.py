@@ -12,11 +12,12 @@ def precision_claim(facts: BundleFacts) -> list[str]:
         return []
     files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in made.files.items())
     return [
-        "## 8-bit integers",
+        "## 8-bit weights",
         (
-            f"This is the 8-bit form of {made.parent} ({files}). {made.convolutions} of its convolutions count in "
-            f"8-bit integers; the ranges of their activations were set on {made.pictures} cells of {made.data} from "
-            f"{len(made.groups)} patient groups that the network was trained on: {', '.join(made.groups)}. Threshold, "
+            f"This is the 8-bit form of {made.parent} ({files}). The weights of {made.convolutions} of its "
+            "convolutions are kept in 8 bits; slope and offset of its logit were fitted to the float bundle's on "
+            f"{made.pictures} cells of {made.data} from {len(made.groups)} patient groups that the network was trained "
+            f"on: {', '.join(made.groups)}. Threshold, "
             "probabilities, band, gate and subject rule are those of the float bundle and were not fitted again. The "
             "float bundle's figures are not repeated here: they were measured with another graph."
         ),

@@ -222,7 +222,7 @@ class ParentFacts(_Facts):
 
 
 class QuantisedFacts(_Facts):
-    """The bundle that this one is the 8-bit form of, and the cells that set the ranges of its activations."""
+    """The bundle that this one is the 8-bit form of, and the cells on which its logit was fitted to the float one's."""
 
     parent: str
     files: dict[str, str]  # of the parent: file name -> SHA-256
@@ -231,7 +231,7 @@ class QuantisedFacts(_Facts):
     groups: list[str]  # patient groups
     pictures: Annotated[int, Field(ge=1)]
     seed: int  # of the choice of pictures
-    convolutions: Annotated[int, Field(ge=1)]  # in 8-bit integers; the others are float
+    convolutions: Annotated[int, Field(ge=1)]  # whose weights are 8-bit; the others are float
 
 
 class BundleFacts(_Facts):

@@ -32,7 +32,7 @@ CALIBRATION_CELLS = 256
     type=click.IntRange(min=1),
     default=CALIBRATION_CELLS,
     show_default=True,
-    help="With --int8: training cells that set the ranges of the activations.",
+    help="With --int8: training cells on which its logit is fitted to the float one's.",
 )
 @click.option("--seed", default=0, show_default=True, help="With --int8: of the choice of these cells.")
 def export(
@@ -50,8 +50,8 @@ def export(
     Training facts, calibration and figures are taken from the run's own bundle; a run that never
     finished has none and says so.
 
-    With --int8, most convolutions of a bundle are turned into 8-bit integers. It decides as the float bundle does, and
-    holds no figures until `leukoscope evaluate` has measured it.
+    With --int8, the weights of a bundle's larger convolutions are kept in 8 bits. It decides as the float bundle does,
+    and holds no figures until `leukoscope evaluate` has measured it.
     """
     if int8 != (data is not None):
         raise click.UsageError("--int8 and --data go together: the data set that the network was trained on")
@@ -123,7 +123,8 @@ def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> N
     made = facts.quantised
     assert made is not None
     size, before = ((place / "model.onnx").stat().st_size for place in (folder, bundle.folder))
-    click.echo(f"bundle: {folder} ({made.convolutions} convolutions in 8 bits, {size:,} bytes instead of {before:,})")
+    saved = f"{size:,} bytes instead of {before:,}"
+    click.echo(f"bundle: {folder} (weights of {made.convolutions} convolutions in 8 bits, {saved})")
     click.echo(f"calibrated on {made.pictures} cells of {len(made.groups)} patient groups of the training part")
     click.echo("it holds no figures: run `leukoscope evaluate` with it")
 

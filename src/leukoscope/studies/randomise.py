@@ -95,7 +95,8 @@ def _layers(graph: Any, values: dict[str, NDArray[Any]]) -> list[Layer]:
     for node in reversed(graph.node):
         if node.op_type not in _WEIGHTED or not needed & set(node.output):
             continue
-        weights = [name for name in node.input if name in values and values[name].ndim >= 2]
+        # The resize before the network is a product with constants of three axes; nothing learned has three.
+        weights = [name for name in node.input if name in values and values[name].ndim in {2, 4}]
         biases = [name for name in node.input if name in values and values[name].ndim == 1]
         if weights:
             found.append(Layer(node.name or node.output[0], weights[0], biases[0] if biases else None))
