@@ -47,6 +47,17 @@ FULL: dict[str, Any] = {
         "errors": [{"protocol": "left out", "auc": ESTIMATE, "alarmed": ESTIMATE, "missed": {"value": 0.052},
                     "referred": {"value": 0.27}, "groups_blast": 21, "groups_normal": 11}],
     },
+    "audits": [
+        {"kind": "explanations", "graph": "ef" * 32, "data": "cnmc2019", "data_fingerprint": "98" * 32,
+         "patients": "unseen", "left_out": ["71", "H72", "73"], "left_out_pictures": 4811, "cells": 151, "blasts": 101,
+         "groups": ["81", "H82"], "unreadable": 3, "date": "2031-02-04", "version": "9.8.8", "machine": "machine 17",
+         "seed": 29, "notes": ["Only 2 groups."],
+         "rules": [
+             {"key": "faithful", "asked": "Above 0.", "found": "0.205 [0.1]", "outcome": "passes"},
+             {"key": "turns", "asked": "Above 0.5.", "found": "0.441", "outcome": "fails"},
+         ],
+         "figures": {"road_gap": ESTIMATE, "gini": {"value": 0.3456}}},
+    ],
     "data_licences": ["C-NMC: CC BY 3.0"],
 }  # fmt: skip
 FULL["subjects"]["logit"] = 1.75 * -0.25131442828090605  # where the probability is 0.4375
@@ -107,6 +118,13 @@ SHOWN: list[tuple[str, Any]] = [
     ("measured.0.metrics.auc.value", 0.72), ("measured.0.metrics.auc.low", 0.6), ("measured.0.metrics.auc.high", 0.9),
     ("measured.0.worst_subject.accuracy", 0.4), ("measured.0.worst_subject.cells", 58),
     ("measured.0.worst_subject", None),
+    ("audits.0.data", "z"), ("audits.0.data_fingerprint", "12" * 32), ("audits.0.patients", "seen too"),
+    ("audits.0.left_out", ["1"]), ("audits.0.left_out_pictures", 8), ("audits.0.cells", 152), ("audits.0.blasts", 9),
+    ("audits.0.groups", ["81"]), ("audits.0.unreadable", 0), ("audits.0.date", "2031-03-04"),
+    ("audits.0.version", "9.8.9"), ("audits.0.machine", "another"), ("audits.0.seed", 30), ("audits.0.notes", []),
+    ("audits.0.rules.1.outcome", "passes"), ("audits.0.rules.1.found", "0.5"), ("audits.0.rules.0.asked", "Below."),
+    ("audits.0.figures.road_gap.value", 0.1), ("audits.0.figures.road_gap.low", 0.1), ("audits.0.kind", "shortcuts"),
+    ("audits", []),
     ("subjects.min_cells", 24), ("subjects.groups_blast", ["1"]), ("subjects.groups_normal", ["H1"]),
     ("subjects.alarm_level", 0.2), ("subjects.missed_level", 0.12), ("subjects.likely_from", 0.9),
     ("subjects.unlikely_below", None), ("subjects.errors.0.alarmed.value", 0.5),
@@ -140,6 +158,9 @@ def test_absence_is_said() -> None:
     card = model_card(bare)
     for words in ("None were measured.", "Not recorded.", "not audited", "withheld", "quality is not checked"):
         assert words in card
+    assert card.count("not audited") == 2
+    assert model_card(facts()).count("not audited") == 1
+    assert "**Heat maps**: fails: turns; passes: faithful." in model_card(facts())
     assert "## Adapted" not in card
     assert "Worst subject of cnmc2019, fold 2: H82, 38.9 % of 57 cells decided rightly" in model_card(facts())
     assert "written although nothing was clearly gained" in model_card(facts(parent=PARENT | {"forced": True}))

@@ -10,9 +10,10 @@ import torch
 
 from leukoscope.errors import MissingExtraError, ModelError
 from leukoscope.models import CellClassifier, closed_form_cam, create_model
-from leukoscope.studies.attributions import CAPTUM_METHODS, PATCH, reference
+from leukoscope.studies.attributions import CAPTUM_METHODS, patches, reference
 
 SIZE = 56
+PATCH = patches(SIZE)
 
 
 @pytest.fixture(params=["crse_cnn", "plain_cnn"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 from PIL import Image
 
+from leukoscope.bundle.audit_claim import KINDS, TITLES
 from leukoscope.bundle.export import graph_bytes, write_bundle
 from leukoscope.bundle.read import read_bundle
-from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.bundle.schema import DecisionFacts, TrainingFacts
 from leukoscope.cells.prepare import Preparation, prepare
 from leukoscope.cli import main
 from leukoscope.data.readers import read_dataset
@@ -24,6 +28,7 @@ from leukoscope.data.synthetic import write_synthetic
 from leukoscope.errors import BundleError, DataError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.models import CellClassifier, closed_form_cam, create_model
+from leukoscope.studies.auditing import part_of
 from leukoscope.studies.explaining import drawn_cells, explain_bundle, load_cells, relative_of
 from leukoscope.studies.randomise import random_layers
 from leukoscope.studies.shortcutting import shortcut_bundle
@@ -164,10 +169,11 @@ def test_the_commands(world: Path, tmp_path: Path) -> None:
         kind = "blast" if "blast" in path.parts else "normal"
         (tmp_path / "data" / kind / f"{index}.png").write_bytes(path.read_bytes())
     (tmp_path / "data" / "blast" / "broken.png").write_bytes(b"no picture")
+    bundle = shutil.copytree(world / "true", tmp_path / "bundle")
     for verb in ("explanations", "shortcuts"):
         result = CliRunner().invoke(
-            main, ["audit", verb, str(world / "true"), "--data", str(tmp_path / "data"), "--cells", "20", "--threads",
-                   "1", "--out", str(tmp_path / "out")]
+            main, ["audit", verb, str(bundle), "--data", str(tmp_path / "data"), "--cells", "20", "--threads", "1",
+                   "--out", str(tmp_path / "out"), "--write"]
         )  # fmt: skip
         assert result.exit_code == (1 if "broken" in result.output else 0), result.output
         assert "verdict: " in result.output
@@ -176,6 +182,49 @@ def test_the_commands(world: Path, tmp_path: Path) -> None:
         assert all(rule["key"] in page for rule in facts["rules"])
         assert "data:image/png;base64," in page
         assert "<svg" in page
+        kept = {each.kind: each for each in read_bundle(bundle).facts.audits}[verb]
+        assert (kept.cells, kept.patients) == (facts["counts"]["cells"], "unseen")
+        assert [rule.model_dump() for rule in kept.rules] == facts["rules"]
+        assert set(kept.figures) <= set(TITLES)
+        assert f"**{KINDS[verb]}**: " in (bundle / "README.md").read_text()
+    assert kept.figures["auc_plain"].model_dump() == facts["auc"]["plain"]
+    assert kept.unreadable in {0, 1}
+
+
+def test_evaluate_runs_both_audits(world: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(world / "true", tmp_path / "bundle")
+    arguments = ["evaluate", "--bundle", str(bundle), "--data", str(world / "test"), "--out", str(tmp_path / "out")]
+    for more in (["--audit", "--audit-cells", "16", "--write"], []):  # the second tells what is recorded
+        result = CliRunner().invoke(main, [*arguments, "--threads", "1", *more])
+        assert result.exit_code == 0, result.output
+        told = json.loads((tmp_path / "out" / "metrics.json").read_text())
+        page = (tmp_path / "out" / "report.html").read_text()
+        kept = [each.model_dump(mode="json") for each in read_bundle(bundle).facts.audits]
+        assert told["audits"] == kept
+        assert [each["kind"] for each in kept] == ["explanations", "shortcuts"]
+        assert all(escape(rule["found"]) in page for each in kept for rule in each["rules"])
+        assert "not audited" not in page
+        assert ('href="shortcuts.html"' in page) == bool(more)
+    assert CliRunner().invoke(main, [*arguments, "--write"]).exit_code == 2
+
+
+def test_what_the_bundle_has_seen_is_left_out_and_named(world: Path) -> None:
+    data = read_dataset(world / "test")
+    groups = sorted(set(data.groups().tolist()))
+    bundle = read_bundle(world / "true")
+    training = TrainingFacts(
+        model="m", arguments={}, parameters=1, recipe="r", seed=0, data=data.name, data_fingerprint="0", pictures=9,
+        groups_trained=groups[:2], groups_validated=groups[2:3], machine="x",
+    )  # fmt: skip
+    bundle = replace(bundle, facts=bundle.facts.model_copy(update={"training": training}))
+    part = part_of(bundle, data)
+    assert (part.left_out, part.seen) == (tuple(groups[:3]), False)
+    assert set(part.cells.groups().tolist()) == set(groups[3:])
+    assert part.left_out_pictures == len(data) - len(part.cells)
+    assert part_of(bundle, data, include_trained=True).seen
+    test = data.select(data.groups() == groups[3])
+    given = part_of(bundle, data, test=test)
+    assert (given.cells, given.left_out, given.seen) == (test, tuple(groups[:3]), False)
 
 
 @pytest.mark.parametrize("verb", ["explanations", "shortcuts"])

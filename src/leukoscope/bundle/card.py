@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from leukoscope.bundle.card_limits import adapted, in_brackets, limits, tripod_table
+from leukoscope.bundle.audit_claim import audit_claim
+from leukoscope.bundle.card_limits import adapted, limits, tripod_table
 from leukoscope.bundle.claims import calibration_claim, refer_claim
+from leukoscope.bundle.estimate import in_brackets
 from leukoscope.bundle.gate_claim import gate_claim
 from leukoscope.bundle.precision_claim import precision_claim
 from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
@@ -58,7 +60,14 @@ def model_card(facts: BundleFacts) -> str:
         "## Figures on patients that it never saw",
     ]
     parts += [_measured(m) for m in facts.measured] or ["None were measured."]
-    parts += ["## Audits", _AUDITS, "## Limits", limits(facts), "## Licences", f"Weights: {facts.licence}."]
+    parts += [
+        "## Audits",
+        audit_claim(facts.audits),
+        "## Limits",
+        limits(facts),
+        "## Licences",
+        f"Weights: {facts.licence}.",
+    ]
     if facts.data_licences:
         parts.append("Training data: " + " ".join(facts.data_licences))
     parts += ["## TRIPOD+AI", tripod_table(facts)]
@@ -72,11 +81,6 @@ _INTENDED = """\
 - Not for: diagnosis, triage or treatment of anybody; cells of other kinds, stains, cameras or scales than those of
   training, unless its figures were measured there; pictures of screens or prints; measuring response to treatment.
 - A human looks at every cell that is called blast or referred, and at a sample of those called normal."""
-
-_AUDITS = (
-    "This bundle holds no audit of its heat maps and none of its shortcuts: not audited here. Run "
-    "`leukoscope audit explanations` and `leukoscope audit shortcuts` with it."
-)
 
 
 def _preparation(facts: BundleFacts) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from leukoscope.bundle.claims import share
-from leukoscope.bundle.schema import BundleFacts, Estimate, MeasuredFacts
+from leukoscope.bundle.estimate import in_brackets
+from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
 from leukoscope.bundle.tripod import checklist, source
 
 _ALWAYS = (
@@ -82,12 +83,3 @@ def tripod_table(facts: BundleFacts) -> str:
     head = f"{source()} Answered: {answered} of {len(items)} parts."
     rows = [f"| {i.item} | {i.section} | {i.asks} | {i.where} |" for i in items]
     return "\n".join([head, "", "| item | section | asks for | where |", "|---|---|---|---|", *rows])
-
-
-def in_brackets(estimate: Estimate) -> str:
-    """A figure to three decimals with its interval."""
-    if estimate.value is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from leukoscope import _version
 from leukoscope.bundle.card import model_card
@@ -25,6 +26,8 @@ def revise_bundle(
 ) -> BundleFacts:
     """Write ``bundle`` with another way to decide into ``folder``, whole or not at all.
 
+    Audits of another graph than the bundle's are left out.
+
     Args:
         bundle: the bundle; files that are neither graph nor card are taken along.
         folder: is replaced if it exists; may be the bundle's own.
@@ -36,7 +39,14 @@ def revise_bundle(
         LeukoscopeError: the folder cannot be written.
     """
     others = {name: (bundle.folder / name).read_bytes() for name in bundle.facts.files if name not in _REWRITTEN}
-    update = {"decision": decision, "measured": list(measured), "version": _version.__version__, "files": {}}
+    update: dict[str, Any] = {
+        "decision": decision,
+        "measured": list(measured),
+        "version": _version.__version__,
+        "files": {},
+    }
+    graph = hashlib.sha256(bundle.graph).hexdigest()
+    update["audits"] = [each for each in bundle.facts.audits if each.graph == graph]
     facts = bundle.facts.model_copy(update=update if gate is None else {**update, "gate": gate})
     card = model_card(facts)
     contents = {GRAPH_FILE: bundle.graph, CARD_FILE: card.encode(), **others}

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from leukoscope.bundle.audit_facts import AuditFacts
+from leukoscope.bundle.estimate import Estimate as Estimate  # noqa: PLC0414 - also a name of this module
 from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.cells.prepare import Preparation
 
@@ -18,14 +20,6 @@ CARD_FILE = "README.md"
 
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(_Facts):
-    """A figure with its 95 % interval from a bootstrap over patient groups; the ends are None where undefined."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
 
 
 class WeightsFacts(_Facts):
@@ -250,6 +244,7 @@ class BundleFacts(_Facts):
     gate: GateFacts | None = None  # which pictures are judged; None: none is checked
     training: TrainingFacts | None = None
     measured: list[MeasuredFacts] = []
+    audits: list[AuditFacts] = []  # at most one of each kind; [] says: not audited
     subjects: SubjectFacts | None = None
     parent: ParentFacts | None = None
     precision: Literal["fp32", "int8"] = "fp32"  # of the weights and sums of the convolutions
@@ -261,6 +256,14 @@ class BundleFacts(_Facts):
         "never a diagnosis."
     )
     files: dict[str, str]  # file name -> SHA-256, of every other file of the bundle
+
+    @model_validator(mode="after")
+    def _audits_are_of_this_graph(self) -> Self:
+        if len({each.kind for each in self.audits}) < len(self.audits):
+            raise ValueError("two audits of one kind")
+        if any(each.graph != self.files.get(GRAPH_FILE, each.graph) for each in self.audits):
+            raise ValueError("an audit of another graph")
+        return self
 
     @model_validator(mode="after")
     def _precision_is_told(self) -> Self:

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
-    from leukoscope.data.manifest import Manifest
+    from leukoscope.studies.auditing import Audited, Part
 
 
 @click.group()
@@ -31,6 +31,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--include-trained", is_flag=True, help="Also use groups that the bundle was trained on."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random."),
         click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON and page.  [default: audit]"),
+        click.option("--write", is_flag=True, help="Record figures and verdict in BUNDLE and on its card."),
         click.option("--threads", type=click.IntRange(min=1), help="Threads to use."),
     ):
         command = decorate(command)
@@ -52,6 +53,7 @@ def explanations(
     include_trained: bool,
     seed: int,
     out: Path | None,
+    write: bool,
     threads: int | None,
     cells: int,
     shuffled: Path | None,
@@ -62,22 +64,17 @@ def explanations(
     Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
     """
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.evaluation.saliency.report import text_of, write_explanations
     from leukoscope.inference.classifier import Classifier
-    from leukoscope.studies.explaining import explain_bundle, load_cells, overlay_samples
+    from leukoscope.studies.auditing import audit_heat_maps
 
     chosen = read_bundle(bundle)
-    part, context = _part(chosen, data, groups, include_trained)
-    classifier = Classifier(chosen, threads=threads)
+    part = _part(chosen, data, groups, include_trained)
     other = None if shuffled is None else Classifier(read_bundle(shuffled), threads=threads)
-    loaded = load_cells(part, chosen.facts.preparation, count=cells, seed=seed)
-    found = explain_bundle(
-        classifier, loaded.cells, shuffled=other, masks=masks, seed=seed, context=context,
-        progress=lambda stage: click.echo(stage, err=True),
+    found = audit_heat_maps(
+        Classifier(chosen, threads=threads), part, out or Path("audit"), count=cells, shuffled=other, masks=masks,
+        seed=seed, progress=lambda stage: click.echo(stage, err=True),
     )  # fmt: skip
-    page = write_explanations(found, out or Path("audit"), overlay_samples(classifier, loaded.cells))
-    click.echo(text_of(found))
-    return _end(page, loaded.unreadable)
+    return _end(chosen, found, write=write)
 
 
 @audit.command()
@@ -93,6 +90,7 @@ def shortcuts(
     include_trained: bool,
     seed: int,
     out: Path | None,
+    write: bool,
     threads: int | None,
     cells: int,
 ) -> int:
@@ -102,53 +100,42 @@ def shortcuts(
     """
     from leukoscope.bundle.read import read_bundle
     from leukoscope.cli._progress import progress_bar
-    from leukoscope.evaluation.shortcuts.report import text_of, write_shortcuts
     from leukoscope.inference.classifier import Classifier
-    from leukoscope.studies.shortcutting import shortcut_bundle
+    from leukoscope.studies.auditing import audit_cues
 
     chosen = read_bundle(bundle)
-    part, context = _part(chosen, data, groups, include_trained)
+    part = _part(chosen, data, groups, include_trained)
     classifier = Classifier(chosen, threads=threads)
-    with progress_bar("asking", 2 * min(cells, len(part))) as bar:
-        run = shortcut_bundle(classifier, part, count=cells, seed=seed, context=context, progress=bar)
-    page = write_shortcuts(run.result, out or Path("audit"), run.samples)
-    click.echo(text_of(run.result))
-    return _end(page, run.unreadable)
+    with progress_bar("asking", 2 * min(cells, len(part.cells))) as bar:
+        found = audit_cues(classifier, part, out or Path("audit"), count=cells, seed=seed, progress=bar)
+    return _end(chosen, found, write=write)
 
 
-def _part(bundle: Bundle, data: Path, groups: Path | None, include_trained: bool) -> tuple[Manifest, dict[str, Any]]:
-    """Labelled pictures of patients that the bundle has not seen, and what to say of them."""
+def _part(bundle: Bundle, data: Path, groups: Path | None, include_trained: bool) -> Part:
+    """Labelled pictures of patients that the bundle has not seen."""
     from leukoscope.data.groups import apply_groups, read_groups
     from leukoscope.data.readers import read_dataset
-    from leukoscope.errors import DataError
-    from leukoscope.studies.measuring import unseen_by
+    from leukoscope.studies.auditing import part_of
 
     manifest = read_dataset(data).labelled()
     if groups is not None:
         manifest = apply_groups(manifest, read_groups(groups))
-    if len(manifest) == 0:
-        raise DataError("no picture has a label", path=data, remedy="add class folders or a label column")
-    part = manifest if include_trained else unseen_by(bundle, manifest)
-    if not len(part):
-        raise DataError(
-            "the bundle was trained or calibrated on every group of this data set",
-            path=data,
-            remedy="use other patients, or --include-trained for figures that mean nothing for new ones",
-        )
-    kind = "all groups, trained ones too" if include_trained else "groups that the bundle has not seen"
-    if len(part) < len(manifest):
-        click.echo(f"{len(manifest) - len(part)} pictures of groups that the bundle has seen are left out", err=True)
-    context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint(), "patients": kind}
-    training = bundle.facts.training
-    if training is not None:
-        context |= {"recipe": training.recipe, "shortened": training.shortened or "no"}
-    return part, context
+    part = part_of(bundle, manifest, include_trained=include_trained)
+    if part.left_out_pictures:
+        click.echo(f"{part.left_out_pictures} pictures of groups that the bundle has seen are left out", err=True)
+    return part
 
 
-def _end(page: Path, unreadable: tuple[tuple[str, str], ...]) -> int:
-    click.echo(f"wrote {page} and {page.with_suffix('.json').name}")
-    for path, reason in unreadable[:10]:
+def _end(bundle: Bundle, found: Audited, *, write: bool) -> int:
+    click.echo(found.text)
+    if write:
+        from leukoscope.bundle.record import record_audits
+
+        record_audits(bundle.folder, [found.facts])
+        click.echo(f"recorded in {bundle.folder}")
+    click.echo(f"wrote {found.page} and {found.page.with_suffix('.json').name}")
+    for path, reason in found.unreadable[:10]:
         click.echo(f"unreadable: {path}: {reason}", err=True)
-    if unreadable:
-        click.echo(f"{len(unreadable)} pictures could not be read and are in no figure", err=True)
-    return 1 if unreadable else 0
+    if found.unreadable:
+        click.echo(f"{len(found.unreadable)} pictures could not be read and are in no figure", err=True)
+    return 1 if found.unreadable else 0

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
     from leukoscope.data.manifest import Manifest
+    from leukoscope.inference.classifier import Classifier
     from leukoscope.studies.foreign import Sets
 
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 )
 @click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
 @click.option("--include-trained", is_flag=True, help="Also measure on groups that the bundle was trained on.")
+@click.option("--audit", is_flag=True, help="Audit heat maps and shortcuts on the same pictures.")
+@click.option(
+    "--audit-cells", type=click.IntRange(min=8), default=240, show_default=True, help="How many of them at most."
+)
+@click.option("--write", is_flag=True, help="With --audit: record figures and verdict in the bundle.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the report.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
 def evaluate(
@@ -35,6 +41,9 @@ def evaluate(
     all_of: str | None,
     groups: Path | None,
     include_trained: bool,
+    audit: bool,
+    audit_cells: int,
+    write: bool,
     out: Path | None,
     threads: int | None,
 ) -> None:
@@ -42,7 +51,8 @@ def evaluate(
 
     Groups that the bundle was trained, validated or calibrated on are left out, unless asked for. Cells with their
     surroundings are cut out first. Several data sets are also told apart, in sets.csv. Where all pictures are of one
-    class, only what rests on that class can be measured.
+    class, only what rests on that class can be measured. The report tells how the bundle came out of its audits; with
+    --audit they are run now (see `leukoscope audit`; needs the extra train).
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.inference.classifier import Classifier
@@ -52,14 +62,17 @@ def evaluate(
 
     if (run is None) == (not data):
         raise click.UsageError("give either a run folder or --data")
+    if write and not audit:
+        raise click.UsageError("--write records what --audit finds: give both")
     lost: tuple[tuple[str, str], ...] = ()
     if run is not None:
         chosen = read_bundle(bundle or run / "bundle")
-        part, protocol, context = _test_part(run, chosen)
+        whole, part, protocol, context = _test_part(run, chosen)
         folder = out or run / "evaluation"
     else:
         chosen = read_bundle(bundle or default_bundle())
         sets = _read(data, all_of, groups)
+        whole = sets.manifest
         part, protocol, context = _unseen_part(chosen, sets, include_trained)
         lost = sets.failed
         folder = out or Path("evaluation")
@@ -68,6 +81,8 @@ def evaluate(
     context |= {"model": facts.name, "machine": describe_machine()}
     if facts.training is not None:
         context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
+    if audit:
+        context |= _audits(classifier, whole, part, folder, audit_cells, write=write)
     with click.progressbar(length=len(part), label="measuring", file=sys.stderr) as bar:
         shown = {key: value for key, value in context.items() if key != "notes"}
         measured = measure(classifier, part, protocol=protocol, context=shown, progress=bar.update)
@@ -89,7 +104,33 @@ def evaluate(
         raise SystemExit(1)
 
 
-def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, str, dict[str, Any]]:
+def _audits(
+    classifier: Classifier, whole: Manifest, part: Manifest, folder: Path, count: int, *, write: bool
+) -> dict[str, Any]:
+    """Both audits, their pages written, as facts to show with the evaluation."""
+    from leukoscope.bundle.audit_claim import KINDS
+    from leukoscope.bundle.record import record_audits
+    from leukoscope.cli._progress import progress_bar
+    from leukoscope.studies.auditing import audit_cues, audit_heat_maps, part_of
+
+    bundle = classifier.bundle
+    cells = part_of(bundle, whole.labelled(), test=part)
+    with progress_bar("looking for shortcuts", 2 * min(count, len(part))) as bar:
+        found = [audit_cues(classifier, cells, folder, count=count, progress=bar)]
+    say = partial(click.echo, err=True)
+    found.insert(0, audit_heat_maps(classifier, cells, folder, count=count, progress=say))
+    for each in found:
+        click.echo(f"{KINDS[each.facts.kind]}: {each.text.splitlines()[0]}")
+    if write:
+        record_audits(bundle.folder, [each.facts for each in found])
+        click.echo(f"recorded in {bundle.folder}")
+    return {
+        "audits": [each.facts.model_dump(mode="json") for each in found],
+        "audit_pages": {each.facts.kind: each.page.name for each in found},
+    }
+
+
+def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, str, dict[str, Any]]:
     from leukoscope.studies.measuring import read_run
 
     facts, manifest, split = read_run(run)
@@ -104,7 +145,7 @@ def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, str, dict[str, Any]
     used = set(part.groups().tolist()) & set(fitted.groups if fitted and fitted.data == part.name else ())
     if used and split.protocol == "group":
         context["warning"] = f"Probabilities and band were fitted on {len(used)} of these patient groups."
-    return part, split.protocol, context
+    return manifest, part, split.protocol, context
 
 
 def _read(data: tuple[Path, ...], all_of: str | None, groups: Path | None) -> Sets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,8 @@ from typing import Any
 
 import jinja2
 
+from leukoscope.bundle.audit_claim import KINDS, audited_on, verdict_of
+from leukoscope.bundle.audit_facts import AuditFacts
 from leukoscope.errors import DataError
 from leukoscope.evaluation import canvas, figures, wording
 from leukoscope.evaluation.coverage import BAND_TITLES
@@ -45,7 +48,7 @@ _FACTS = {
     "refer": "Refer",
     "subjects": "Statements about subjects",
 }
-_SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable"}
+_SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable", "audits", "audit_pages"}
 _ROLES = {
     canvas.INK: "ink",
     canvas.MUTED: "muted",
@@ -122,6 +125,8 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         unreadable=context.get("unreadable"),
         trained_on=_names(context.get("trained_on")),
         tested_on=sorted({row.group for row in evaluation.subjects}, key=wording.natural),
+        audits=_audits(context),
+        audit_kinds=KINDS,
         facts=_facts(evaluation),
         headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
         terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
@@ -138,6 +143,19 @@ def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     known = [(_FACTS.get(key, key.replace("_", " ").capitalize()), evaluation.context.get(key)) for key in keys]
     bootstrap = f"{evaluation.replicates:,} replicates over patient groups, seed {evaluation.seed}"
     return [*((name, str(value)) for name, value in known if value is not None), ("Intervals", bootstrap)]
+
+
+def _audits(context: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Each audit of the bundle in words; None where no bundle answered."""
+    if "audits" not in context:
+        return None
+    found = [AuditFacts.model_validate(each) for each in context["audits"]]
+    pages = context.get("audit_pages", {})
+    return [
+        {"kind": each.kind, "verdict": verdict_of(each), "cells": audited_on(each).replace("**", ""),
+         "rules": each.rules, "page": pages.get(each.kind)}
+        for each in found
+    ]  # fmt: skip
 
 
 def _names(value: Any) -> list[str]:

@@ -30,6 +30,8 @@ CONTEXT_KEYS = (
     "refer",  # what the band promises, in words
     "subjects",  # what the rule for subjects promises and did, in words
     "unreadable",  # number of pictures that gave no answer
+    "audits",  # of the bundle: AuditFacts as plain JSON values; [] says that it was not audited
+    "audit_pages",  # by kind of audit: address of its page, relative to the folder of the report
 )
 
 
@@ -105,7 +107,7 @@ class Evaluation:
         value = {
             "format": "leukoscope-evaluation",
             "format_version": 1,
-            "context": dict(self.context),
+            "context": {key: each for key, each in self.context.items() if key != "audits"},
             "threshold": self.threshold,
             "counts": dict(self.counts),
             "metrics": {key: each.as_dict() for key, each in self.metrics.items()},
@@ -126,6 +128,7 @@ class Evaluation:
                 "low": self.reliability.low,
                 "high": self.reliability.high,
             },
+            "audits": self.context.get("audits", []),
             "notes": list(self.notes),
         }
         plain: dict[str, Any] = _plain(value)

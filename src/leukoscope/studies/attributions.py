@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 METHODS = ("gradcam", "hirescam", "layercam", "hirescam finer", "layercam finer")
 CAPTUM_METHODS = ("integrated gradients", "occlusion")
-PATCH = 14  # fields along each side of the maps of pixels, and patches of the occlusion
 
 
 def reference(method: str, model: CellClassifier, input_size: int) -> Explain:
@@ -76,9 +75,18 @@ def _logit(model: CellClassifier) -> Callable[[Tensor], Tensor]:
     return lambda x: model(x)[:, 0]
 
 
+def patches(size: int) -> int:
+    """Fields along each side of the maps of pixels, and patches of the occlusion: as many as divide the picture.
+
+    >>> [patches(size) for size in (128, 112, 56, 100)]
+    [16, 16, 14, 14]
+    """
+    return 16 if size % 16 == 0 else 14
+
+
 def _occlusion(occluder: Any, x: Tensor) -> Tensor:
     """Patches in the mean colour of the pixels that are not black: black is the surround, and size is a cue."""
-    side = x.shape[-1] // PATCH
+    side = x.shape[-1] // patches(x.shape[-1])
     inside = (x > 0).any(dim=1, keepdim=True)
     colour = (x * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp(min=1)
     found: Tensor = occluder.attribute(
@@ -90,7 +98,7 @@ def _occlusion(occluder: Any, x: Tensor) -> Tensor:
 def _by_patch(pixels: Tensor) -> Array:
     import torch.nn.functional as F  # noqa: PLC0415
 
-    return np.asarray(F.adaptive_avg_pool2d(pixels.sum(1), PATCH).detach().numpy(), np.float64)
+    return np.asarray(F.adaptive_avg_pool2d(pixels.sum(1), patches(pixels.shape[-1])).detach().numpy(), np.float64)
 
 
 def _layer_before(model: CellClassifier) -> nn.Module:

@@ -62,7 +62,8 @@ def measure(
         reasons = [[finding.reason for finding in answer.findings] for answer in good]
         share = gate_share(reasons, scores.label, scores.group)
     context = {"gate": NOT_CHECKED if share is None else share.sentence(), **context}
-    context = {"subjects": subject_claim(classifier.bundle.facts), **context}
+    audits = [each.model_dump(mode="json") for each in classifier.bundle.facts.audits]
+    context = {"subjects": subject_claim(classifier.bundle.facts), "audits": audits, **context}
     context = {"probabilities": calibration_claim(rule), "refer": refer_claim(rule) or None, **context}
     if unreadable:
         context["unreadable"] = len(unreadable)

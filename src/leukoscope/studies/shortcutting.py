@@ -24,11 +24,19 @@ from leukoscope.machine import describe_machine
 
 @dataclass(frozen=True, slots=True)
 class ShortcutRun:
-    """The result, pictures that could not be read, and a sheet of variants of one blast and one normal cell."""
+    """What came out.
+
+    Attributes:
+        result: figures and verdict.
+        unreadable: path and reason of pictures that could not be read.
+        samples: caption and picture of the variants of one blast and one normal cell.
+        groups: patient group of each cell that was asked about.
+    """
 
     result: Shortcuts
     unreadable: tuple[tuple[str, str], ...]
     samples: tuple[tuple[str, Frame], ...]
+    groups: tuple[str, ...]
 
 
 def shortcut_bundle(
@@ -107,7 +115,8 @@ def shortcut_bundle(
             **(context or {}),
         },
     )
-    return ShortcutRun(result, tuple(lost), samples.get(1, ()) + samples.get(0, ()))
+    samples_of_both = samples.get(1, ()) + samples.get(0, ())
+    return ShortcutRun(result, tuple(lost), samples_of_both, tuple(part.groups().tolist()))
 
 
 def equalised(frame: Frame, preparation: Preparation) -> Frame:
