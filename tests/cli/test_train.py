@@ -214,6 +214,13 @@ def test_a_set_is_not_combined_with_itself_nor_one_class_with_itself(cells: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_an_unknown_network_is_said_at_once(cells: Path, tmp_path: Path) -> None:
+    done = leukoscope("train", "--data", cells, "--model", "desnet201", "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    assert done.output.count("\n") == 1
+    assert done.output.startswith("error: no model is called 'desnet201'; use one of: densenet201, ")
+
+
 def test_models() -> None:
     listed = leukoscope("models")
     assert listed.exit_code == 0
@@ -231,7 +238,7 @@ def test_real_cells(real_data: Path, tmp_path: Path) -> None:
     if not cells.is_dir():
         pytest.skip(f"C-NMC 2019 not found at {cells}")
     done = leukoscope(
-        "train", "--data", cells, "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--limit", "400", *SMALL
+        "train", "--data", cells, "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--limit", "240", *SMALL
     )
     assert done.exit_code == 0, done.output
     metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())

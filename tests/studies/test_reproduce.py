@@ -17,7 +17,7 @@ from allidb_files import write_allidb2
 from leukoscope.cli import main
 from leukoscope.data.readers import read_dataset
 from leukoscope.data.synthetic import write_synthetic
-from leukoscope.errors import ModelError
+from leukoscope.errors import DataError, ModelError
 from leukoscope.evaluation.table import Scores
 from leukoscope.studies.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, load_claims
 from leukoscope.studies.foreign import read_sets
@@ -187,6 +187,12 @@ def test_two_sets_are_crossed_and_combined(cells: Path, made: tuple[dict[str, An
     assert sum(n for (arm, _), n in told.items() if arm == "group") == 60
     page = write_reproduction(value, tmp_path / "out").read_text()
     assert "Trained on one data set, tested on another" in page
+
+
+def test_sets_that_cannot_be_combined_are_refused_before_anything_is_trained(cells: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a data set is given twice"):
+        reproduce([read_dataset(cells)] * 2, Plan(), tmp_path / "out", cache_folder=tmp_path / "cache")
+    assert not list(tmp_path.iterdir())
 
 
 def table(n: int, seed: int, groups: int) -> Scores:

@@ -41,6 +41,12 @@ def test_yaml_round_trip() -> None:
     assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
 
 
+def test_what_stands_in_quotes_stays_text() -> None:
+    recipe = load_recipe("paper", (f'model.weights_sha256="{"0" * 64}"', "optimizer.learning_rate=1e-3"))
+    assert recipe.model.weights_sha256 == "0" * 64
+    assert recipe.optimizer.learning_rate == 1e-3
+
+
 def test_changes_are_named_and_free_choices_are_not() -> None:
     recipe = load_recipe("paper", ("epochs=3", "model.name=plain_cnn", "split.fold=2", "seed=4"))
     assert differences(recipe, load_recipe("paper"))["epochs"] == (3, 50)

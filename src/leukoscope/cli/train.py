@@ -71,6 +71,7 @@ def train(
         raise missing_extra("training", "train") from error
     from leukoscope.cli._paths import cache_folder
     from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.models import model_spec
     from leukoscope.studies.foreign import read_sets
     from leukoscope.studies.teaching import teach
     from leukoscope.training.recipe import load_recipe
@@ -88,6 +89,7 @@ def train(
     }
     given = tuple(f"{key}={value}" for key, value in options.items() if value is not None)
     chosen = load_recipe(recipe, (*overrides, *given))
+    model_spec(chosen.model.name)  # an unknown name is said at once
     cells = cache or cache_folder()
     sets = read_sets(data, cut_folder=cells, both_classes=True, jobs=jobs, say=partial(click.echo, err=True))
     manifest = sets.manifest

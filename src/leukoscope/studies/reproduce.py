@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leukoscope import _version
+from leukoscope.data.combining import combine
 from leukoscope.data.manifest import Manifest
 from leukoscope.errors import LeukoscopeError
 from leukoscope.evaluation.intervals import REPLICATES
@@ -66,6 +67,7 @@ def reproduce(
         LeukoscopeError: the data or the folder are unusable. A run that fails is a row without figures.
     """
     home = sets[0].labelled()
+    both = combine([each.labelled() for each in sets])  # sets that cannot be combined are refused before hours of work
 
     def runs(manifest: Manifest, rows: Sequence[Row]) -> list[Outcome]:
         where = folder / "runs" / manifest.name
@@ -113,7 +115,7 @@ def reproduce(
         "worth": study.worth(),
         "claims": ruled,
         "across": across(sets, study, say, replicates) if len(sets) > 1 else [],
-        "combined": combined(sets, plan, runs, replicates) if len(sets) > 1 else [],
+        "combined": combined(both, plan, runs, replicates) if len(sets) > 1 else [],
     }
     return value
 

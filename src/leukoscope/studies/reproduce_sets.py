@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from leukoscope.bundle.read import read_bundle
-from leukoscope.data.combining import combine, parts_of, set_names
+from leukoscope.data.combining import parts_of, set_names
 from leukoscope.data.manifest import Manifest
 from leukoscope.errors import LeukoscopeError
 from leukoscope.inference.classifier import Classifier
@@ -48,13 +48,12 @@ def across(sets: Sequence[Manifest], study: Study, say: Callable[[str], None], r
 
 
 def combined(
-    sets: Sequence[Manifest],
+    both: Manifest,
     plan: Plan,
     runs: Callable[[Manifest, Sequence[Row]], list[Outcome]],
     replicates: int,
 ) -> list[dict[str, Any]]:
     """Networks trained on all sets combined, their figures of each set apart."""
-    both = combine([each.labelled() for each in sets])
     study = Study(both, plan, runs(both, plan.rows([BY_KEY[key] for key in _ARMS])), replicates)
     home = dict(zip((record.path for record in both.records), parts_of(both).tolist(), strict=True))
     rows: list[dict[str, Any]] = []

@@ -199,7 +199,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _scalar(text: str) -> Any:
     # YAML 1.1 reads 3e-4 as a string; people do not.
     value = yaml.safe_load(text)
-    if isinstance(value, str):
+    if isinstance(value, str) and text[:1] not in {'"', "'"}:  # what stands in quotes is meant as text
         try:
             return float(value)
         except ValueError:
