@@ -70,6 +70,8 @@ def test_training_asks_the_teachers_and_learns_something_else(taught: tuple[Path
     with pytest.raises(TrainingError, match="names teachers that nobody asks"):
         train_run(data, recipe, tmp_path / "alone", CPU, cache_folder=folder / "cache")
     taught_run = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache", teach=teach)
+    again = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache")  # asks nobody
+    assert again.fit.history == taught_run.fit.history
     alone = train_run(
         data, recipe.model_copy(update={"distillation": None}), tmp_path / "plain", CPU, cache_folder=folder / "cache"
     )

@@ -148,7 +148,7 @@ def train_run(
         cache = open_frames()
     labels = data.labels()
     groups = data.groups()
-    targets = _targets(data, split, recipe, teach)
+    targets = _targets(data, split, recipe, teach, folder)
     train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
     val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
     result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
@@ -165,15 +165,20 @@ def train_run(
     return Run(folder, recipe, data, split, model.cpu().eval(), result, shortened, machine, started)
 
 
-def _targets(data: Manifest, split: Split, recipe: Recipe, teach: Teaching | None) -> NDArray[np.float64] | None:
+def _targets(
+    data: Manifest, split: Split, recipe: Recipe, teach: Teaching | None, folder: Path
+) -> NDArray[np.float64] | None:
     """What is learned of each picture, float [N]: the label, drawn towards what the teachers say; None: the label."""
     if recipe.distillation is None:
         return None
-    if teach is None:
-        raise TrainingError("the recipe names teachers that nobody asks", remedy="use `leukoscope train`")
+    file = folder / "teachers.json"  # they are asked once in the life of a run
+    if not file.exists():
+        if teach is None:
+            raise TrainingError("the recipe names teachers that nobody asks", remedy="use `leukoscope train`")
+        write_json(file, teach(data, split, recipe).tolist())
     targets = data.labels().astype(float)
     share = recipe.distillation.weight
-    targets[split.train] = (1 - share) * targets[split.train] + share * teach(data, split, recipe)
+    targets[split.train] = (1 - share) * targets[split.train] + share * np.array(json.loads(file.read_text("utf-8")))
     return targets
 
 
