@@ -40,10 +40,9 @@ def test_grad_cam_by_a_backward_pass_is_the_closed_form(model: CellClassifier, f
 
 
 def test_finer_maps_have_twice_the_fields_and_leave_no_hook(model: CellClassifier, frames: np.ndarray) -> None:
-    for method in ("hirescam", "layercam"):
-        coarse, fine = reference(method, model, SIZE)(frames), reference(f"{method} finer", model, SIZE)(frames)
-        assert fine.shape[1:] == tuple(2 * side for side in coarse.shape[1:])
-        assert np.abs(fine).max() > 0
+    coarse, fine = reference("hirescam", model, SIZE)(frames), reference("hirescam finer", model, SIZE)(frames)
+    assert fine.shape[1:] == tuple(2 * side for side in coarse.shape[1:])
+    assert np.abs(fine).max() > 0
     assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from leukoscope.models import CellClassifier
 
-METHODS = ("gradcam", "hirescam", "layercam", "hirescam finer", "layercam finer")
+METHODS = ("gradcam", "hirescam", "hirescam finer")
 CAPTUM_METHODS = ("integrated gradients", "occlusion")
 
 
@@ -31,12 +31,12 @@ def reference(method: str, model: CellClassifier, input_size: int) -> Explain:
     |---|---|
     | `gradcam` | mean gradient of each channel times its activation (Selvaraju et al. 2017), by a backward pass |
     | `hirescam` | gradient times activation, position by position (Draelos & Carin 2020) |
-    | `layercam` | positive gradient times activation (Jiang et al. 2021), less the same for the other class |
-    | `... finer` | the same at the layer before the last reduction: twice as many fields along a side |
+    | `hirescam finer` | the same at the layer before the last reduction: twice as many fields along a side |
     | `integrated gradients` | from a black frame, 16 steps (Sundararajan et al. 2017), summed over patches |
     | `occlusion` | fall of the logit when a patch takes the cell's mean colour (after Zeiler & Fergus 2014) |
 
-    All are signed, positive for blast.
+    All are signed, positive for blast. LayerCAM (Jiang et al. 2021), positive gradient times activation, less the same
+    for the other class, is HiResCAM term by term.
 
     Args:
         method: one of the above.
@@ -130,8 +130,6 @@ def _at_layer(kind: str, model: CellClassifier, layer: nn.Module, hook: nn.Modul
         (gradient,) = torch.autograd.grad(logit.sum(), activation)
     if kind == "gradcam":
         found = (gradient.mean((2, 3), keepdim=True) * activation).sum(1)
-    elif kind == "hirescam":
-        found = (gradient * activation).sum(1)
     else:
-        found = (gradient.clamp(min=0) * activation).sum(1) - ((-gradient).clamp(min=0) * activation).sum(1)
+        found = (gradient * activation).sum(1)
     return np.asarray(found.detach().numpy(), np.float64)

@@ -188,7 +188,12 @@ def drawn_cells(folder: Path, preparation: Preparation, area: float) -> Cells:
         rgb = read_picture(path).rgb
         levels = np.asarray(Image.open(path.with_suffix(".mask.png")).convert("L"))
         if levels.shape != rgb.shape[:2]:
-            raise DataError(f"the mask is {list(levels.shape)}, the picture {list(rgb.shape[:2])}", path=path)
+            raise DataError(
+                f"the mask has {levels.shape[0]} x {levels.shape[1]} pixels, the picture "
+                f"{rgb.shape[0]} x {rgb.shape[1]}",
+                path=path,
+                remedy="leave the pair out, or draw the mask on this picture",
+            )
         if not (levels >= _GREY).any():
             raise DataError("the mask names no cell", path=path, remedy="leave the pair out")
         frame, inside, deep = _scaled(rgb, levels, preparation.frame_size, area)
