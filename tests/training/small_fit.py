@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,22 +49,29 @@ def main() -> None:
     parser.add_argument("--kill", type=int, nargs=2)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     args = parser.parse_args()
-    recipe = load_recipe("paper", (*OVERRIDES, f"epochs={args.epochs}", *args.settings))
 
     def on_step(at: dict[str, float]) -> None:
         if args.kill == [at["epoch"], at["step"]]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.set_num_threads(1)
+    small_run(args.folder, (f"epochs={args.epochs}", *args.settings), args.dropout, on_step)
+
+
+def small_run(
+    folder: Path, settings: tuple[str, ...], dropout: float, on_step: Callable[[dict[str, float]], None] | None = None
+) -> None:
+    """The run itself; its weights end in final.safetensors."""
+    recipe = load_recipe("paper", (*OVERRIDES, "epochs=5", *settings))
     frames, labels = frames_and_labels()
     with start_runtime(recipe.precision, "cpu") as runtime:
         torch.manual_seed(0)
-        model = create_model("crse_cnn", widths=(8, 16), dropout=args.dropout)
+        model = create_model("crse_cnn", widths=(8, 16), dropout=dropout)
         train = FrameSource(frames, labels, np.arange(45), runtime.device)
         val = FrameSource(frames, labels, np.arange(45, 60), runtime.device)
-        fit(model, recipe, train, val, args.folder, runtime, on_step=on_step)
+        fit(model, recipe, train, val, folder, runtime, on_step=on_step)
         if runtime.is_main:
-            save_file(weights_of(model), args.folder / "final.safetensors")
+            save_file(weights_of(model), folder / "final.safetensors")
 
 
 if __name__ == "__main__":
