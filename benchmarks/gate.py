@@ -4,7 +4,7 @@
     python benchmarks/gate.py foreign   RUN... --data DATA --into DIR     foreign pictures, likewise
     python benchmarks/gate.py disturbed RUN... --into DIR                 cells disturbed more and more, first run
     python benchmarks/gate.py report    RUN... --into DIR --out docs/figures/gate.json --figure docs/figures/gate.png
-    python benchmarks/gate.py time      RUN... --into DIR                 what the gate adds per cell, on one thread
+    python benchmarks/gate.py time      RUN... --into DIR                 what gate and words add, on one thread
 
 RUN are the group folds of one recipe (`leukoscope train --protocol group --fold K`) on one data set; DATA is the folder
 of the real data sets. The first three collect measurements and may run side by side; the first goes through the cells
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -329,38 +329,50 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def timed(runs: list[Path], into: Path, repeats: int) -> dict[str, Any]:
-    """Milliseconds of processor time per cell with and without the gate, alternating on the same cells, one thread."""
+    """Milliseconds of processor time per cell: no gate, the gate, gate and words; in turns on the same cells."""
     cv2.setNumThreads(1)
     bundle = read_bundle(runs[0] / "bundle")
-    facts = bundle.facts.model_copy(update={"gate": gate_of(dict(np.load(into / "cnmc_part.npz")), 0)})
-    both = {
-        "without": Classifier(bundle, threads=1),
-        "with": Classifier(Bundle(bundle.folder, facts, bundle.graph), threads=1),
+    facts = bundle.facts.model_copy(update={"gate": None})
+    bare = Classifier(Bundle(bundle.folder, facts, bundle.graph), threads=1)
+    facts = bundle.facts
+    if facts.gate is None:
+        facts = facts.model_copy(update={"gate": gate_of(dict(np.load(into / "cnmc_part.npz")), 0)})
+    gated = Classifier(Bundle(bundle.folder, facts, bundle.graph), threads=1)
+    calls: dict[str, Callable[[np.ndarray], object]] = {
+        "without": bare.predict,
+        "gate": gated.predict,
+        "gate_and_words": lambda cell: list(gated.predict_many([cell], morphology=True)),
     }
     cells = lenders(runs)[:20]
-    spent: dict[str, list[float]] = {name: [] for name in both}
+    spent: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(repeats + 1):
         for cell in cells:
-            for name in list(both)[:: 1 if number % 2 else -1]:
+            for name in list(calls)[:: 1 if number % 2 else -1]:
                 start = time.process_time()
-                both[name].predict(cell)
+                calls[name](cell)
                 if number:  # the first round warms up
                     spent[name].append(1e3 * (time.process_time() - start))
     # The least of the repeats of each cell is what the work takes where nothing else disturbs it.
-    least = {name: np.array(values).reshape(repeats, len(cells)).min(axis=0) for name, values in spent.items()}
-    added = [a - b for a, b in zip(spent["with"], spent["without"], strict=True)]
-    medians = {f"{name}_ms": statistics.median(values) for name, values in spent.items()}
-    quarters = statistics.quantiles(added, n=4)
-    return {
-        **medians,
-        "added_ms": statistics.median(added),
-        "added_ms_quartiles": [quarters[0], quarters[2]],
-        "added_ms_least": float(np.median(least["with"] - least["without"])),
-        "ratio": medians["with_ms"] / medians["without_ms"],
-        "ratio_least": float(np.median(least["with"] / least["without"])),
-        "pairs": len(added),
+    taken = {name: np.array(values).reshape(repeats, len(cells)) for name, values in spent.items()}
+    result: dict[str, Any] = {
+        "run": runs[0].name,
+        "cells": len(cells),
+        "repeats": repeats,
+        "machine": describe_machine(),
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "clock": "processor time of the process, one thread; the machine was shared",
     }
+    for name, each in taken.items():
+        result[name] = {"ms_median": float(np.median(each)), "ms_least": float(np.median(each.min(axis=0)))}
+        if name != "without":
+            added = each - taken["without"]
+            low, middle, high = np.quantile(added, (0.25, 0.5, 0.75))
+            result[name] |= {
+                "added_ms": float(middle),
+                "added_ms_quartiles": [float(low), float(high)],
+                "added_ms_least": float(np.median(each.min(axis=0) - taken["without"].min(axis=0))),
+            }
+    return result
 
 
 def main() -> None:

@@ -1,63 +1,136 @@
-"""Speed and memory of running a bundle: one cell on one thread, many cells on all cores, and the start of the command.
+"""Speed and memory of running bundles: one cell on one thread in its parts, many on all cores, the command's start.
 
-Run: python benchmarks/predict.py [--bundle DIR] [--pictures DIR] [--cells N] [--out FILE.json]
-Without pictures, cells are rendered and written as PNG, so that decoding is part of what is timed.
+Run: python benchmarks/predict.py [--bundle DIR ...] [--pictures DIR] [--cells N] [--skip PART ...] [--out FILE.json]
+Without pictures, cells are rendered and written as PNG. `one_thread` writes the pictures as BMP, PNG, WebP and JPEG and
+takes them from the file to the answer, all bundles in turns; beside the wall clock stands the processor time of the one
+thread, which other processes on the machine hardly add to.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image
 
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
+from leukoscope.cells.prepare import prepare
+from leukoscope.cells.read import read_picture
 from leukoscope.data.synthetic import render_cell
-from leukoscope.inference.classifier import load
+from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.walk import find_pictures
 from leukoscope.machine import cpu_count, describe_machine
 
+KINDS: dict[str, dict[str, Any]] = {"bmp": {}, "png": {}, "webp": {"quality": 98}, "jpg": {"quality": 95}}
+ROUNDS = 5
 
-def one_thread(bundle: Path, pictures: list[Path]) -> dict[str, float]:
-    """Milliseconds per cell, file to answer with heat map, one cell at a time on one thread."""
-    classifier = load(bundle, threads=1)
-    classifier.predict(pictures[0])
-    answers = []
-    times = []
-    for picture in pictures:
-        start = time.perf_counter()
-        answers.append(classifier.predict(picture))
-        times.append(1e3 * (time.perf_counter() - start))
-    cuts = statistics.quantiles(times, n=20)
-    stages = {
-        f"{stage}_ms_median": statistics.median(answer.timings[stage] for answer in answers)
-        for stage in ("read", "prepare", "graph")
+
+def without_gate(bundle: Bundle) -> Bundle:
+    """The same bundle, which then measures no picture's quality."""
+    return replace(bundle, facts=bundle.facts.model_copy(update={"gate": None}))
+
+
+def parts(bundle: Bundle) -> dict[str, Callable[[Path], object]]:
+    """What is timed of one file: from it to the answer with heat map, with gate, with words; and the stages."""
+    bare, full = (Classifier(each, threads=1) for each in (without_gate(bundle), bundle))
+    preparation = bundle.facts.preparation
+    frames: dict[Path, Any] = {}
+
+    def framed(path: Path) -> Any:
+        if path not in frames:
+            rgb = read_picture(path).rgb
+            frames[path] = rgb, prepare(rgb, preparation)[None]
+        return frames[path]
+
+    found: dict[str, Callable[[Path], object]] = {
+        "file_to_answer": bare.predict,
+        "read": read_picture,
+        "hash": lambda path: hashlib.sha256(path.read_bytes()).hexdigest(),
+        "prepare": lambda path: prepare(framed(path)[0], preparation),
+        "graph": lambda path: bare.predict_frames(framed(path)[1]),
+        "words": lambda path: list(bare.predict_many([path], morphology=True)),
     }
-    return {"ms_median": statistics.median(times), "ms_p95": cuts[-1], **stages}
+    if bundle.facts.gate is not None:
+        found["with_gate"] = full.predict
+    return found
+
+
+def one_thread(bundles: list[Path], pictures: list[Path], folder: Path) -> dict[str, Any]:
+    """Milliseconds per cell by kind of file, bundle and part: medians over cells of each cell's least, and of all."""
+    cv2.setNumThreads(1)
+    calls = {name: parts(read_bundle(name)) for name in bundles}
+    report: dict[str, Any] = {}
+    for kind, options in KINDS.items():
+        paths = [folder / f"{number:03d}.{kind}" for number in range(len(pictures))]
+        for source, target in zip(pictures, paths, strict=True):
+            with Image.open(source) as image:
+                image.convert("RGB").save(target, **options)
+        wall: dict[tuple[Path, str], list[list[float]]] = {}
+        used: dict[tuple[Path, str], list[list[float]]] = {}
+        for number in range(ROUNDS + 1):
+            turn = [(name, part) for name, each in calls.items() for part in each]
+            for name, part in turn[:: 1 if number % 2 else -1]:
+                seconds = []
+                for path in paths:
+                    started, before = time.perf_counter(), time.thread_time()
+                    calls[name][part](path)
+                    seconds.append((1e3 * (time.perf_counter() - started), 1e3 * (time.thread_time() - before)))
+                if number:  # the first round warms up
+                    for kept, column in zip((wall, used), zip(*seconds, strict=True), strict=True):
+                        kept.setdefault((name, part), []).append(list(column))
+        report[kind] = {
+            label(name): {
+                part: {
+                    "cpu_ms_least": float(np.median(np.min(used[name, part], axis=0))),
+                    "cpu_ms": float(np.median(used[name, part])),
+                    "wall_ms_least": float(np.median(np.min(wall[name, part], axis=0))),
+                    "wall_ms": float(np.median(wall[name, part])),
+                }
+                for part in each
+            }
+            for name, each in calls.items()
+        }
+    return report
+
+
+def label(bundle: Path) -> str:
+    """Name of a bundle in the report."""
+    facts = read_bundle(bundle).facts
+    return f"{facts.name}, {facts.input_size} px"
 
 
 def all_cores(bundle: Path, pictures: list[Path], batch_size: int) -> dict[str, float]:
-    """Cells per second through `predict_many` on all usable cores, best of three passes."""
+    """Cells per second through `predict_many` on all usable cores and processor time per cell, best of three passes."""
     classifier = load(bundle)
-    best = float("inf")
+    best, used = float("inf"), float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         count = sum(1 for _ in classifier.predict_many(pictures, batch_size))
-        best = min(best, time.perf_counter() - start)
-    return {"cells_per_second": count / best, "threads": classifier.threads, "batch_size": batch_size}
+        best = min(best, time.perf_counter() - started)
+        used = min(used, time.process_time() - before)
+    return {
+        "cells_per_second": count / best, "cpu_ms_per_cell": 1e3 * used / count, "threads": classifier.threads,
+        "batch_size": batch_size,
+    }  # fmt: skip
 
 
-def in_child(what: str, bundle: Path, folder: Path, batch_size: int) -> dict[str, float]:
-    """Run one measurement in a fresh process; adds its peak resident memory in MiB."""
-    command = [sys.executable, __file__, "--child", what, "--bundle", str(bundle), "--pictures", str(folder)]
+def in_child(bundle: Path, folder: Path, batch_size: int) -> dict[str, float]:
+    """`all_cores` in a fresh process; adds its peak resident memory in MiB."""
+    command = [sys.executable, __file__, "--child", "--bundle", str(bundle), "--pictures", str(folder)]
     done = subprocess.run([*command, "--batch-size", str(batch_size)], capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
@@ -86,42 +159,51 @@ def write_rendered(folder: Path, count: int) -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--bundle", type=Path, action="append", default=[])
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--cells", type=int, default=128)
+    parser.add_argument("--timed", type=int, default=20, help="of the cells, for one thread")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--skip", action="append", default=[], choices=["one_thread", "all_cores", "cold_start"])
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--child", choices=["one_thread", "all_cores"], help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure and print JSON."""
     args = arguments()
-    bundle = args.bundle or default_bundle()
+    bundles = args.bundle or [default_bundle()]
     if args.child:
         pictures = [item for item in find_pictures([args.pictures]) if isinstance(item, Path)]
-        result = (
-            one_thread(bundle, pictures) if args.child == "one_thread" else all_cores(bundle, pictures, args.batch_size)
-        )
+        result = all_cores(bundles[0], pictures, args.batch_size)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         print(json.dumps(result | {"peak_memory_mib": peak}))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.pictures or Path(temporary)
+        folder = Path(temporary) / "cells"
+        folder.mkdir()
         if args.pictures is None:
             write_rendered(folder, args.cells)
+        else:  # links to the first ones
+            found = [item.resolve() for item in find_pictures([args.pictures]) if isinstance(item, Path)]
+            for source in found[:: max(1, len(found) // args.cells)][: args.cells]:
+                (folder / source.name).symlink_to(source)
         pictures = [item for item in find_pictures([folder]) if isinstance(item, Path)]
         report: dict[str, Any] = {
             "machine": describe_machine(),
             "cores": cpu_count(),
-            "bundle": read_bundle(bundle).facts.name,
+            "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
             "cells": len(pictures),
+            "timed_on_one_thread": min(args.timed, len(pictures)),
             "source": "rendered" if args.pictures is None else args.pictures.name,
-            "one_thread": in_child("one_thread", bundle, folder, args.batch_size),
-            "all_cores": in_child("all_cores", bundle, folder, args.batch_size),
-            "cold_start": cold_start(bundle, pictures[0]),
         }
+        if "one_thread" not in args.skip:
+            report["one_thread"] = one_thread(bundles, pictures[: args.timed], Path(temporary))
+        if "all_cores" not in args.skip:
+            report["all_cores"] = {label(each): in_child(each, folder, args.batch_size) for each in bundles}
+        if "cold_start" not in args.skip:
+            report["cold_start"] = cold_start(bundles[0], pictures[0])
     text = json.dumps(report, indent=2)
     if args.out:
         args.out.write_text(text + "\n")

@@ -4,16 +4,25 @@ Each step augments, goes forward and backward and updates, on a batch of 32, as 
 how long an epoch takes. Usage:
 
     python benchmarks/training.py [--sizes 112 224] [--steps 4] [--pictures 4102]
+    python benchmarks/training.py --parts [--steps 20] --out docs/figures/training_parts.json
+
+`--parts` takes steps on the CPU as `leukoscope train` does, frames from a memory map on disk, and says what share of a
+step goes into fetching them, into augmentation, and into the network.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from leukoscope.files import write_json
@@ -22,6 +31,7 @@ from leukoscope.models import create_model
 from leukoscope.training import augment
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime, batch_loss, choose_dtype
+from leukoscope.training.source import FrameSource
 
 BATCH = 32
 
@@ -51,6 +61,52 @@ def stepper(name: str, size: int, runtime: Runtime, *, channels_last: bool) -> C
     return step
 
 
+PARTS = ("fetch", "augment", "network")
+
+
+def parts(model_name: str, recipe_name: str, size: int, steps: int, folder: Path) -> dict[str, Any]:
+    """Milliseconds of processor time and of the wall clock of each part of a step, medians, and their shares."""
+    recipe = load_recipe(recipe_name)
+    count = 16 * recipe.batch_size
+    stored = np.lib.format.open_memmap(folder / "frames.npy", "w+", np.uint8, (count, size, size, 3))
+    stored[:] = np.random.default_rng(0).integers(0, 256, stored.shape, np.uint8)
+    stored.flush()
+    frames = np.load(folder / "frames.npy", mmap_mode="r")
+    device = torch.device("cpu")
+    runtime = Runtime(device, choose_dtype("auto", device))
+    labels = np.arange(count) % 2
+    source = FrameSource(frames, labels, np.arange(count), device)
+    arguments = recipe.model.arguments if recipe.model.name == model_name else {}
+    model = create_model(model_name, **arguments).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.optimizer.learning_rate)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(count, generator=generator).split(recipe.batch_size)
+    taken: dict[str, list[list[float]]] = {"cpu_ms": [], "wall_ms": []}
+    for step in range(steps + 1):
+        marks = [(time.process_time(), time.perf_counter())]
+        batch, targets = source.batch(order[step % len(order)])
+        marks.append((time.process_time(), time.perf_counter()))
+        pictures = augment.apply(augment.to_float(batch), augment.draw(len(batch), recipe.augment, generator))
+        marks.append((time.process_time(), time.perf_counter()))
+        with runtime.autocast():
+            loss = batch_loss(model(pictures), targets, (1.0, 1.0), recipe.label_smoothing) / len(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        marks.append((time.process_time(), time.perf_counter()))
+        if step:  # the first is a warm-up
+            for key, column in zip(taken, zip(*marks, strict=True), strict=True):
+                taken[key].append([1e3 * (b - a) for a, b in itertools.pairwise(column)])
+    result: dict[str, Any] = {"model": model_name, "recipe": recipe_name, "size": size, "batch": recipe.batch_size}
+    for key, rows in taken.items():
+        middle = np.median(rows, axis=0)
+        result[key] = dict(zip(PARTS, middle.round(2).tolist(), strict=True))
+        result[f"share_of_{key.removesuffix('_ms')}"] = dict(
+            zip(PARTS, (middle / middle.sum()).round(4).tolist(), strict=True)
+        )
+    return result
+
+
 def main() -> None:
     """Time both sides in turn; print and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -58,7 +114,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--pictures", type=int, default=4102, help="pictures of an epoch")
     parser.add_argument("--out", type=Path, default=Path("docs/figures/training.json"))
+    parser.add_argument("--parts", action="store_true", help="what a step's time goes into, on the CPU")
     args = parser.parse_args()
+    if args.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            found = [
+                parts(*row, args.steps, Path(folder))
+                for row in (("compact_cnn", "champion", 128), ("crse_cnn", "paper", 112))
+            ]
+        machine = f"{describe_machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        write_json(args.out, {"machine": machine, "load": os.getloadavg(), "steps": args.steps, "rows": found})
+        print(found)
+        return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = choose_dtype("auto", device)
     rows = []

@@ -18,4 +18,6 @@ def printable(text: str) -> str:
     >>> printable("a\n\x1b[31mé\udce9")
     'a\\n\\x1b[31mé\\udce9'
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

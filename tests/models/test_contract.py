@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -14,6 +16,7 @@ from safetensors.torch import load, save
 from leukoscope.bundle.export import ExplainedGraph, graph_bytes
 from leukoscope.errors import ModelError
 from leukoscope.models import CellClassifier, closed_form_cam, count_parameters, create_model, model_names, model_spec
+from leukoscope.models.blocks import SqueezeExcite
 from timm_presence import NO_TIMM, no_timm
 
 SIZE = 64
@@ -158,6 +161,10 @@ def test_onnx_parity_for_any_batch(name: str, model: CellClassifier) -> None:
         for f, e in zip(found[1:], expected[1:], strict=True):
             assert f.shape == e.shape
             assert np.abs(f - e).max() <= 1e-3 * np.abs(e).max()
+    gates = sum(isinstance(module, SqueezeExcite) for module in model.modules())
+    kinds = Counter(node.op_type for node in onnx.load_from_string(data).graph.node)
+    if model_spec(name).extra is None:  # no linear layer but the head, as such would break up blocks of channels
+        assert (kinds["Gemm"], kinds["Resize"], kinds["Einsum"]) == (1, gates, 0)
     assert b"/" + b"work" not in data  # no trace of the machine that exported it
     assert b"site-packages" not in data
 

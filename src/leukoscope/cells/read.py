@@ -95,8 +95,11 @@ def _read_bytes(name: str) -> bytes:
                 path=shown,
                 remedy="crop the picture",
             )
-        with path.open("rb") as file:
-            return file.read(status.st_size + 1)
+        with path.open("rb", buffering=0) as file:  # a buffer would copy all bytes once more
+            data = file.read(status.st_size + 1)
+            while len(data) <= status.st_size and (rest := file.read(status.st_size + 1 - len(data))):
+                data += rest
+            return data
     except FileNotFoundError as error:
         if path.is_symlink():
             raise PictureError(

@@ -181,7 +181,8 @@ class Classifier:
     def _answers(self, batch: list[Loaded]) -> Iterator[Prediction]:
         frames = [item.frame for item in batch if item.frame is not None]
         start = time.perf_counter()
-        outputs = zip(*self.predict_frames(np.stack(frames)), strict=True) if frames else iter(())
+        stack = frames[0][None] if len(frames) == 1 else np.stack(frames) if frames else None
+        outputs = iter(()) if stack is None else zip(*self.predict_frames(stack), strict=True)
         graph_ms = 1e3 * (time.perf_counter() - start) / max(len(frames), 1)
         for item in batch:
             if item.error is not None:
