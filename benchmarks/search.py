@@ -5,7 +5,8 @@ Two ways, and every trial of benchmarks/search.yaml that was run is in the resul
 - `--way inner`: the training part of one outer group fold only (default: fold 2 of 3, the fold on which the paper's
   networks do worst), divided again into inner group folds. Nothing of the outer fold's test part is seen.
 - `--way validation`: all three group folds as they will be tested; what counts is the AUC on the validation part of
-  each, patients out of its training part. The test parts are predicted too, into the run folder, but not shown here.
+  each, patients out of its training part. The test parts are predicted too, into the run folder, and shown only of
+  trials that are decided about and named by `--reveal`.
 
 Finished jobs are kept in the runs folder; several processes may share the work. Usage:
 
@@ -92,15 +93,33 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def summary(trials: dict[str, Any], runs: Path, way: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Figures of every trial that was begun, by fold; where all folds are done, pooled; then `rim` against `no_rim`."""
+def tested(folders: list[Path]) -> tuple[dict[str, Any], Scores | None]:
+    """AUC of each fold's test part, and where all folds are predicted the pooled figures with intervals."""
+    paths = [folder / "inner.csv" for folder in folders]
+    found = {fold: _figures(Scores.read_csv(path)) for fold, path in enumerate(paths) if path.exists()}
+    row: dict[str, Any] = {"fold_auc": {fold: metrics["auc"]["value"] for fold, metrics in found.items()}}
+    if len(found) < FOLDS:
+        return row, None
+    table = pooled(folders)
+    metrics = _figures(table)
+    return row | {"metrics": {key: metrics[key] for key in SHOWN}}, table
+
+
+def _figures(table: Scores) -> dict[str, Any]:
+    metrics: dict[str, Any] = evaluate(table, threshold=0.5, protocol="group").as_dict()["metrics"]
+    return metrics
+
+
+def summary(
+    trials: dict[str, Any], runs: Path, seed: int, revealed: set[str], pairs: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Figures of every trial that was begun, by fold; test parts of the revealed ones only; then the pairs."""
     tables: dict[str, Scores] = {}
     for name, changes in trials.items():
-        folders = {fold: runs / f"{name}-{fold}-seed{seed}" for fold in range(FOLDS)}
-        begun = {fold: folder for fold, folder in folders.items() if (folder / "metrics.jsonl").exists()}
-        if not begun:
+        folders = [runs / f"{name}-{fold}-seed{seed}" for fold in range(FOLDS)]
+        logs = {fold: history(f) for fold, f in enumerate(folders) if (f / "metrics.jsonl").exists()}
+        if not logs:
             continue
-        logs = {fold: history(folder) for fold, folder in begun.items()}
         row: dict[str, Any] = {
             "trial": name,
             "changes": changes,
@@ -108,22 +127,18 @@ def summary(trials: dict[str, Any], runs: Path, way: str, seed: int) -> Iterator
             "minutes": sum(each["seconds"] for log in logs.values() for each in log) / 60,
         }
         row |= {key: {fold: log[-1][key] for fold, log in logs.items()} for key in ("loss", "val_loss", "val_auc")}
-        predicted = {fold: folder / "inner.csv" for fold, folder in begun.items() if (folder / "inner.csv").exists()}
-        if way == "inner":
-            row["fold_auc"] = {
-                fold: evaluate(Scores.read_csv(path), threshold=0.5, protocol="group").as_dict()["metrics"]["auc"][
-                    "value"
-                ]
-                for fold, path in predicted.items()
-            }
-            if len(predicted) == FOLDS:
-                tables[name] = pooled(list(begun.values()))
-                found = evaluate(tables[name], threshold=0.5, protocol="group").as_dict()["metrics"]
-                row["metrics"] = {key: found[key] for key in SHOWN}
+        if name in revealed:
+            figures, table = tested(folders)
+            row |= figures
+            if table is not None:
+                tables[name] = table
         yield row
-    if {"no_rim", "rim"} <= set(tables):
-        differences = compare(tables["no_rim"], tables["rim"], thresholds=(0.5, 0.5))
-        yield {"rim_minus_no_rim": {d.key: d.difference.as_dict() for d in differences if d.key in SHOWN}}
+    for pair in pairs:
+        one, _, other = pair.partition(":")
+        if {one, other} <= set(tables):
+            found = compare(tables[other], tables[one], thresholds=(0.5, 0.5))
+            differences = {d.key: d.difference.as_dict() for d in found if d.key in SHOWN}
+            yield {"pair": f"{one} minus {other}", "differences": differences}
 
 
 def main() -> None:
@@ -135,6 +150,8 @@ def main() -> None:
     parser.add_argument("--trials", nargs="*", help="those to run; none after it: only sum up what is there")
     parser.add_argument("--runs", type=Path, default=Path("runs/search"))
     parser.add_argument("--way", choices=("inner", "validation"), default="inner")
+    parser.add_argument("--reveal", nargs="*", default=[], help="trials whose test parts may be looked at now")
+    parser.add_argument("--pair", nargs="*", default=[], metavar="ONE:OTHER", help="differences, paired over patients")
     parser.add_argument("--outer-fold", type=int, default=2)
     parser.add_argument("--folds", type=int, nargs="*", default=range(FOLDS), help="inner folds to work on")
     parser.add_argument("--seed", type=int, default=0)
@@ -160,16 +177,21 @@ def main() -> None:
                         )
             except Timeout:
                 continue
-    rows = list(summary(trials, args.runs, args.way, args.seed))
+    revealed = set(trials) if args.way == "inner" else set(args.reveal)
+    rows = list(summary(trials, args.runs, args.seed, revealed, args.pair))
     context: dict[str, Any] = {"way": args.way, "data": manifest.name, "fingerprint": manifest.fingerprint()}
     context |= {"pictures": len(manifest), "groups": len(set(manifest.groups().tolist())), "folds": FOLDS}
     context |= {"seed": args.seed} | ({"outer_fold": args.outer_fold} if args.way == "inner" else {})
     write_json(args.out, {"search": context, "rows": rows})
     for row in rows:
         if "trial" in row:
-            shown = row.get("fold_auc", row["val_auc"])
+            shown = row["fold_auc"] if args.way == "inner" else row["val_auc"]
             every = f"  pooled {row['metrics']['auc']['value']:.3f}" if "metrics" in row else ""
-            print(f"{row['trial']:20} AUC " + " ".join(f"{fold}: {auc:.3f}" for fold, auc in shown.items()) + every)
+            print(
+                f"{row['trial']:20} {'AUC' if args.way == 'inner' else 'validation AUC'} "
+                + " ".join(f"{fold}: {auc:.3f}" for fold, auc in shown.items())
+                + every
+            )
 
 
 if __name__ == "__main__":
