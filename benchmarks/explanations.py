@@ -1,50 +1,66 @@
 """Heat maps of a run by several methods, measured alike: which of them deserves to be the graph's map?
 
     python benchmarks/explanations.py compare RUN [RUN ...] --cells 24 --out docs/figures/explanation_methods.json
-    python benchmarks/explanations.py shuffle DATA shuffled.csv
+    python benchmarks/explanations.py labels DATA --work WORK --out docs/figures/shuffled_labels.json
 
 `compare` takes the test part of each run and its best weights. Grad-CAM by backward pass must agree with the bundle's
-closed form. Integrated gradients and occlusion need captum and are left out where it is absent. `shuffle` writes a
-manifest of DATA, its labels shuffled over the pictures: `leukoscope train --data shuffled.csv` then gives the bundle
-that `leukoscope audit explanations --shuffled` takes.
+closed form. Integrated gradients and occlusion need captum and are left out where it is absent. A way that WORK already
+holds for the same cells is read from there. `labels` trains one network twice, short and small, on the same pictures:
+with their labels, and with the labels in random order. Both bundles are then audited on the same cells of patients that
+neither has seen; the second must fail.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from leukoscope.bundle.export import graph_bytes, write_bundle
 from leukoscope.bundle.read import read_bundle
-from leukoscope.data.manifest import Manifest
+from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.cli._paths import cache_folder
+from leukoscope.data.cache import open_cache
 from leukoscope.data.readers import read_dataset
+from leukoscope.data.splits import make_split
 from leukoscope.errors import MissingExtraError
 from leukoscope.evaluation.intervals import Resampling
 from leukoscope.evaluation.rules import mean_estimates, words
 from leukoscope.evaluation.saliency.cells import side_of
 from leukoscope.evaluation.saliency.energy import chance, disc_maps, place_figures, random_maps
 from leukoscope.evaluation.saliency.faithfulness import road
+from leukoscope.evaluation.saliency.report import text_of
 from leukoscope.evaluation.saliency.sanity import maps_of
 from leukoscope.evaluation.saliency.similarity import pearson
 from leukoscope.evaluation.saliency.stability import turning_figures
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
+from leukoscope.models import create_model
 from leukoscope.studies.attributions import CAPTUM_METHODS, METHODS, reference
-from leukoscope.studies.explaining import ask_of, explain_of, load_cells, relative_of
+from leukoscope.studies.explaining import ask_of, explain_bundle, explain_of, load_cells, relative_of
 from leukoscope.studies.measuring import read_run
+from leukoscope.training.loop import fit
+from leukoscope.training.recipe import load_recipe
 from leukoscope.training.restore import restore
+from leukoscope.training.runtime import start_runtime
+from leukoscope.training.source import FrameSource
 
 ANGLES = (90.0,)
+OWN = "closed form (the graph's)"
+SHORT = ("input.size=64", "epochs=2")  # of the recipe `champion`: enough to learn the labels, not to be good
 
 
-def compare(run: Path, count: int, seed: int) -> dict[str, Any]:
+def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
     """All methods on the same cells of one run's test part."""
     _, manifest, split = read_run(run)
-    classifier = Classifier(read_bundle(run / "bundle"), threads=1)
+    bundle = read_bundle(run / "bundle")
+    classifier = Classifier(bundle, threads=1)
+    network = "" if bundle.facts.training is None else bundle.facts.training.model
     _, model, _ = restore(run)
     facts = classifier.bundle.facts
     cells = load_cells(manifest.select(split.test), facts.preparation, count=count, seed=seed).cells
@@ -52,60 +68,108 @@ def compare(run: Path, count: int, seed: int) -> dict[str, Any]:
     ask = ask_of(classifier)
     logits = np.concatenate([ask(cells.frames[i : i + 8]) for i in range(0, len(cells), 8)])
     side = side_of(logits)
-    ways = {"closed form (the graph's)": explain_of(classifier), "less the empty frame": relative_of(classifier)}
+    ways = {OWN: explain_of(classifier), "less the empty frame": relative_of(classifier)}
     for method in (*METHODS, *CAPTUM_METHODS):
         try:
             ways[method] = reference(method, model, facts.input_size)
         except MissingExtraError as error:
             print(f"{method} left out: {error}")
-    found: dict[str, Any] = {"chance": mean_estimates(chance(cells), plan)}
-    own = maps_of(cells, ways["closed form (the graph's)"])
+    own = maps_of(cells, ways[OWN])
     shape = (int(own.shape[1]), int(own.shape[2]))
     blind = {
         "random": random_maps(len(cells), shape, seed),
         "centred disc": disc_maps(side, shape, cells.outline.mean()),
     }
+    folder = work / f"{network}-{split.protocol}{split.fold}-{count}-{seed}"
+    columns: dict[str, dict[str, np.ndarray]] = {}
     for name in (*ways, *blind):
-        maps = blind[name] if name in blind else maps_of(cells, ways[name])
-        columns = place_figures(cells, maps, side) | {"road": road(cells, maps, logits, side, ask, seed=seed).gap}
-        if name in ways:
-            columns |= turning_figures(cells, maps, ways[name], ANGLES)
-        if maps.shape == own.shape:
-            columns["like_closed_form"] = np.array([pearson(a, b) for a, b in zip(maps, own, strict=True)])
-        found[name] = mean_estimates(columns, plan)
-        print(f"{run.name} {name:<28} " + "  ".join(f"{k} {words(v)}" for k, v in found[name].items()), flush=True)
-    plain = {name: {key: each.as_dict() for key, each in figures.items()} for name, figures in found.items()}
+        path = folder / f"{name}.json"
+        if not path.exists():
+            maps = blind[name] if name in blind else maps_of(cells, ways[name])
+            each = place_figures(cells, maps, side) | {"road": road(cells, maps, logits, side, ask, seed=seed).gap}
+            if name in ways:
+                each |= turning_figures(cells, maps, ways[name], ANGLES)
+            if maps.shape == own.shape:
+                each["like_closed_form"] = np.array([pearson(a, b) for a, b in zip(maps, own, strict=True)])
+            write_json(path, {key: [None if np.isnan(v) else v for v in each[key].tolist()] for key in each})
+        columns[name] = {key: np.array(each, float) for key, each in json.loads(path.read_text()).items()}
+        shown = mean_estimates(columns[name], plan)
+        print(f"{run} {name:<28} " + "  ".join(f"{k} {words(v)}" for k, v in shown.items()), flush=True)
+    columns["chance"] = chance(cells)
+    figures = {name: mean_estimates(each, plan) for name, each in columns.items()}
+    beyond = {  # paired: on the same cells, the same draws of patients
+        name: mean_estimates({key: each[key] - columns[OWN][key] for key in each if key in columns[OWN]}, plan)
+        for name, each in columns.items()
+        if name != OWN
+    }
+    plain = {
+        part: {name: {key: one.as_dict() for key, one in each.items()} for name, each in value.items()}
+        for part, value in (("figures", figures), ("above the graph's map", beyond))
+    }
     counts = {"cells": len(cells), "blasts": int(cells.label.sum()), "groups": len(np.unique(cells.group))}
-    return {"run": run.name, **counts, "seed": seed, "angles": list(ANGLES), "figures": plain}
+    head = {"network": network, "protocol": split.protocol, "fold": split.fold, **counts, "seed": seed}
+    return head | {"angles": list(ANGLES), **plain}
 
 
-def shuffled(data: Manifest, seed: int) -> Manifest:
-    """The same pictures with their labels in random order."""
-    labels = np.random.default_rng(seed).permutation(data.labels()).tolist()
-    records = tuple(replace(record, label=label) for record, label in zip(data.records, labels, strict=True))
-    return replace(data, records=records, name=f"{data.name}-shuffled")
+def labels(data: Path, work: Path, count: int, seed: int, sets: list[str]) -> dict[str, Any]:
+    """The audit of a network trained on the labels, and of one trained on shuffled labels, on the same cells."""
+    recipe = load_recipe("champion", (*SHORT, f"seed={seed}", *sets))
+    manifest = read_dataset(data).labelled()
+    choice = recipe.split
+    split = make_split(manifest, choice.protocol, fold=choice.fold, folds=choice.folds, seed=choice.seed,
+                       val_fraction=choice.val_fraction)  # fmt: skip
+    preparation, size = recipe.input.preparation, recipe.input.size
+    frames = open_cache(manifest, preparation, size, cache_folder(), jobs=1).frames
+    truth, groups = manifest.labels(), manifest.groups()
+    learned = np.concatenate([split.train, split.val])
+    mixed = truth.copy()
+    mixed[learned] = np.random.default_rng(seed).permutation(truth[learned])
+    cells = load_cells(manifest.select(split.test), preparation, count=count, seed=seed).cells
+    bundles: dict[str, Classifier] = {}
+    for name, label in (("labels", truth), ("labels shuffled", mixed)):
+        folder = work / f"{name.replace(' ', '-')}-{seed}"
+        torch.manual_seed(seed)
+        model = create_model(recipe.model.name, **recipe.model.arguments)
+        with start_runtime("fp32", "cpu") as runtime:
+            train, val = (FrameSource(frames, label, rows, runtime.device, groups) for rows in (split.train, split.val))
+            fit(model, recipe, train, val, folder, runtime, on_epoch=print)
+        graph = graph_bytes(model.cpu().eval(), size, preparation.frame_size)
+        write_bundle(folder / "bundle", graph, name=f"{recipe.model.name}, {name}", preparation=preparation,
+                     input_size=size, decision=DecisionFacts())  # fmt: skip
+        bundles[name] = Classifier(read_bundle(folder / "bundle"), threads=1)
+    found = {}
+    for name, classifier in bundles.items():
+        other = bundles["labels shuffled"] if name == "labels" else None
+        audit = explain_bundle(classifier, cells, shuffled=other, seed=seed)
+        print(f"trained on {name}\n{text_of(audit)}", flush=True)
+        found[name] = audit.as_dict()
+    facts = {"data": manifest.name, "fingerprint": manifest.fingerprint(), "pictures": len(split.train), "seed": seed}
+    return facts | {"recipe": recipe.model_dump(mode="json"), "machine": describe_machine(), "trained on": found}
 
 
 def main() -> None:
-    """Compare or shuffle."""
+    """Compare ways to explain, or labels with shuffled ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     one = verbs.add_parser("compare")
     one.add_argument("runs", nargs="+", type=Path)
-    one.add_argument("--cells", type=int, default=24)
-    one.add_argument("--out", type=Path)
-    two = verbs.add_parser("shuffle")
+    two = verbs.add_parser("labels")
     two.add_argument("data", type=Path)
-    two.add_argument("out", type=Path)
+    two.add_argument("--set", action="append", default=[], dest="sets", metavar="KEY=VALUE")
     for each in (one, two):
+        each.add_argument("--cells", type=int, default=60)
+        each.add_argument("--work", type=Path, required=True)
+        each.add_argument("--out", type=Path)
         each.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.verb == "shuffle":
-        shuffled(read_dataset(options.data).labelled(), options.seed).write_csv(options.out)
+    if options.verb == "labels":
+        found = labels(options.data, options.work, options.cells, options.seed, options.sets)
+        if options.out:
+            write_json(options.out, found)
         return
     results = []
     for run in options.runs:
-        results.append(compare(run, options.cells, options.seed))
+        results.append(compare(run, options.cells, options.seed, options.work))
         if options.out:
             write_json(options.out, {"machine": describe_machine(), "results": results})
 
