@@ -80,6 +80,8 @@ def test_a_file_is_answered_with_its_hash_and_times(classifier: Classifier, file
         "gate",
         "gate_score",
         "findings",
+        "cell",
+        "place",
     ]
 
 
