@@ -89,7 +89,7 @@ def test_foreign_pictures_in_a_cells_outline_are_referred_with_the_reason(gated)
         assert stored["gate"] == "turned down"
         assert stored["findings"][0]["reason"] == answer.findings[0].reason
         assert f"({answer.probability:.3f})" in row("table", answer)
-        assert row("csv", answer).endswith("turned down")
+        assert row("csv", answer).endswith(",turned down,")  # then the number of the cell in a field
 
 
 def test_two_cells_in_one_picture_are_more_than_one_object(gated) -> None:

@@ -175,7 +175,7 @@ def test_in_json_lines_and_in_the_gallery(classifier: Classifier, tmp_path: Path
     run_batch(classifier, [picture], format="html", out=tmp_path / "gallery", morphology=False)
     assert "Measured" not in (tmp_path / "gallery" / "report.html").read_text()
     run_batch(classifier, [picture], format="csv", emit=lines.append, morphology=True)
-    assert lines[2].count(",") == 9
+    assert lines[2].count(",") == 10
     assert "Decision" not in lines[3]
 
 
