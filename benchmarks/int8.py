@@ -1,4 +1,4 @@
-"""What 8-bit integers cost and save: a float bundle and its 8-bit form on the same unseen cells, and time.
+"""What 8-bit weights cost and save: a float bundle and its 8-bit form on the same unseen cells, and time.
 
     python benchmarks/int8.py answers RUN [RUN ...] --data DIR [--cells N] --work DIR --out docs/figures/int8.json
     python benchmarks/int8.py time --bundle NAME=DIR [--bundle ...] --pictures DIR --out docs/figures/speed.json
