@@ -191,7 +191,7 @@ def test_plans(tmp_path: Path) -> None:
         "data: cells\nmodels: [plain_cnn]\nfold: [0, 1]\nentries: [{name: old, runs: [r0]}]\nset: [epochs=2]\n"
     )
     plan = read_plan(path, {"seeds": (3,), "models": (), "entries": ({"bundle": Path("b")},)})
-    assert plan.data == tmp_path / "cells"
+    assert plan.data == (tmp_path / "cells",)
     assert list(plan.lines) == ["plain_cnn", "old", "b"]
     assert plan.lines["old"].runs == (tmp_path / "r0",)
     assert [(r.entry, r.fold, r.seed, r.overrides) for r in plan.rows()] == [
@@ -200,6 +200,9 @@ def test_plans(tmp_path: Path) -> None:
     ]
     crossed = read_plan(None, {"models": ("a", "b"), "recipes": ("paper", "x.yaml")})
     assert list(crossed.lines) == ["a, paper", "b, paper", "a, x.yaml", "b, x.yaml"]
+    path.write_text("data: [one, two]\nmodels: [plain_cnn]\n")
+    assert read_plan(path, {}).data == (tmp_path / "one", tmp_path / "two")
+    assert read_plan(path, {"data": (Path("given"),)}).data == (Path("given"),)
 
 
 @pytest.mark.parametrize(
