@@ -28,6 +28,7 @@ from leukoscope.cells.read import read_picture
 from leukoscope.cells.regions import filled
 from leukoscope.errors import PictureError
 from leukoscope.fields import find_cells, kind_of
+from leukoscope.fields.crop import find_in_crop
 from leukoscope.fields.find import Finding
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
@@ -277,17 +278,18 @@ def kinds(data: Path) -> dict[str, Any]:
 
 
 def masks(data: Path) -> dict[str, Any]:
-    """Dice against the masks of wbc-seg, read as fields: the cell nearest to the middle."""
+    """Dice against the masks of wbc-seg, told and read as `predict` does: the cell nearest to the middle."""
     figures = {}
     for name in ("dataset1", "dataset2"):
-        cells, nuclei, none = [], [], 0
+        cells, nuclei, told, none = [], [], [], 0
         for path in sorted((data / "wbc-seg" / name).glob("*.mask.png")):
             if int(path.name[:3]) % 2 == 0:
                 continue
             truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
             rgb = read_picture(path.with_name(path.name.replace(".mask", ""))).rgb
+            told.append(kind_of(rgb))
             try:
-                found = find_cells(rgb, min_side=100).cells
+                found = (find_in_crop(rgb) if told[-1] == "crop" else find_cells(rgb, min_side=100)).cells
             except PictureError:
                 found = ()
             middle = np.array(rgb.shape[1::-1]) / 2
@@ -304,6 +306,7 @@ def masks(data: Path) -> dict[str, Any]:
             nuclei.append(_dice(nucleus, truth > 200))
         figures[name] = {
             "pictures": len(cells),
+            "told": dict(Counter(told)),
             "not_found": none,
             "cell": [round(float(np.mean(cells)), 3), round(float(np.median(cells)), 3)],
             "nucleus": [round(float(np.mean(nuclei)), 3), round(float(np.median(nuclei)), 3)],

@@ -57,7 +57,7 @@ def test_jsonl_and_csv_hold_nothing_else(run, cells: Path, small_bundle: Path, t
     assert (answer["decision"], answer["model"], answer["error"]) == ("blast", "by-hand", None)
     assert answer["ms"] > 0
     [row] = csv.DictReader(io.StringIO(texts["csv"]))
-    assert set(answer) - set(row) == {"gate_score", "findings", "place"}  # of the gate, a table holds what it decided only
+    assert set(answer) - set(row) == {"gate_score", "findings", "place"}  # a table holds what was decided
     assert list(row) == [key for key in answer if key in row]
     assert float(row["logit"]) == answer["logit"]
 

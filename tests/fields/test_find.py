@@ -4,6 +4,7 @@ import pytest
 
 from leukoscope.errors import PictureError
 from leukoscope.fields import find_cells, kind_of, standard_cell
+from leukoscope.fields.crop import find_in_crop
 from leukoscope.fields.faults import screen_grid
 
 from .smear import NUCLEUS, Smear, with_red_cells
@@ -96,6 +97,7 @@ def test_a_turned_field_gives_the_turned_cells():
     [
         (np.zeros((300, 300, 3), np.uint8), "black"),
         (np.full((300, 300, 3), 220, np.uint8), "blank"),
+        (np.random.default_rng(0).normal(225, 4, (300, 300, 3)).astype(np.uint8), "blank"),
         (np.zeros((100, 300, 3), np.uint8), "too small"),
         (np.zeros((300, 300), np.uint8), "uint8"),
         (np.broadcast_to(np.uint8(9), (9000, 9000, 3)), "scan of a slide"),
@@ -104,6 +106,28 @@ def test_a_turned_field_gives_the_turned_cells():
 def test_what_is_no_field_is_refused_by_name(rgb, why):
     with pytest.raises(PictureError, match=why):
         find_cells(rgb)
+
+
+def test_an_empty_field_darker_towards_its_corners_shows_no_cell_and_no_scale():
+    y, x = np.mgrid[:400, :500]
+    shade = 225 - 15 * (((x - 250) / 250) ** 2 + ((y - 200) / 200) ** 2)
+    noise = np.random.default_rng(0).normal(0, 1, (400, 500, 3))
+    finding = find_cells(np.clip(shade[..., None] + noise, 0, 255).astype(np.uint8))
+    assert (finding.cells, finding.platelets, finding.ruler.um_per_px) == ((), 0, None)
+
+
+def test_the_middle_cell_of_a_crop_is_outlined_and_the_others_stay():
+    crop = with_red_cells(60, height=300, width=300, leave=(150, 150, 60)).white(150, 150, 110, 75)
+    crop.white(10, 290, 110, 75)
+    finding = find_in_crop(crop.picture())
+    middle, corner = sorted(finding.cells, key=lambda cell: cell.centre[1])
+    assert middle.centre == pytest.approx((150, 150), abs=3)
+    assert middle.diameter == pytest.approx(110, rel=0.05)
+    assert np.sqrt(4 * middle.nucleus_area / np.pi) == pytest.approx(75, rel=0.06)
+    assert (middle.state, corner.state) == ("whole", "cut")
+    assert finding.warnings == ("1 white cell is cut by the edge of the picture",)
+    small = cv2.resize(crop.picture(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    assert find_in_crop(small).cells  # 120 px, too small for a field
 
 
 def test_a_photographed_screen_is_told_and_a_smear_is_not():
@@ -147,3 +171,17 @@ def test_real_fields_kinds_and_boxes(real_data):
         assert len(finding.cells) >= 1
         assert 0.06 < finding.ruler.um_per_px < 0.11
         assert screen_grid(rgb) is None
+
+
+@pytest.mark.data
+def test_crops_are_outlined_as_drawn_by_hand(real_data):
+    dice = []
+    for path in sorted((real_data / "wbc-seg" / "dataset1").glob("*.mask.png"))[1:60:12]:
+        truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 60
+        rgb = cv2.cvtColor(cv2.imread(str(path).replace(".mask", "")), cv2.COLOR_BGR2RGB)
+        found = np.zeros(truth.shape, bool)
+        cell = max(find_in_crop(rgb).cells, key=lambda each: each.area)
+        x, y, width, height = cell.box
+        found[y : y + height, x : x + width] = cell.mask()
+        dice.append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+    assert np.mean(dice) > 0.92

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("b-field.png", field),
         ("c-empty.png", with_red_cells(60).picture()),
         ("d-crop.png", crop),
-        ("e-small.png", np.ascontiguousarray(crop[:120, :120])),
+        ("e-small.png", np.ascontiguousarray(crop[:40, :40])),
     ):
         Image.fromarray(rgb).save(pictures / name)
     return pictures

@@ -1,4 +1,4 @@
-"""What spoils a field: no light, nothing on it, no cells, a photographed screen, a blurred focus."""
+"""What spoils a field: no light, nothing on it, no cells, a photographed screen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from leukoscope.fields.whitecells import WhiteCell
 
 _BLACK = 16  # level: a picture whose brightest hundredth is darker has no light
 _FLAT = 6.0  # levels between the 1 % and the 99 % quantile: less is a blank picture
+_COARSE = 400  # pixels: the longest side that brightness is judged at
 _TILE = 256  # pixels: windows in which a screen's grid is sought
 _PEAK = (
     2000.0  # power of a peak over the median of its ring: real smears stay below 300, grids of 3 levels exceed 50 000
@@ -26,7 +27,9 @@ def blank_reason(rgb: NDArray[np.uint8]) -> str | None:
     >>> blank_reason(np.zeros((300, 300, 3), np.uint8))
     'the field is black'
     """
-    some = rgb[:: max(1, rgb.shape[0] // 400), :: max(1, rgb.shape[1] // 400)]
+    scale = min(1.0, _COARSE / max(rgb.shape[:2]))
+    small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    some = np.asarray(cv2.GaussianBlur(small, (0, 0), 2.0), np.uint8)  # the camera's noise is nothing to be seen
     low, high = (float(q) for q in np.quantile(some.max(axis=2), (0.01, 0.99)))
     if high < _BLACK:
         return "the field is black"

@@ -65,8 +65,7 @@ def find_cells(
         PictureError: the array is no picture, or too small or too large for a field, or black or blank.
         ValueError: a length is not positive.
     """
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise PictureError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
+    check_picture(rgb)
     height, width = rgb.shape[:2]
     if min(height, width) < min_side:
         raise PictureError(
@@ -89,6 +88,12 @@ def find_cells(
     cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width))
     warnings = (*ruler.warnings, *warnings_of(rgb, cells, len(red_cells), ruler))
     return Finding(tuple(cells), tuple(red_cells), ruler, nuclei.platelets, warnings, (height, width))
+
+
+def check_picture(rgb: NDArray[np.uint8]) -> None:
+    """Raise PictureError for an array that is no uint8 [H, W, 3] of at least one pixel."""
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+        raise PictureError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
 
 
 def _reduced(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

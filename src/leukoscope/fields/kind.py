@@ -47,7 +47,8 @@ def kind_of(rgb: NDArray[np.uint8]) -> Kind:
         return "field"
     small = cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     stained = density(np.ascontiguousarray(small, np.uint8), sigma=1.0)
-    strong = stained.purple > (stained.middle + float(stained.purple.max())) / 2
+    top = float(np.quantile(stained.purple, 1 - _LEAST_SHARE / 2))  # a single black speck does not decide
+    strong = stained.purple > (stained.middle + top) / 2
     if float(strong.mean()) < _LEAST_SHARE:
         return "field"
     y, x = np.nonzero(strong)

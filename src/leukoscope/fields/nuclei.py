@@ -14,6 +14,7 @@ from leukoscope.cells.stain import Floats, otsu_levels
 
 _NOISE = 5.0  # spreads above the middle: purple beyond doubt
 _STRONG = 6.5  # spreads: what the middle of a nucleus reaches
+_FAINT = 0.1  # in density: what noise and vignetting of a blank field stay below; nuclei seen had 0.35 and more
 _GRAIN = 0.05  # of a red cell's diameter: radius below which purple parts are specks
 _CLUMP = 0.06  # of it: half the width of pale gaps between clumps of chromatin
 _HOLE = 0.05  # of a red cell's area: larger pale parts are the hole of a ring
@@ -146,8 +147,10 @@ def _worthy(parts: NDArray[np.int32], groups: NDArray[np.int64], height: Floats,
         mask = whole[window] == index
         area = int(np.count_nonzero(mask))
         edge = any(side.start == 0 or side.stop == length for side, length in zip(window, parts.shape, strict=True))
-        strong = float(np.median(height[window][mask])) >= _STRONG * spread
-        if strong and area >= (_LEAST_CUT if edge else _LEAST_AREA) * disc:
+        stain = float(np.median(height[window][mask]))
+        if stain < _FAINT:
+            continue
+        if stain >= _STRONG * spread and area >= (_LEAST_CUT if edge else _LEAST_AREA) * disc:
             count += 1
             label[window][mask] = count
         else:

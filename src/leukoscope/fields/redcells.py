@@ -22,7 +22,6 @@ STEP = 1.05  # between radii tried
 _BLUR = 0.2  # of the radius: how far votes for one circle may lie apart; cells are not quite round
 # A circle of radius 1 has at radius u the share exp(-(u - 1)^2 / (2 (blur u)^2)) / u, whose top is not at u = 1 but at:
 _SHRINK = (np.sqrt(1 + 4 * _BLUR**2) - 1) / (2 * _BLUR**2)
-_LEAST_BLUR = 1.5  # bins: the spread of votes is not resolved by wider ones
 _SEEN = 0.3  # of a circle's outline: the least that makes it a candidate
 _APART = 0.6  # of a radius: centres nearer than this are one cell
 _WEAK, _STRONG = 0.04, 0.10  # of the contrast between red cells and ground, per pixel: Canny's two levels
@@ -90,7 +89,7 @@ def find_edges(red: Floats, leave_out: Mask) -> Edges:
     )  # fmt: skip
 
 
-def vote(edges: Edges, radii: Coordinates) -> list[RedCell]:
+def vote(edges: Edges, radii: Coordinates, least_spread: float) -> list[RedCell]:
     """Circles that the edges vote for, best first.
 
     Votes are spread over a share of the radius, so those of large circles are counted in bins of several pixels: the
@@ -99,9 +98,10 @@ def vote(edges: Edges, radii: Coordinates) -> list[RedCell]:
     Args:
         edges: from `find_edges`.
         radii: float64 [K], rising, in pixels.
+        least_spread: of votes, in bins: how wide bins may be.
     """
     sigmas = np.maximum(_BLUR * radii, 0.8)
-    bins = [2 ** max(0, int(np.log2(sigma / _LEAST_BLUR))) for sigma in sigmas]
+    bins = [2 ** max(0, int(np.log2(sigma / least_spread))) for sigma in sigmas]
     base = bins[0]
     height, width = (-(-side // base) for side in edges.shape)
     shares = np.empty((len(radii), height, width), np.float32)

@@ -27,6 +27,7 @@ _FINE = 1.45  # factor around the first radius
 _BAND = 0.06  # of the diameter: width of the kernel that finds the commonest size
 _KEEP = 0.25  # natural logarithm: sizes farther from the commonest are something else
 _WINDOW = 1_500_000  # pixels: the middle of the reduced picture in which cells are measured, if it is larger
+_TO_CHOOSE, _TO_MEASURE = 3.0, 1.5  # bins: spread of votes; the commonest of all sizes needs the finer ones
 _DRAWS = 400
 
 Source = Literal["red cells", "given", "unknown"]
@@ -86,13 +87,13 @@ def find_red_cells(rgb: NDArray[np.uint8]) -> list[RedCell]:
     scale = min(1.0, _SEARCH_SIDE / max(height, width))
     largest = _LARGEST * min(height, width) * scale
     count = int(np.log(largest / _SMALLEST) / np.log(STEP)) if largest > _SMALLEST else 0
-    coarse = _search(rgb, scale, _SMALLEST * STEP ** np.arange(max(count, 1)))
+    coarse = _search(rgb, scale, _SMALLEST * STEP ** np.arange(max(count, 1)), _TO_CHOOSE)
     if len(coarse) < LEAST_CELLS:
         return []
     radius = commonest(coarse) / 2  # in pixels of the picture
     fine = min(1.0, _FINE_RADIUS / radius)
     steps = np.arange(-np.log(_FINE), np.log(_FINE), np.log(STEP), dtype=np.float64)
-    cells = _search(rgb, fine, np.asarray(fine * radius * np.exp(steps), np.float64))
+    cells = _search(rgb, fine, np.asarray(fine * radius * np.exp(steps), np.float64), _TO_MEASURE)
     if len(cells) < LEAST_CELLS:
         return []
     middle = commonest(cells)
@@ -157,7 +158,7 @@ def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -
     return float(np.interp(share[-1] / 2, share - weights[order] / 2, values[order]))
 
 
-def _search(rgb: NDArray[np.uint8], scale: float, radii: NDArray[Any]) -> list[RedCell]:
+def _search(rgb: NDArray[np.uint8], scale: float, radii: NDArray[Any], least_spread: float) -> list[RedCell]:
     height, width = rgb.shape[:2]
     side = min(1.0, math.sqrt(_WINDOW / (height * width * scale**2)))
     left, top = round(width * (1 - side) / 2), round(height * (1 - side) / 2)
@@ -167,7 +168,8 @@ def _search(rgb: NDArray[np.uint8], scale: float, radii: NDArray[Any]) -> list[R
     edges = find_edges(stained.red, purple_parts(stained.purple, stained.middle, stained.spread))
     if edges.contrast <= 0 or not len(edges.x):
         return []
-    return [RedCell(left + c.x / scale, top + c.y / scale, c.diameter / scale, c.seen) for c in vote(edges, radii)]
+    found = vote(edges, radii, least_spread)
+    return [RedCell(left + c.x / scale, top + c.y / scale, c.diameter / scale, c.seen) for c in found]
 
 
 def purple_parts(purple: NDArray[np.float32], middle: float, spread: float) -> Mask:

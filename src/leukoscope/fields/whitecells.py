@@ -98,7 +98,7 @@ def grow_cells(
     for number, window in windows.items():
         whole = _whole(height, floor, label, owner, number, unit, reach.get(number))
         inner = (np.asarray(nuclei.label[window] == number), window[1].start, window[0].start)
-        cell = None if whole is None else _cell(whole, inner, fine, scale, shape, red_cell / scale)
+        cell = None if whole is None else white_cell(whole, inner, fine, scale, shape, red_cell / scale)
         if cell is not None:
             cells.append(cell)
     return sorted(cells, key=lambda cell: (cell.box[1], cell.box[0]))
@@ -143,9 +143,19 @@ def _whole(
     return filled(np.isin(parts, kept[kept > 0])), left, top
 
 
-def _cell(
+def white_cell(
     whole: Part, nucleus: Part, fine: float, scale: float, shape: tuple[int, int], red_cell: float
 ) -> WhiteCell | None:
+    """A cell from its masks; None where they enclose nothing.
+
+    Args:
+        whole: of the cell.
+        nucleus: of the nucleus.
+        fine: pixels of ``whole`` per pixel of ``nucleus``.
+        scale: pixels of ``nucleus`` per pixel of the picture.
+        shape: height and width of the picture.
+        red_cell: diameter of a red cell in pixels of the picture, by which a swollen nucleus is told.
+    """
     mask, left, top = whole
     zoom = 1 / (fine * scale)
     outline = _ring(mask, left, top, zoom, shape)

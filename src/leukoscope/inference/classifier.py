@@ -29,6 +29,7 @@ from leukoscope.machine import cpu_count
 
 _INPUT = ("frames", "tensor(uint8)", 4)
 _OUTPUTS = (("logit", "tensor(float)", 1), ("heatmap", "tensor(float)", 3), ("embedding", "tensor(float)", 2))
+_UNFRAMED = "no cell on a black surround, and as a field"
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
@@ -198,14 +199,16 @@ class Classifier:
         try:
             field = read_field(self, source, max_pixels=max_pixels, morphology=morphology)
         except PictureError as error:
-            told = f"no cell on a black surround, and as a field: {error.what}"
+            told = f"{_UNFRAMED}: {error.what}"
             why = "; ".join(part for part in (told, error.remedy) if part)
         except (MemoryError, ValueError, cv2.error) as error:  # a decoder's own failure is this picture's alone
             why = f"cannot be read as a field ({type(error).__name__}: {error})"
         else:
             answers = field.predictions()
             ms = 1e3 * (time.perf_counter() - start) / len(answers)
-            yield from (replace(answer, ms=ms) for answer in answers)
+            for answer in answers:
+                known = answer.error is None
+                yield replace(answer, ms=ms, error=None if known else f"{_UNFRAMED}: {answer.error}")
             return
         yield replace(unframed, error=why)
 

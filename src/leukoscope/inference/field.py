@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
-from leukoscope.fields import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, kind_of
+from leukoscope.fields import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, Kind, WhiteCell, find_cells, kind_of
 from leukoscope.fields import standard_cell as at_standard_scale
-from leukoscope.fields.find import MAX_PIXELS
+from leukoscope.fields.crop import find_in_crop
+from leukoscope.fields.find import MAX_PIXELS, check_picture
 from leukoscope.fields.scan import find_in_windows
 from leukoscope.inference.prediction import Place, Prediction
 from leukoscope.printing import decodable
@@ -183,15 +185,21 @@ def read_field(
         picture = read_picture(path, max_pixels=max_pixels)
         rgb, sha256 = picture.rgb, picture.sha256
     try:
-        one_field = rgb.shape[0] * rgb.shape[1] <= MAX_PIXELS
-        finding = (find_cells if one_field else find_in_windows)(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
+        check_picture(rgb)
+        kind = kind_of(rgb)
+        finding = _finder(rgb, kind)(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
     except PictureError as error:
         raise PictureError(error.what, path=path, remedy=error.remedy) from error
-    kind = kind_of(rgb)
     if kind == "framed":
         raise PictureError("is one cell on black, not a field", path=path, remedy="use `leukoscope predict`")
     cells = _answered(classifier, rgb, finding, morphology)
     return Field(path, sha256, kind, finding, cells, classifier.bundle.facts.name, rgb)
+
+
+def _finder(rgb: NDArray[np.uint8], kind: Kind) -> Callable[..., Finding]:
+    if kind == "crop":
+        return find_in_crop
+    return find_cells if rgb.shape[0] * rgb.shape[1] <= MAX_PIXELS else find_in_windows
 
 
 def _answered(
