@@ -17,6 +17,11 @@ def test_painted_red_cells_give_their_diameter(diameter):
     assert len(cells) >= 6
 
 
+def test_a_field_of_seventeen_million_pixels_has_the_scale_of_its_parts():
+    part = with_red_cells(60).picture()
+    assert read_ruler(np.tile(part, (8, 7, 1)))[0].red_cell_px == pytest.approx(60, rel=0.03)
+
+
 def test_the_scale_follows_the_stated_diameter():
     picture = with_red_cells(60).picture()
     assert read_ruler(picture, red_cell_um=15)[0].um_per_px == pytest.approx(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1, 1024), help="Fields at a time.  [default: one per available core]")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
-    help="Refuse larger ones. Above the default a scan is read in windows; it takes 7 bytes a pixel, in each thread.",
+    help="Refuse larger ones. Above the default a scan is read in windows; it takes 10 bytes a pixel, in each thread.",
 )  # fmt: skip
 @click.option(
     "--truth", is_flag=True,

@@ -21,6 +21,7 @@ LEAST_CELLS: Final = 3
 PLAUSIBLE_UM_PER_PX: Final = (0.01, 1.0)  # below the diffraction limit's hundredth; above, a red cell has 8 px
 
 _SEARCH_SIDE = 400  # pixels: the longest side of the picture in which any size of circle is sought
+_SEARCHED = 1600  # pixels: the middle in which it is sought first; red cells of larger fields would vanish when reduced
 _SMALLEST, _LARGEST = 5.0, 0.22  # pixels; of the shorter side: radii
 _FINE_RADIUS = 22.0  # pixels: the picture is reduced to this before cells are measured
 _FINE = 1.45  # factor around the first radius
@@ -84,10 +85,9 @@ def find_red_cells(rgb: NDArray[np.uint8]) -> list[RedCell]:
     height, width = rgb.shape[:2]
     if min(height, width) < 40:
         return []
-    scale = min(1.0, _SEARCH_SIDE / max(height, width))
-    largest = _LARGEST * min(height, width) * scale
-    count = int(np.log(largest / _SMALLEST) / np.log(STEP)) if largest > _SMALLEST else 0
-    coarse = _search(rgb, scale, _SMALLEST * STEP ** np.arange(max(count, 1)), _TO_CHOOSE)
+    coarse = _coarse(_middle(rgb, _SEARCHED))
+    if len(coarse) < LEAST_CELLS and max(height, width) > _SEARCHED:
+        coarse = _coarse(rgb)
     if len(coarse) < LEAST_CELLS:
         return []
     radius = commonest(coarse) / 2  # in pixels of the picture
@@ -98,6 +98,21 @@ def find_red_cells(rgb: NDArray[np.uint8]) -> list[RedCell]:
         return []
     middle = commonest(cells)
     return [cell for cell in cells if abs(np.log(cell.diameter / middle)) <= _KEEP]
+
+
+def _coarse(rgb: NDArray[np.uint8]) -> list[RedCell]:
+    """Red cells of any size, in a picture reduced to `_SEARCH_SIDE`."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    largest = _LARGEST * min(height, width) * scale
+    count = int(np.log(largest / _SMALLEST) / np.log(STEP)) if largest > _SMALLEST else 0
+    return _search(rgb, scale, _SMALLEST * STEP ** np.arange(max(count, 1)), _TO_CHOOSE)
+
+
+def _middle(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The middle of the picture, at most ``side`` pixels each way."""
+    top, left = (max(0, (length - side) // 2) for length in rgb.shape[:2])
+    return rgb[top : top + side, left : left + side]
 
 
 def commonest(cells: Sequence[RedCell]) -> float:

@@ -17,7 +17,7 @@ from leukoscope.fields.redcells import RedCell
 from leukoscope.fields.ruler import RED_CELL_UM, find_red_cells, ruler_of
 from leukoscope.fields.whitecells import WhiteCell
 
-WINDOW = 4096  # pixels: side of the part of a window that is its own
+WINDOW = 2048  # pixels: side of the part of a window that is its own
 _LAP = 3.5  # of a red cell's diameter, 26 um: windows overlap by it, so that half of it holds half of any white cell
 _LAP_UNKNOWN = 600  # pixels, where the middle of the scan shows no red cell
 _SLACK = 8  # pixels: the middle of one cell may differ by it between two windows

@@ -171,7 +171,7 @@ def read_field(
         um_per_px: the scale where it is known; None: the red cells of the field give it.
         red_cell_um: mean diameter of a red cell, micrometres.
         max_pixels: larger pictures are refused before they are decoded. From `MAX_PIXELS` on, a picture is read in
-            windows, see `fields.scan`; it is held whole, with its decoder about 7 bytes a pixel.
+            windows, see `fields.scan`; it is held whole, with its decoder about 10 bytes a pixel.
         morphology: measure each cell that is asked too, and say what stands out in words.
 
     Raises:
