@@ -60,7 +60,7 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     "compact_cnn",
     summary="crse_cnn of a quarter of the width behind a layer that takes away rim, exposure and stain strength",
     source="ours; blocks as crse_cnn",
-    input_size=128,
+    input_size=112,
     widths=(16, 32, 64, 96),
     se_ratio=16,
     dropout=0.3,
