@@ -1,7 +1,7 @@
 """Learning cells before learning blasts: a network learns to tell kinds of cells apart, then loses that head.
 
-The kinds (neutrophils, monocytes, erythroblasts ...) may come from another laboratory, stain and camera. What is learned
-of them is the start of a run: `train --weights FILE`.
+The kinds (neutrophils, monocytes, erythroblasts ...) may come from another laboratory, stain and camera. What is
+learned of them is the start of a run: `train --weights FILE`.
 """
 
 from __future__ import annotations
