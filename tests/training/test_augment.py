@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from leukoscope.training import augment
 from leukoscope.training.augment import Draws
+from leukoscope.training.compression import compress, quantisation
 from leukoscope.training.recipe import Augmentation
 
 PICTURES = torch.rand(4, 3, 33, 33, generator=torch.Generator().manual_seed(0))
@@ -20,9 +25,20 @@ def draws(matrix: list[list[float]] = IDENTITY, **changes: torch.Tensor) -> Draw
         "gamma": torch.ones(4, 3),
         "saturation": torch.ones(4),
         "sharpness": torch.ones(4),
+        "stain": torch.eye(3).expand(4, 3, 3),
+        "outline": torch.zeros(4),
+        "scraps": torch.zeros(4, 2),
+        "quality": torch.full((4,), 100.0),
     }
     maps = torch.tensor(matrix, dtype=torch.float32).expand(4, 2, 3)
     return Draws(maps=maps, **{**neutral, **changes})
+
+
+def discs(radius: float = 10, size: int = 48) -> torch.Tensor:
+    """Four cells: discs of dark purple on black, float [4, 3, size, size]."""
+    row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    inside = ((row - size // 2) ** 2 + (column - size // 2) ** 2 <= radius**2).float()
+    return (torch.tensor([0.3, 0.2, 0.4])[:, None, None] * inside).expand(4, -1, -1, -1)
 
 
 def test_quarter_turn_and_flips_are_exact() -> None:
@@ -101,11 +117,82 @@ def test_sharpness_nought_is_the_local_mean_and_two_doubles_the_detail() -> None
 def test_no_change_of_light_paints_the_surround() -> None:
     frames = torch.zeros(4, 3, 33, 33)
     frames[:, :, 12:21, 12:21] = torch.rand(4, 3, 9, 9) * 0.9 + 0.1
-    settings = Augmentation(brightness=0.5, channels=0.5, gamma=0.5, saturation=1, sharpness=2)
+    settings = Augmentation(
+        brightness=0.5, channels=0.5, gamma=0.5, saturation=1, sharpness=2, stain=0.3, compression=95
+    )
     for seed in range(5):
         out = augment.apply(frames, augment.draw(4, settings, torch.Generator().manual_seed(seed)))
         assert (out[(frames.amax(1, keepdim=True) == 0).expand_as(out)] == 0).all()
         assert torch.isfinite(out).all()
+
+
+def test_stain_mixes_optical_densities() -> None:
+    matrix = torch.tensor([[1, 0.2, 0], [0, 1, -0.1], [0.1, 0, 1]])
+    pictures = PICTURES * 0.5 + 0.2
+    density = -np.log10(pictures.permute(0, 2, 3, 1).numpy().astype(np.float64))
+    expected = 10 ** -(density @ matrix.numpy().T.astype(np.float64))
+    out = augment.apply(pictures, draws(stain=matrix.expand(4, 3, 3))).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(out, expected.clip(0, 1), atol=1e-5)
+
+
+def test_an_outline_moves_by_so_many_pixels_and_takes_in_ground() -> None:
+    cells = discs()
+    out = augment.apply(cells, draws(outline=torch.tensor([0.0, 2.0, -2.0, 1.0])))
+    assert torch.equal(out[0], cells[0])  # not chosen
+    radii = ((out.amax(1) > 0).sum((1, 2)) / np.pi).sqrt()
+    torch.testing.assert_close(radii, torch.tensor([10.0, 12, 8, 11]), atol=0.35, rtol=0)
+    inner = cells[1].amax(0) > 0
+    torch.testing.assert_close(out[1][:, inner], cells[1][:, inner])  # the cell itself stays
+    assert (out[1][:, ~inner & (out[1].amax(0) > 0)] > 0.8).all()  # bright ground
+
+
+def test_a_scrap_hangs_and_a_bite_is_missing_where_the_angle_points() -> None:
+    cells, down, right = discs(), np.pi / 2, 0.0
+    scraps = torch.tensor([[0, 0], [right, 0.4], [down, -0.4], [down, 0.4]])
+    out = augment.apply(cells, draws(scraps=scraps))
+    assert torch.equal(out[0], cells[0])
+    added, lost = (out.amax(1) > 0) & (cells.amax(1) == 0), (out.amax(1) == 0) & (cells.amax(1) > 0)
+    rows, columns = torch.nonzero(added[1], as_tuple=True)
+    assert columns.float().mean() > 24 + 10
+    assert (rows.float().mean() - 24).abs() < 1
+    rows, columns = torch.nonzero(lost[2], as_tuple=True)
+    assert rows.float().mean() > 24 + 6
+    assert (columns.float().mean() - 24).abs() < 1
+    # Half a disc of 0.4 radii, less what the curved outline takes from it or leaves to it.
+    assert 0.5 * np.pi * 16 < added[3].sum() < 0.8 * np.pi * 16
+    assert 0.25 * np.pi * 16 < lost[2].sum() < 0.5 * np.pi * 16
+
+
+def test_compression_is_that_of_a_jpeg_writer() -> None:
+    texture = F.interpolate(torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(3)), 48, mode="bicubic")
+    pictures = (texture.clamp(0.05, 0.95) * 255).round() / 255
+    for quality in (20, 50, 80):
+        ours = compress(pictures, torch.tensor([float(quality)] * 2)).clamp(0, 1) * 255
+        for i in range(2):
+            content = io.BytesIO()
+            picture = Image.fromarray((pictures[i].permute(1, 2, 0) * 255).round().byte().numpy())
+            picture.save(content, "JPEG", quality=quality, subsampling=0)
+            read = Image.open(content)
+            assert [list(read.quantization[k]) for k in (0, 1)] == quantisation(torch.tensor([quality]))[0, :2].tolist()
+            theirs = torch.from_numpy(np.asarray(read, np.float32)).permute(2, 0, 1)
+            # The writer rounds to whole levels on the way, which now and then turns a coefficient of a block.
+            changes = torch.stack([(out - pictures[i] * 255).flatten() for out in (ours[i], theirs)])
+            assert torch.corrcoef(changes)[0, 1] > 0.95
+            assert (ours[i] - theirs).abs().median() < 1 < changes[1].abs().mean()
+
+
+def test_any_size_is_compressed_and_the_best_quality_changes_little() -> None:
+    out = compress(PICTURES, torch.full((4,), 99.0))
+    assert out.shape == PICTURES.shape
+    assert (out - PICTURES).abs().max() < 0.05
+
+
+def test_what_was_given_is_left_as_it_was() -> None:
+    cells = discs().clone()
+    before = cells.clone()
+    settings = Augmentation(outline=2, scraps=1, compression=90, stain=0.2)
+    augment.apply(cells, augment.draw(4, settings, torch.Generator().manual_seed(1)))
+    assert torch.equal(cells, before)
 
 
 def test_one_draw_per_picture() -> None:

@@ -66,6 +66,10 @@ class Augmentation(_Part):
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0  # exponent, log-uniform between 1/(1+gamma) and 1+gamma
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0  # factor of the distance from grey, uniform in 1 +- this
     sharpness: Annotated[float, Field(ge=0, le=2)] = 0.0  # factor of the fine detail, uniform in 1 +- this
+    stain: Annotated[float, Field(ge=0, le=0.3)] = 0.0  # share of another colour's optical density, uniform in +- this
+    outline: Annotated[float, Field(ge=0, le=8)] = 0.0  # half of the outlines move, uniform in +- so many pixels
+    scraps: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of cells with a scrap of a red cell or a bite missing
+    compression: Annotated[float, Field(ge=0, lt=100)] = 0.0  # half become JPEG, quality from 100 - this
 
 
 class Optimizer(_Part):
