@@ -6,8 +6,9 @@ from leukoscope.errors import PictureError
 from leukoscope.fields import find_cells, kind_of, standard_cell
 from leukoscope.fields.crop import find_in_crop
 from leukoscope.fields.faults import screen_grid
+from leukoscope.fields.focus import SMOOTHING, edge_width
 
-from .smear import NUCLEUS, Smear, with_red_cells
+from .smear import GROUND, NUCLEUS, RED, Smear, with_red_cells
 
 
 def painted(cell=(320, 240), red=60):
@@ -140,6 +141,28 @@ def test_a_photographed_screen_is_told_and_a_smear_is_not():
     jpeg = cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR)
     assert screen_grid(jpeg) is None
     assert any("screen" in warning for warning in find_cells(screen).warnings)
+
+
+def test_the_width_of_an_edge_is_that_of_its_blur_at_any_resolution():
+    for red in (40, 80, 160):  # the last is reduced before it is judged
+        half = np.full((300, 300, 3), GROUND, np.float32)
+        half[:, 150:] = RED
+        blurred = np.rint(cv2.GaussianBlur(half, (0, 0), 0.06 * red)).astype(np.uint8)
+        assert edge_width(blurred, red) == pytest.approx(np.hypot(0.06, SMOOTHING), rel=0.08)
+    assert edge_width(np.full((300, 300, 3), 200, np.uint8), 60) is None
+
+
+def test_a_blurred_field_is_named_and_a_sharp_one_is_not():
+    smear = painted()
+    assert find_cells(smear.picture()).warnings == ()
+    assert any(warning.startswith("out of focus: ") for warning in find_cells(smear.picture(blur=6)).warnings)
+
+
+def test_too_little_and_too_much_light_are_named():
+    picture = painted().picture().astype(float)
+    dark, bright = (np.clip(picture * gain, 0, 255).astype(np.uint8) for gain in (0.4, 1.35))
+    assert any("underexposed" in warning for warning in find_cells(dark).warnings)
+    assert any("overexposed" in warning for warning in find_cells(bright).warnings)
 
 
 def test_the_standard_cell_has_the_standard_size_on_black():

@@ -177,26 +177,35 @@ def test_geojson_holds_closed_rings_within_the_picture(classifier: Classifier) -
 
 
 def test_the_share_of_a_patient_is_that_of_its_cells_clustered_by_field() -> None:
-    counts = [FieldCounts(12, 9, 1, 0.1, 0), FieldCounts(3, 0, 0, 0.1, 0), FieldCounts(9, 2, 6, 0.1, 0)]
+    counts = [FieldCounts(12, 9, 1, 0.1), FieldCounts(3, 0, 0, 0.1), FieldCounts(9, 2, 6, 0.1)]
     called = [True] * 9 + [False] * 7 + [True] * 2
     assert share_of_fields(counts) == share_of(called, ["a"] * 10 + ["b"] * 8)
     assert share_of_fields(counts[:2]) is None
     told = statement("p", counts)
     proportion = share_of(called, ["a"] * 10 + ["b"] * 8)
     assert (told["low"], told["high"]) == (round(proportion.low, 4), round(proportion.high, 4))
-    alike = share_of_fields([FieldCounts(25, 0, 25, 0.1, 0)] * 4)
+    alike = share_of_fields([FieldCounts(25, 0, 25, 0.1)] * 4)
     assert alike is not None
     assert alike.effective == 4  # where no field differs, each counts as one cell
 
 
 def test_statements_say_what_is_missing() -> None:
-    mixed = statement("p", [FieldCounts(3, 1, 2, 0.07, 0), FieldCounts(3, 2, 1, 0.2, 1), FieldCounts(2, 0, 0, None, 1)])
+    blurred, screen = "out of focus: its edges", "a grid (3 px): it may be a photograph of a screen"
+    mixed = statement(
+        "p",
+        [
+            FieldCounts(3, 1, 2, 0.07),
+            FieldCounts(3, 2, 1, 0.2, (blurred, screen)),
+            FieldCounts(2, 0, 0, None, (blurred,)),
+        ],
+    )
     assert mixed["blast_share"] == 0.5
     assert mixed["referred"] == 2
     told = " ".join(mixed["warnings"])
     assert "mixed magnifications" in told
     assert "scale unknown in 1 of 3 fields" in told
-    empty = statement("q", [FieldCounts(0, 0, 0, 0.07, 1)])
+    assert {"out of focus: 2 of 3 fields", "perhaps a photograph of a screen: 1 of 3 fields"} <= set(mixed["warnings"])
+    empty = statement("q", [FieldCounts(0, 0, 0, 0.07)])
     assert empty["blast_share"] is None
     assert "no share of blasts can be stated" in empty["words"]
 

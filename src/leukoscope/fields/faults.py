@@ -1,4 +1,4 @@
-"""What spoils a field: no light, nothing on it, no cells, a photographed screen."""
+"""What spoils a field: no light or too much, nothing on it, no cells, a photographed screen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from leukoscope.fields.whitecells import WhiteCell
 
 _BLACK = 16  # level: a picture whose brightest hundredth is darker has no light
 _FLAT = 6.0  # levels between the 1 % and the 99 % quantile: less is a blank picture
+_DIM = 96.0  # level of the ground's brightest channel: half of the dimmest of four laboratories' (192)
+_FULL = 254.0  # level of the ground's darkest channel: light beyond it is lost, and pale cytoplasm with it
 _COARSE = 400  # pixels: the longest side that brightness is judged at
 _TILE = 256  # pixels: windows in which a screen's grid is sought
 _PEAK = (
@@ -46,6 +48,19 @@ def warnings_of(rgb: NDArray[np.uint8], cells: Sequence[WhiteCell], red_cells: i
     return (*cell_warnings(cells, red_cells, ruler), *(screen if grid is not None else ()))
 
 
+def light_warnings(ground: NDArray[np.float64]) -> tuple[str, ...]:
+    """Whether the ground's light, float64 [3] in levels, is too little or too much to see pale cytoplasm by.
+
+    >>> light_warnings(np.array([255.0, 255.0, 254.0]))
+    ('overexposed: the ground is at the top of all three channels, so pale cytoplasm may be lost',)
+    """
+    if float(ground.max()) < _DIM:
+        return (f"underexposed: the ground's brightest channel is at level {ground.max():.0f} of 255",)
+    if float(ground.min()) >= _FULL:
+        return ("overexposed: the ground is at the top of all three channels, so pale cytoplasm may be lost",)
+    return ()
+
+
 def cell_warnings(cells: Sequence[WhiteCell], red_cells: int, ruler: Ruler) -> tuple[str, ...]:
     """What is wrong with the cells that were found, and with the red cells beside a given scale."""
     found = []
@@ -54,6 +69,9 @@ def cell_warnings(cells: Sequence[WhiteCell], red_cells: int, ruler: Ruler) -> t
     if not red_cells and ruler.source == "given":
         found.append("no red cell was found to check the given scale with")
     cut = sum(cell.state == "cut" for cell in cells)
+    torn = sum(cell.state == "smudged" for cell in cells)
+    if torn:
+        found.append(f"{torn} white {'cell is' if torn == 1 else 'cells are'} smudged")
     if cut:
         found.append(f"{cut} white {'cell is' if cut == 1 else 'cells are'} cut by the edge of the picture")
     return tuple(found)

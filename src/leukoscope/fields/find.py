@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from leukoscope.cells.regions import components, opened
 from leukoscope.errors import PictureError
 from leukoscope.fields.density import Density, density
-from leukoscope.fields.faults import blank_reason, warnings_of
+from leukoscope.fields.faults import blank_reason, light_warnings, warnings_of
+from leukoscope.fields.focus import focus_warning
 from leukoscope.fields.nuclei import Nuclei, find_nuclei
 from leukoscope.fields.redcells import RedCell
 from leukoscope.fields.ruler import RED_CELL_UM, Ruler, read_ruler
@@ -86,7 +87,8 @@ def find_cells(
     stained = density(small, sigma=0.017 * (unit * scale if unit else 60.0))
     nuclei, red_cell = _nuclei(stained, None if unit is None else unit * scale)
     cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width))
-    warnings = (*ruler.warnings, *warnings_of(rgb, cells, len(red_cells), ruler))
+    spoilt = (*light_warnings(stained.ground), *focus_warning(rgb, red_cell / scale))
+    warnings = (*ruler.warnings, *spoilt, *warnings_of(rgb, cells, len(red_cells), ruler))
     return Finding(tuple(cells), tuple(red_cells), ruler, nuclei.platelets, warnings, (height, width))
 
 

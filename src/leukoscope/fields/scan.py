@@ -21,7 +21,7 @@ WINDOW = 2048  # pixels: side of the part of a window that is its own
 _LAP = 3.5  # of a red cell's diameter, 26 um: windows overlap by it, so that half of it holds half of any white cell
 _LAP_UNKNOWN = 600  # pixels, where the middle of the scan shows no red cell
 _SLACK = 8  # pixels: the middle of one cell may differ by it between two windows
-_SCREEN = "it may be a photograph of a screen"
+_OF_WINDOWS = ("out of focus", "underexposed", "overexposed", "it may be a photograph of a screen")
 _SAME = 0.3  # overlap of boxes from which two cells of two windows are one
 
 
@@ -68,7 +68,7 @@ def find_in_windows(
         red_cells += [cell for cell in inside if left <= cell.x < right and top <= cell.y < bottom]
         # Those in the overlap are seen twice, and where they are is not known.
         platelets += found.platelets * (bottom - top) * (right - left) / part[..., 0].size
-        warnings.update([_SCREEN] * any(_SCREEN in text for text in found.warnings))
+        warnings.update(name for name in _OF_WINDOWS if any(name in text for text in found.warnings))
     if refused is not None and warnings[refused.what] == count:
         raise refused
     ruler = ruler_of(red_cells, um_per_px=um_per_px, red_cell_um=red_cell_um)

@@ -12,18 +12,30 @@ from leukoscope.bundle.proportion import Proportion, share_of
 from leukoscope.errors import DataError
 
 MIXED_SCALE = 1.4  # ratio of the largest to the smallest scale of a patient's fields: another magnification
+_TOLD = {
+    "out of focus": "out of focus",
+    "underexposed": "underexposed",
+    "overexposed": "overexposed",
+    "photograph of a screen": "perhaps a photograph of a screen",
+    "red cells would have": "a scale that the red cells contradict",
+    "not plausible": "a scale that is not plausible",
+    "to check the given scale": "no red cell to check the given scale with",
+    "no white cell was found": "no white cell",
+    "smudged": "smudged cells",
+    "cut by the edge": "cells cut by the edge",
+}  # what a field's warning holds -> what the patient's statement calls it
 FEW_CELLS = 100  # classified cells below which a share is said to rest on few; a manual differential counts 100
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCounts:
-    """What one field contributes. ``um_per_px`` None where the scale is unknown."""
+    """What one field contributes. ``um_per_px`` None where the scale is unknown; ``warnings`` as the field states them."""
 
     white_cells: int
     blast: int
     normal: int
     um_per_px: float | None
-    warnings: int
+    warnings: tuple[str, ...] = ()
 
 
 def share_of_fields(fields: Sequence[FieldCounts]) -> Proportion | None:
@@ -125,9 +137,10 @@ def _warnings(fields: Sequence[FieldCounts], unreadable: int, answered: int, no_
         found.append(f"only {answered} cells were classified, fewer than {FEW_CELLS}")
     if answered and no_interval:
         found.append("cells come from one field: no interval can be given")
-    noted = sum(f.warnings > 0 for f in fields)
-    if noted:
-        found.append(f"{noted} of {len(fields)} fields have warnings of their own")
+    for part, name in _TOLD.items():
+        times = sum(any(part in text for text in f.warnings) for f in fields)
+        if times:
+            found.append(f"{name}: {times} of {len(fields)} fields")
     return found
 
 

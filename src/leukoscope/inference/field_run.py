@@ -252,7 +252,7 @@ def _statements(out: Path, owners: Sequence[str], stems: Sequence[str]) -> list[
         fields[owner].append(
             FieldCounts(
                 record["white_cells"], record["blast"], record["normal"], record["ruler"]["um_per_px"],
-                len(record["warnings"]),
+                tuple(record["warnings"]),
             )
         )  # fmt: skip
     return [statement(owner, counts, unreadable[owner]) for owner, counts in fields.items()]
