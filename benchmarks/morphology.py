@@ -3,7 +3,8 @@
 Run: python benchmarks/morphology.py --data DIR [--per-group 60] [--out docs/figures/morphology.json]
      [--reference src/leukoscope/inference/reference_cnmc2019.json] [--table FILE.csv]
 At most --per-group cells of each patient group and class are measured, and each group has the same weight, so that no
-patient with many pictures dominates. Intervals are from a bootstrap over patient groups.
+patient with many pictures dominates. Intervals are from a bootstrap over patient groups. The same cells are measured at
+full resolution too: rank correlation of each measurement with that at the resolution in use, and its AUC there.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import csv
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
+from leukoscope.cells.cutout import cutout_of_frame
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.measure import UNITS, measure, significant
 from leukoscope.cells.read import read_picture
-from leukoscope.cells.segment import segment
+from leukoscope.cells.segment import divide
+from leukoscope.cells.view import view
 from leukoscope.data.manifest import Manifest
 from leukoscope.data.readers import read_dataset
 from leukoscope.evaluation.intervals import Resampling, estimates
@@ -49,19 +54,35 @@ def sample(manifest: Manifest, per_group: int, seed: int) -> Manifest:
     return data.select(np.sort(np.concatenate(chosen)))
 
 
-def measured(data: Manifest) -> tuple[Floats, dict[str, float]]:
-    """Measurements float64 [N, M], NaN where undefined, and the median processor time of each step."""
-    rows, times = [], []
+def measured(data: Manifest) -> tuple[Floats, Floats, dict[str, float]]:
+    """Measurements float64 [N, M], NaN where undefined; at full resolution; median processor time of the steps."""
+    rows, whole, times = [], [], []
     for path in data.paths():
-        frame = frame_cell(read_picture(path).rgb)
+        cell = cutout_of_frame(frame_cell(read_picture(path).rgb))
         start = time.process_time()
-        parts = segment(frame)
+        parts = divide(view(cell))
         between = time.process_time()
-        values = measure(frame, parts).values
+        values = measure(parts).values
         times.append((1e3 * (between - start), 1e3 * (time.process_time() - between)))
-        rows.append([np.nan if values[name] is None else values[name] for name in UNITS])
+        rows.append(numbers(values))
+        whole.append(numbers(measure(divide(view(cell, 1))).values))
     step = [statistics.median(column) for column in zip(*times, strict=True)]
-    return np.array(rows, np.float64), {"segment_ms": round(step[0], 2), "measure_ms": round(step[1], 2)}
+    spent = {"segment_ms": round(step[0], 2), "measure_ms": round(step[1], 2)}
+    return np.array(rows, np.float64), np.array(whole, np.float64), spent
+
+
+def numbers(values: Mapping[str, float | None]) -> list[float]:
+    """Measurements in the order of `UNITS`, NaN where undefined."""
+    return [np.nan if values[name] is None else values[name] for name in UNITS]
+
+
+def agreement(values: Floats, whole: Floats) -> dict[str, float]:
+    """Rank correlation (Spearman) of one measurement with that at full resolution, and the cells defined in both."""
+    both = ~np.isnan(values) & ~np.isnan(whole)
+    if both.sum() < LEAST:
+        return {"cells": int(both.sum())}
+    found = spearmanr(values[both], whole[both]).statistic
+    return {"cells": int(both.sum()), "rank_correlation": round(float(found), 4)}
 
 
 def group_weights(labels: NDArray[np.int64], groups: NDArray[Any]) -> Floats:
@@ -133,13 +154,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     manifest = read_dataset(args.data)
     data = sample(manifest, args.per_group, args.seed)
-    values, times = measured(data)
+    values, whole, times = measured(data)
     if args.table:
         write_table(args.table, data, values)
     labels, groups = data.labels(), data.groups()
     entries, figures = {}, {}
     for column, name in enumerate(UNITS):
         entry, figures[name] = describe(values[:, column], labels, groups)
+        figures[name]["full_resolution"] = agreement(values[:, column], whole[:, column])
+        if "auc" in figures[name]:
+            figures[name]["full_resolution"]["auc"] = describe(whole[:, column], labels, groups)[1].get("auc")
         if entry:
             entries[name] = entry
     facts = {

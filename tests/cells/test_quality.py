@@ -16,8 +16,9 @@ from scipy.spatial import ConvexHull
 
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.quality import FINE, MEASURES, ROUNDING, Quality, measure_quality, sharpness
-from leukoscope.cells.quality_outline import hull_area, longest_run, second_body, surroundings
+from leukoscope.cells.quality_outline import hull_area, second_body, surroundings
 from leukoscope.cells.quality_stain import stain_statistics
+from leukoscope.cells.regions import longest_run
 from leukoscope.data.synthetic import render_cell
 
 

@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from leukoscope.cells import cell_mask
-from leukoscope.cells.segment import segment
-from leukoscope.cells.stain import nuclear_stain, otsu_levels, smooth
+from leukoscope.cells.cutout import cutout
+from leukoscope.cells.regions import components, enclosed, filled, inked, outlines
+from leukoscope.cells.segment import divide, segment
+from leukoscope.cells.stain import median_stain, nuclear_stain, otsu_level, otsu_levels, smooth
 from leukoscope.cells.surroundings import segment_crop
+from leukoscope.cells.view import view
 from leukoscope.data.synthetic import render_cell
 from leukoscope.errors import PictureError
 
@@ -124,6 +127,33 @@ def test_a_cell_among_red_cells_and_a_crop_without_any() -> None:
         segment_crop(np.zeros((20, 100, 3), np.uint8))
 
 
+@pytest.mark.parametrize("size", [220, 221])
+def test_a_view_of_half_the_resolution_finds_the_same_parts(size: int) -> None:
+    cell, nucleus = round_at(size, 110, 110, 80), round_at(size, 120, 105, 50)
+    tail = np.zeros_like(cell)
+    tail[106:112, 185:215] = True
+    frame = paint((cell | tail, CYTOPLASM), (nucleus, NUCLEUS))
+    seen = view(cutout(frame, cell_mask(frame)))
+    assert seen.step == 2
+    found = divide(seen)
+    assert found.cytoplasm_visible
+    assert np.array_equal(found.outline, cell_mask(frame))
+    assert dice(found.cell, cell) > 0.99
+    assert dice(found.nucleus, nucleus) > 0.97
+    assert found.diameter == pytest.approx(160, rel=0.01)
+
+
+def test_boundaries_enclose_what_labels_count() -> None:
+    mask = np.random.default_rng(3).random((40, 50)) > 0.6
+    mask[:, 20] = False
+    found = outlines(mask)
+    areas = components(filled(mask))[1][1:]
+    assert sorted(
+        enclosed(line) for line in found.parts if not inked([line], mask.shape)[~filled(mask)].any()
+    ) == sorted(int(area) for area in areas)
+    assert sum(enclosed(line, hole=True) for line in found.holes) == np.count_nonzero(filled(mask) & ~mask)
+
+
 def test_bad_outlines_and_frames_without_a_cell() -> None:
     frame = render_cell(0, "blast", size=120)
     with pytest.raises(ValueError, match="outline"):
@@ -151,6 +181,11 @@ def test_otsu_against_opencv_and_by_brute_force() -> None:
     best = min(within((a, b)) for a in grid for b in grid if a < b)
     assert within((first, second)) <= best * 1.02
     assert otsu_levels(np.full(50, 3.0, np.float32)) == (3.0,)
+    whole = np.ones((1, len(values)), bool)
+    stain = (values.astype(np.float32) - 250)[None]
+    assert otsu_level(stain, whole) == pytest.approx(otsu_levels(stain[0])[0], abs=1)
+    assert median_stain(stain, whole) == pytest.approx(np.median(stain), abs=0.5)
+    assert otsu_level(np.full((5, 5), -7, np.float32), np.ones((5, 5), bool)) == pytest.approx(-7, abs=0.5)
 
 
 def test_smoothing_does_not_look_beyond_the_mask() -> None:
@@ -158,7 +193,7 @@ def test_smoothing_does_not_look_beyond_the_mask() -> None:
     rgb = np.zeros((60, 60, 3), np.uint8)
     rgb[mask] = (10, 20, 100)
     rgb[~mask] = (255, 0, 255)
-    assert np.allclose(nuclear_stain(rgb, mask, sigma=3)[mask], 60, atol=1e-3)
+    assert np.allclose(smooth(nuclear_stain(rgb), mask, 3)[mask], 60, atol=1e-3)
     assert np.allclose(smooth(np.full((60, 60), 7, np.float32), None, 4), 7, atol=1e-4)
 
 

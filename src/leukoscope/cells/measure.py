@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,27 +70,28 @@ class Morphology:
         return {"values": rounded, "undefined": dict(self.reasons)}
 
 
-def measure(rgb: NDArray[np.uint8], parts: Segmentation, *, um_per_px: float | None = None) -> Morphology:
+def measure(parts: Segmentation, *, um_per_px: float | None = None) -> Morphology:
     """Measure one cell.
 
     Args:
-        rgb: uint8 RGB [H, W, 3], the picture that was segmented, its levels unaltered (no CLAHE).
-        parts: from `segment`.
-        um_per_px: micrometres per pixel, None where unknown.
+        parts: from `segment` or `divide`, of the picture with its levels unaltered (no CLAHE).
+        um_per_px: micrometres per pixel of the picture, None where unknown.
     """
-    window = _window(parts.outline)
-    rgb, cell, nucleus = np.ascontiguousarray(rgb[window]), parts.cell[window], parts.nucleus[window]
-    size = parts.diameter
+    seen, body = parts.view, parts.body
+    whole = shape(body)
     values: dict[str, float | None] = dict.fromkeys(UNITS)
     reasons: dict[str, str] = {}
-    whole = shape(cell)
-    cut = is_cut(whole) or touches_edge(parts.cell)
-    values |= {} if cut else _cell(whole, um_per_px)
-    values["tail_share"] = 1 - int(np.count_nonzero(cell)) / int(np.count_nonzero(parts.outline))
+    cut = is_cut(whole) or touches_edge(parts)
+    kept = whole.area / int(np.count_nonzero(seen.outline))
+    area = kept * seen.area
+    values |= {} if cut else _cell(whole, area, um_per_px)
+    values["tail_share"] = 1 - kept
     if parts.cytoplasm_visible:
-        values |= _nucleus(shape(nucleus), None if cut else whole.area)
-        values["cytoplasm_basophilia"] = basophilia(rgb, cell, nucleus, rim=RIM * size)
-    chromatin = texture(rgb, nucleus, diameter=size, rim=RIM * size)
+        nucleus = shape(parts.kernel)
+        values |= _nucleus(nucleus, area * nucleus.area / whole.area, None if cut else nucleus.area / whole.area)
+        values["cytoplasm_basophilia"] = basophilia(seen.rgb, body, parts.kernel, rim=RIM * whole.diameter)
+    green = np.asarray(cv2.extractChannel(seen.rgb, 1), np.uint8)
+    chromatin = texture(green, parts.kernel & seen.solid, parts.inside, diameter=whole.diameter, step=seen.step)
     values |= {} if chromatin is None else _chromatin(chromatin)
     for name, value in values.items():
         if value is None:
@@ -123,10 +125,17 @@ def is_cut(form: Shape) -> bool:
     return form.straight_edge >= max(STRAIGHT[0], STRAIGHT[1] / math.sqrt(form.diameter))
 
 
-def touches_edge(mask: Mask) -> bool:
-    """Whether the region leaves the array along more than a point."""
-    longest = max(int(np.count_nonzero(side)) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-    return bool(longest > max(2, TOUCHING * sum(mask.shape)))
+def touches_edge(parts: Segmentation) -> bool:
+    """Whether the cell without its tails leaves the picture along more than a point."""
+    cut, step, body = parts.view.cut, parts.view.step, parts.body
+    reached = (
+        (cut.top == 0, body[0]),
+        (cut.top + cut.mask.shape[0] == cut.shape[0], body[-1]),
+        (cut.left == 0, body[:, 0]),
+        (cut.left + cut.mask.shape[1] == cut.shape[1], body[:, -1]),
+    )
+    longest = max((step * int(np.count_nonzero(side)) for at, side in reached if at), default=0)
+    return longest > max(2 * step, TOUCHING * sum(cut.shape))
 
 
 def significant(value: float, digits: int = 5) -> float:
@@ -138,12 +147,13 @@ def significant(value: float, digits: int = 5) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _cell(form: Shape, um_per_px: float | None) -> dict[str, float | None]:
+def _cell(form: Shape, area: float, um_per_px: float | None) -> dict[str, float | None]:
+    diameter = math.sqrt(4 * area / math.pi)
     return {
-        "cell_area": float(form.area),
-        "cell_diameter": form.diameter,
-        "cell_area_um2": None if um_per_px is None else form.area * um_per_px**2,
-        "cell_diameter_um": None if um_per_px is None else form.diameter * um_per_px,
+        "cell_area": area,
+        "cell_diameter": diameter,
+        "cell_area_um2": None if um_per_px is None else area * um_per_px**2,
+        "cell_diameter_um": None if um_per_px is None else diameter * um_per_px,
         "cell_roundness": form.roundness,
         "cell_elongation": form.elongation,
         "cell_solidity": form.solidity,
@@ -151,10 +161,10 @@ def _cell(form: Shape, um_per_px: float | None) -> dict[str, float | None]:
     }
 
 
-def _nucleus(form: Shape, cell_area: int | None) -> dict[str, float | None]:
+def _nucleus(form: Shape, area: float, share: float | None) -> dict[str, float | None]:
     return {
-        "nucleus_area": float(form.area),
-        "nucleus_share": None if cell_area is None else form.area / cell_area,
+        "nucleus_area": area,
+        "nucleus_share": share,
         "nucleus_roundness": form.roundness,
         "nucleus_solidity": form.solidity,
         "nucleus_irregularity": form.irregularity,
@@ -179,9 +189,3 @@ def _reason(name: str, *, cut: bool, parts: Segmentation) -> str:
     if name == "cytoplasm_basophilia":
         return "no cytoplasm lies away from the cell's rim"
     return CUT_OFF if cut else NO_SCALE
-
-
-def _window(mask: Mask) -> tuple[slice, slice]:
-    """The bounding box."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.quality_outline import hull_area, longest_run, second_body, surroundings
+from leukoscope.cells.cutout import Cutout, cutout_of_frame
+from leukoscope.cells.quality_outline import hull_area, second_body, surroundings
 from leukoscope.cells.quality_stain import stain_statistics
-from leukoscope.cells.regions import Mask
+from leukoscope.cells.regions import Mask, longest_run
 
 #: What is measured and its unit, in the order of all lists.
 MEASURES: Final[Mapping[str, str]] = MappingProxyType(
@@ -58,7 +59,7 @@ class Quality:
     stain: NDArray[np.float64]
 
 
-def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality:
+def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8], cut: Cutout | None = None) -> Quality:
     """Measure the picture of one cell.
 
     | measure | what it is |
@@ -78,13 +79,14 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality
     Args:
         rgb: the picture as decoded, uint8 [H, W, 3].
         frame: its cell as `cells.frame.frame_cell` gives it, before any CLAHE, uint8 [F, F, 3].
+        cut: the cell of that frame, where it was found already.
 
     Raises:
         ValueError: the frame holds no cell.
     """
-    left, top, width, height = _box(frame)
-    inner = np.ascontiguousarray(frame[top : top + height, left : left + width])
-    cell = _lit(inner)
+    found = cutout_of_frame(frame) if cut is None else cut
+    inner, cell = found.rgb, found.mask
+    height, width = cell.shape
     area = int(np.count_nonzero(cell))
     size = math.sqrt(4 * area / math.pi)
     wide = cv2.copyMakeBorder(cell.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
@@ -93,9 +95,9 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality
     if np.count_nonzero(inside) < _LEAST_PIXELS:
         inside = cell
     grey = np.asarray(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), np.uint8)
-    low, middle, high = _quantiles(grey, inside, (0.05, 0.5, 0.95))
-    thin = np.flatnonzero(inside[::2, ::2])
-    stain, nuclear = stain_statistics(inner[::2, ::2].reshape(-1, 3)[thin] if len(thin) else inner[inside])
+    levels = cv2.calcHist([grey], [0], inside.view(np.uint8), [256], [0, 256]).ravel().astype(np.float64)
+    low, middle, high = _quantiles(levels, (0.05, 0.5, 0.95))
+    stain, nuclear = stain_statistics(_thinned(inner, inside))
     ends = np.zeros(1, np.bool_)
     straight = longest_run(np.concatenate([cell[0], ends, cell[-1], ends, cell[:, 0], ends, cell[:, -1]]))
     second, border = surroundings(rgb)
@@ -108,7 +110,7 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality
         "on_border": border / size,
         "second_object": second,
         "second_body": second_body(depth),
-        "sharpness": sharpness(grey.astype(np.float32), inside, size),
+        "sharpness": sharpness(grey.astype(np.float32), inside, size, spread=_spread(levels)),
         "contrast": high - low,
         "brightness": middle,
         "clipped": _clipped(inner) / area,
@@ -117,7 +119,7 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8]) -> Quality
     return Quality(MappingProxyType(values), stain)
 
 
-def sharpness(grey: NDArray[np.float32], inside: Mask, size: float) -> float:
+def sharpness(grey: NDArray[np.float32], inside: Mask, size: float, *, spread: float | None = None) -> float:
     """How much fine detail a cell shows against all of its contrast, in octaves.
 
     ``log2(sd(g - g1) / sd(g))`` over the inside, with g the grey levels and g1 the same under a Gaussian of `FINE`
@@ -130,26 +132,13 @@ def sharpness(grey: NDArray[np.float32], inside: Mask, size: float) -> float:
         grey: float32 [H, W], whole levels.
         inside: bool [H, W], where to look; far enough from the outline that the surround stays out.
         size: diameter of the cell in pixels.
+        spread: standard deviation of the grey levels inside, where it is known already.
     """
     width = max(FINE * size, 0.3)
     detail = (grey - cv2.GaussianBlur(grey, (0, 0), width, borderType=cv2.BORDER_REPLICATE))[inside]
     fine = float(np.dot(detail, detail)) / detail.size - float(detail.mean()) ** 2 - ROUNDING
-    whole = float(grey[inside].std())
+    whole = float(grey[inside].std()) if spread is None else spread
     return math.log2(math.sqrt(max(fine, _LEAST_DETAIL**2)) / max(whole, _LEAST_DETAIL))
-
-
-def _box(frame: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Bounding box of the cell of a frame: left, top, width, height."""
-    first, top, across, height = cv2.boundingRect(frame.reshape(len(frame), -1))  # three times as wide: no mask is made
-    if not across:
-        raise ValueError("the frame holds no cell")
-    left = first // 3
-    return left, top, (first + across - 1) // 3 - left + 1, height
-
-
-def _lit(frame: NDArray[np.uint8]) -> Mask:
-    """The cell of a frame: what is not exactly black."""
-    return np.asarray(cv2.inRange(frame, np.zeros(3, np.uint8), np.zeros(3, np.uint8)) == 0)
 
 
 def _clipped(frame: NDArray[np.uint8]) -> int:
@@ -160,7 +149,22 @@ def _clipped(frame: NDArray[np.uint8]) -> int:
     return below.size - cv2.countNonZero(below)
 
 
-def _quantiles(levels: NDArray[np.uint8], inside: Mask, at: tuple[float, ...]) -> list[float]:
-    """Order statistics of levels, from their histogram."""
-    summed = np.cumsum(cv2.calcHist([levels], [0], inside.view(np.uint8), [256], [0, 256]).ravel(), dtype=np.float64)
+def _thinned(rgb: NDArray[np.uint8], inside: Mask) -> NDArray[np.uint8]:
+    """Every second pixel of every second row that lies inside, uint8 [N, 3]; every pixel where there is none."""
+    whole = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]  # one number is picked at once
+    chosen = whole[::2, ::2][inside[::2, ::2]]
+    if not len(chosen):
+        chosen = whole[inside]
+    return chosen.view(np.uint8).reshape(-1, 4)[:, :3]
+
+
+def _quantiles(counts: NDArray[np.float64], at: tuple[float, ...]) -> list[float]:
+    """Order statistics of levels, from how often each occurs."""
+    summed = np.cumsum(counts)
     return [float(np.searchsorted(summed, share * summed[-1])) for share in at]
+
+
+def _spread(counts: NDArray[np.float64]) -> float:
+    """Standard deviation of levels, from how often each occurs."""
+    levels = np.arange(len(counts)) - float(counts @ np.arange(len(counts))) / counts.sum()
+    return math.sqrt(float(counts @ levels**2) / counts.sum())

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.cells.cutout import brightest
 from leukoscope.cells.frame import NEAR_BLACK
-from leukoscope.cells.regions import Mask
+from leukoscope.cells.regions import Mask, longest_run
 
 THINNED_SIDE = 200  # pixels: other objects are looked for in the picture thinned to about this
 _CORNERS = np.array([[[0, 0]], [[0, 1]], [[1, 0]], [[1, 1]]], np.int32)
@@ -22,16 +23,6 @@ def hull_area(mask: Mask) -> float:
     outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     corners = cv2.convexHull(np.concatenate(outlines))  # of upper left corners: the others follow
     return float(cv2.contourArea(cv2.convexHull(np.concatenate([corners + each for each in _CORNERS]))))
-
-
-def longest_run(line: NDArray[np.bool_]) -> int:
-    """Length of the longest run of True in a bool [N].
-
-    >>> longest_run(np.array([1, 1, 0, 1, 1, 1, 0], bool))
-    3
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], line.view(np.int8), [0]])))
-    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
 
 
 def second_body(depth: NDArray[np.float32]) -> float:
@@ -97,6 +88,4 @@ def _second_object(lit: NDArray[np.uint8]) -> tuple[float, tuple[int, int, int, 
 
 def _above(rgb: NDArray[np.uint8]) -> Mask:
     """Where any channel exceeds near-black."""
-    rgb = np.ascontiguousarray(rgb)
-    surround = cv2.inRange(rgb, np.zeros(3, np.uint8), np.full(3, NEAR_BLACK, np.uint8))
-    return np.asarray(surround == 0)
+    return np.asarray(brightest(np.ascontiguousarray(rgb)) > NEAR_BLACK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,12 +32,11 @@ def stain_statistics(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], fl
     >>> stain_statistics(np.full((50, 3), 255, np.uint8))[0].round(2).tolist()
     [0.0, 0.0, 0.0, -5.3, -5.3, -5.3, 0.0, 0.0, 0.0]
     """
-    levels = pixels[:: -(-len(pixels) // MOST_PIXELS)]
-    density = _DENSITY.take(levels)
-    mean = density.mean(axis=0)
-    rest = density - mean
-    covariance = rest.T @ rest / len(rest)
-    spread = np.sqrt(np.diagonal(covariance))
+    levels = np.ascontiguousarray(pixels[:: -(-len(pixels) // MOST_PIXELS)])
+    density = np.ascontiguousarray(np.asarray(cv2.LUT(levels, _DENSITY), np.float64).reshape(-1, 3).T)
+    mean = density.sum(axis=1) / len(levels)
+    covariance = density @ density.T / len(levels) - np.outer(mean, mean)  # densities are below 3: nothing cancels
+    spread = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     floor = np.maximum(spread, _LEAST_SPREAD)
     correlation = (covariance / np.outer(floor, floor))[[0, 0, 1], [1, 2, 2]]
     numbers = np.concatenate([mean, np.log(floor), np.arctanh(np.clip(correlation, -0.999, 0.999))])

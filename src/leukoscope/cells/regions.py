@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +20,13 @@ def disc(radius: float) -> NDArray[np.uint8]:
     >>> disc(1).tolist()
     [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
     """
-    r = _pixels(radius)
-    y, x = np.mgrid[-r : r + 1, -r : r + 1]
-    return np.asarray(x**2 + y**2 <= r**2, np.uint8)
+    return _disc(_pixels(radius)).copy()
 
 
 def eroded(mask: Mask, radius: float) -> Mask:
     """Where a `disc` of this radius fits into the mask; beyond the array's edge nothing is set."""
     if _pixels(radius) <= _SMALL:
-        found = cv2.erode(_bytes(mask), disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+        found = cv2.erode(_bytes(mask), _disc(_pixels(radius)), borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
         return np.asarray(found).view(np.bool_)
     wide = np.pad(mask, 1).view(np.uint8)
     # Farther than r from everything outside is the erosion by a disc, whose cost does not grow with r.
@@ -34,7 +36,7 @@ def eroded(mask: Mask, radius: float) -> Mask:
 def grown(mask: Mask, radius: float) -> Mask:
     """Everything within this radius of the mask."""
     if _pixels(radius) <= _SMALL:
-        found = cv2.dilate(_bytes(mask), disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+        found = cv2.dilate(_bytes(mask), _disc(_pixels(radius)), borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
         return np.asarray(found).view(np.bool_)
     if not mask.any():
         return mask.copy()
@@ -71,8 +73,83 @@ def filled(mask: Mask, largest: float = np.inf) -> Mask:
     return np.asarray(mask | hole[labels[1:-1, 1:-1]])
 
 
+def depth(mask: Mask, *, beyond: bool = False) -> NDArray[np.float32]:
+    """Distance in pixels of each pixel of the mask to the nearest one outside, 0 outside, float32 [H, W].
+
+    By a chamfer of 5 x 5 (Borgefors 1986), within 2 % of the straight distance.
+
+    Args:
+        mask: bool [H, W].
+        beyond: whether the mask goes on beyond the array's edge; else nothing is set there.
+    """
+    levels = np.ascontiguousarray(mask).view(np.uint8)
+    if beyond:
+        return np.asarray(cv2.distanceTransform(levels, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
+    wide = cv2.copyMakeBorder(levels, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
+    return np.asarray(cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """The boundaries of a mask: many times faster than labelling it.
+
+    Attributes:
+        parts: outer boundary of each 8-connected part, int32 [N, 1, 2] as OpenCV gives it: all its pixels, x before y.
+        holes: boundary of each hole, pixels of the mask.
+    """
+
+    parts: tuple[NDArray[np.int32], ...]
+    holes: tuple[NDArray[np.int32], ...]
+
+
+def outlines(mask: Mask) -> Outlines:
+    """Find the boundaries of a mask, bool [H, W]."""
+    found, parents = cv2.findContours(_bytes(mask), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not found:
+        return Outlines((), ())
+    outer = (parents[0, :, 3] < 0).tolist()
+    each = [np.asarray(line, np.int32) for line in found]
+    return Outlines(
+        tuple(line for line, of in zip(each, outer, strict=True) if of),
+        tuple(line for line, of in zip(each, outer, strict=True) if not of),
+    )
+
+
+def enclosed(outline: NDArray[np.int32], *, hole: bool = False) -> int:
+    """Pixels of a part with its holes filled, or of a hole, from its boundary (Pick 1899).
+
+    >>> enclosed(outlines(np.ones((4, 6), bool)).parts[0])
+    24
+    """
+    return round(cv2.contourArea(outline) + (-1 if hole else 1) * len(outline) / 2) + 1
+
+
+def inked(lines: Sequence[NDArray[np.int32]], shape: tuple[int, ...]) -> Mask:
+    """What boundaries enclose, with themselves: bool [H, W]."""
+    drawn = np.zeros(shape, np.uint8)
+    if lines:
+        cv2.drawContours(drawn, lines, -1, (1,), cv2.FILLED)
+    return drawn.view(np.bool_)
+
+
+def longest_run(line: NDArray[np.bool_]) -> int:
+    """Length of the longest run of True in a bool [N].
+
+    >>> longest_run(np.array([1, 1, 0, 1, 1, 1, 0], bool))
+    3
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], line.view(np.int8), [0]])))
+    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
+
+
 def _bytes(mask: Mask) -> NDArray[np.uint8]:
     return np.ascontiguousarray(mask).view(np.uint8)
+
+
+@cache
+def _disc(r: int) -> NDArray[np.uint8]:
+    y, x = np.ogrid[-r : r + 1, -r : r + 1]
+    return np.asarray(x**2 + y**2 <= r**2, np.uint8)
 
 
 def _pixels(radius: float) -> int:

@@ -7,16 +7,17 @@ cytoplasm can be seen, that is said, and no boundary is invented.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.cells.cutout import cutout
 from leukoscope.cells.frame import cell_mask
-from leukoscope.cells.regions import components, eroded, filled, grown, opened
-from leukoscope.cells.stain import Floats, Mask, nuclear_stain, otsu_levels
+from leukoscope.cells.regions import depth, enclosed, inked, opened, outlines
+from leukoscope.cells.stain import Floats, Mask, median_stain, nuclear_stain, otsu_level, smooth
+from leukoscope.cells.view import View, view
 
 SMOOTHING = 0.01  # of D: Gaussian over the stain before it is divided
 GRAIN = 0.02  # of D: radius below which parts of the nucleus are grains of something else
@@ -25,26 +26,43 @@ RIM = 0.03  # of D: radius that cytoplasm must have room for; the blurred edge o
 LOBE = 0.1  # of the largest lobe's area: smaller dark parts are granules
 HOLE = 0.05  # of the nucleus' area: larger pale parts inside it are left open, as in ring-shaped nuclei
 LEAST_CYTOPLASM = 0.03  # of the cell's area, in parts that have room for a disc of `RIM`
-LEAST_CONTRAST = 4.0  # between the medians of cytoplasm and nucleus, in standard deviations of the nucleus
+LEAST_CONTRAST = 3.9  # between the medians of cytoplasm and nucleus, in standard deviations of the nucleus
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """The parts of one cell.
+    """The parts of one cell, at the resolution of its view.
 
     Attributes:
-        outline: bool [H, W], the cell as it was cut out.
-        cell: bool [H, W], the outline without narrow tails.
-        nucleus: bool [H, W], within the cell; all of the cell where no cytoplasm is visible.
+        view: the cell as it was divided, with its outline as it was cut out.
+        body: bool [h, w], the outline without narrow tails.
+        kernel: bool [h, w], the nucleus, within the body; all of the body where no cytoplasm is visible.
+        inside: bool [h, w], the nucleus without the rim of `RIM` along its border.
         cytoplasm_visible: whether a paler region wide enough, large enough and distinct enough lies at the border.
         contrast: between cytoplasm and nucleus in standard deviations of the nucleus; 0 where nothing pale has room.
     """
 
-    outline: Mask
-    cell: Mask
-    nucleus: Mask
+    view: View
+    body: Mask
+    kernel: Mask
+    inside: Mask
     cytoplasm_visible: bool
     contrast: float
+
+    @property
+    def outline(self) -> Mask:
+        """The cell as it was cut out, in the picture: bool [H, W]."""
+        return self.view.cut.in_picture(self.view.cut.mask)
+
+    @property
+    def cell(self) -> Mask:
+        """The cell without tails, in the picture: bool [H, W]."""
+        return self.view.in_picture(self.body)
+
+    @property
+    def nucleus(self) -> Mask:
+        """The nucleus in the picture, bool [H, W]; all of the cell where no cytoplasm is visible."""
+        return self.view.in_picture(self.kernel)
 
     @property
     def cytoplasm(self) -> Mask:
@@ -53,16 +71,12 @@ class Segmentation:
 
     @property
     def diameter(self) -> float:
-        """Diameter in pixels of the disc that has the cell's area."""
-        return equivalent_diameter(self.cell)
+        """Diameter in pixels of the picture of the disc that has the cell's area."""
+        return self.view.step * equivalent_diameter(self.body)
 
 
 def segment(frame: NDArray[np.uint8], outline: Mask | None = None) -> Segmentation:
-    """Divide one cell into nucleus and cytoplasm.
-
-    The stain (`nuclear_stain`) is divided at Otsu's level of the cell. Dark grains and thin dark borders are opened
-    away, lobes kept, small holes (nucleoli, gaps) closed. The pale rest counts as cytoplasm if it reaches the cell's
-    border, has room for a disc of `RIM`, fills `LEAST_CYTOPLASM` of the cell and differs by `LEAST_CONTRAST`.
+    """Divide one cell into nucleus and cytoplasm at full resolution, for masks; `divide` is the same for any view.
 
     Args:
         frame: uint8 RGB [H, W, 3].
@@ -73,13 +87,31 @@ def segment(frame: NDArray[np.uint8], outline: Mask | None = None) -> Segmentati
         ValueError: the outline is empty or has another shape than the frame.
     """
     whole = cell_mask(frame) if outline is None else np.asarray(outline, np.bool_)
-    if whole.shape != frame.shape[:2] or not whole.any():
-        raise ValueError(f"the outline must be a mask of {frame.shape[:2]} that is not empty, not {whole.shape}")
-    left, top, width, height = cv2.boundingRect(whole.view(np.uint8))
-    window = np.s_[top : top + height, left : left + width]
-    cell = _without_tails(whole[window])
-    nucleus, visible, contrast = _divide(np.ascontiguousarray(frame[window]), cell)
-    return Segmentation(whole, _place(cell, window, whole), _place(nucleus, window, whole), visible, contrast)
+    return divide(view(cutout(frame, whole), 1))
+
+
+def divide(seen: View) -> Segmentation:
+    """Divide the cell of a view into nucleus and cytoplasm.
+
+    The stain (`nuclear_stain`) is divided at Otsu's level of the cell. Dark grains and thin dark borders are opened
+    away, lobes kept, small holes (nucleoli, gaps) closed. The pale rest counts as cytoplasm if it reaches the cell's
+    border, has room for a disc of `RIM`, fills `LEAST_CYTOPLASM` of the cell and differs by `LEAST_CONTRAST`.
+    """
+    deep = depth(seen.outline)
+    body = _without_tails(seen, deep)
+    size = equivalent_diameter(body)
+    rim = RIM * size
+    inner = body & (deep > rim)
+    stain = smooth(nuclear_stain(seen.rgb), seen.solid, SMOOTHING * size)
+    nucleus = _lobes(np.asarray(stain > otsu_level(stain, body)) & body, size)
+    cytoplasm = _cytoplasm(body & ~nucleus, ~inner, rim, LEAST_CYTOPLASM * np.count_nonzero(body))
+    core = None if cytoplasm is None else nucleus & (depth(nucleus) > rim)
+    if cytoplasm is None or core is None or not core.any():
+        return Segmentation(seen, body, body, inner, False, 0.0)
+    contrast = _contrast(stain, core, cytoplasm)
+    if contrast < LEAST_CONTRAST:
+        return Segmentation(seen, body, body, inner, False, contrast)
+    return Segmentation(seen, body, nucleus, core, True, contrast)
 
 
 def equivalent_diameter(mask: Mask) -> float:
@@ -88,59 +120,51 @@ def equivalent_diameter(mask: Mask) -> float:
     >>> round(equivalent_diameter(np.ones((10, 10), bool)), 3)
     11.284
     """
-    return math.sqrt(4 * np.count_nonzero(mask) / math.pi)
+    return float(np.sqrt(4 * np.count_nonzero(mask) / np.pi))
 
 
-def _without_tails(whole: Mask) -> Mask:
+def _without_tails(seen: View, deep: Floats) -> Mask:
     """The largest part that is left when parts narrower than a disc of `TAIL` are gone."""
-    labels, areas = components(opened(whole, TAIL * equivalent_diameter(whole)))
-    body = np.asarray(labels == int(np.argmax(areas)))
-    return body if areas.max() >= np.count_nonzero(whole) / 2 else whole  # all tail: there is no body to prefer
-
-
-def _divide(rgb: NDArray[np.uint8], cell: Mask) -> tuple[Mask, bool, float]:
-    """Nucleus, whether cytoplasm is visible, and how distinct it is."""
-    size = equivalent_diameter(cell)
-    stain = nuclear_stain(rgb, cell, sigma=SMOOTHING * size)
-    (level,) = otsu_levels(stain[cell])
-    nucleus = _lobes((stain > level) & cell, size)
-    pale = opened(cell & ~nucleus, RIM * size)
-    border = grown(~cell, RIM * size) | _edge(cell)
-    labels, areas = components(pale)
-    outer = np.unique(labels[border & pale])
-    cytoplasm = np.isin(labels, outer[outer > 0])
-    core = eroded(nucleus, RIM * size)
-    if not core.any() or areas[outer].sum() < LEAST_CYTOPLASM * np.count_nonzero(cell):
-        return cell, False, 0.0
-    contrast = _contrast(stain[core], stain[cytoplasm])
-    if contrast < LEAST_CONTRAST:
-        return cell, False, contrast
-    return nucleus, True, contrast
+    whole, radius = seen.outline, TAIL * seen.diameter
+    inner = np.asarray(deep > radius)
+    if not inner.any():
+        return whole
+    body = np.asarray(depth(~inner, beyond=True) <= radius) & whole
+    lines = outlines(body)
+    if len(lines.parts) > 1 or lines.holes:  # pixels of a cell that are exactly black are no surround
+        body = inked([max(lines.parts, key=enclosed)], body.shape)
+    # All tail: there is no body to prefer.
+    return body if np.count_nonzero(body) >= np.count_nonzero(whole) / 2 else whole
 
 
 def _lobes(dark: Mask, size: float) -> Mask:
     """Lobes of the nucleus: grains gone, small parts gone, small holes closed."""
-    labels, areas = components(opened(dark, GRAIN * size))
-    if not areas.any():
+    opened_dark = opened(dark, GRAIN * size)
+    lines = outlines(opened_dark)
+    if not lines.parts:
         return dark
-    lobes = np.asarray((areas >= LOBE * areas.max())[labels] & (labels > 0))
-    return filled(lobes, HOLE * np.count_nonzero(lobes))
+    areas = [enclosed(line) for line in lines.parts]
+    kept = [line for line, area in zip(lines.parts, areas, strict=True) if area >= LOBE * max(areas)]
+    lobes = inked(kept, dark.shape)
+    least = HOLE * np.count_nonzero(lobes & opened_dark)
+    rings = [line for line in lines.holes if enclosed(line, hole=True) > least]
+    return lobes & (opened_dark | ~inked(rings, dark.shape)) if rings else lobes
 
 
-def _edge(cell: Mask) -> Mask:
-    """The outermost pixels of the array: a cell may fill its bounding box up to them."""
-    edge = np.zeros_like(cell)
-    edge[[0, -1]] = edge[:, [0, -1]] = True
-    return edge
+def _cytoplasm(pale: Mask, border: Mask, rim: float, least: float) -> Mask | None:
+    """Those pale parts with room for a disc that reach the border; None where they have fewer than ``least`` pixels."""
+    middle = np.asarray(depth(pale) > rim)
+    if not middle.any():
+        return None
+    wide = np.asarray(depth(~middle, beyond=True) <= rim)
+    if np.count_nonzero(wide) < least:
+        return None
+    reaching = [line for line in outlines(wide).parts if border[line[:, 0, 1], line[:, 0, 0]].any()]
+    found = inked(reaching, wide.shape) & wide
+    return found if np.count_nonzero(found) >= least else None
 
 
-def _contrast(nucleus: Floats, cytoplasm: Floats) -> float:
-    spread = float(np.std(nucleus, dtype=np.float64))
-    gap = float(np.median(nucleus) - np.median(cytoplasm))
+def _contrast(stain: Floats, nucleus: Mask, cytoplasm: Mask) -> float:
+    spread = float(cv2.meanStdDev(stain, mask=nucleus.view(np.uint8))[1][0, 0])
+    gap = median_stain(stain, nucleus) - median_stain(stain, cytoplasm)
     return gap / max(spread, 0.5)  # half a level: finer than a picture of 8 bits can show
-
-
-def _place(part: Mask, window: tuple[slice, slice], like: Mask) -> Mask:
-    whole = np.zeros_like(like)
-    whole[window] = part
-    return whole

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.regions import Mask
+from leukoscope.cells.regions import Mask, enclosed, longest_run, outlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,19 @@ def shape(mask: Mask) -> Shape:
     Raises:
         ValueError: the mask is empty.
     """
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not outlines:
+    parts = outlines(mask).parts
+    if not parts:
         raise ValueError("an empty mask has no shape")
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    part = mask[top : top + height, left : left + width]
-    outline = max(outlines, key=cv2.contourArea)[:, 0, :].astype(np.float64)
-    area = int(np.count_nonzero(part))
-    around = perimeter(part)
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    outline = parts[0] if len(parts) == 1 else max(parts, key=enclosed)
+    area = int(np.count_nonzero(mask))
+    around = perimeter(mask)
     diameter = math.sqrt(4 * area / math.pi)
-    elongation, irregularity = _against_ellipse(part, outline - (left, top))
+    elongation, irregularity = _against_ellipse(outline)
+    straight = _straight_run(mask[top : top + height, left : left + width])
     return Shape(
         area, diameter, around, 4 * math.pi * area / around**2, elongation, _solidity(outline), irregularity,
-        _straight_run(part) / diameter,
+        straight / diameter,
     )  # fmt: skip
 
 
@@ -80,39 +80,39 @@ def perimeter(mask: Mask) -> float:
     >>> round(perimeter(np.asarray(x**2 + y**2 <= 30**2)) / (2 * np.pi * 30), 1)
     1.0
     """
-    wide = np.pad(mask, 1)
+    wide = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
+    wide[1:-1, 1:-1] = mask
     straight = np.count_nonzero(wide[1:] != wide[:-1]) + np.count_nonzero(wide[:, 1:] != wide[:, :-1])
     diagonal = np.count_nonzero(wide[1:, 1:] != wide[:-1, :-1]) + np.count_nonzero(wide[1:, :-1] != wide[:-1, 1:])
     return math.pi / 8 * float(straight + diagonal / math.sqrt(2))
 
 
-def _solidity(outline: NDArray[np.float64]) -> float:
+def _solidity(outline: NDArray[np.int32]) -> float:
     """Both areas are those of polygons through the centres of the boundary's pixels, so that a disc has 1, nearly."""
-    points = outline.astype(np.float32)
-    hull = cv2.contourArea(cv2.convexHull(points))
-    return min(1.0, float(cv2.contourArea(points) / hull)) if hull > 0 else 1.0
+    hull = cv2.contourArea(cv2.convexHull(outline))
+    return min(1.0, cv2.contourArea(outline) / hull) if hull > 0 else 1.0
 
 
-def _against_ellipse(mask: Mask, outline: NDArray[np.float64]) -> tuple[float, float]:
-    """Elongation, and how far the outline lies from the ellipse of the same second moments."""
-    y, x = (axis.astype(np.float64) for axis in np.nonzero(mask))
-    centre = np.array([x.mean(), y.mean()])
-    x, y = x - centre[0], y - centre[1]
-    cross = float((x * y).mean())
-    moments = np.array([[(x * x).mean() + 1 / 12, cross], [cross, (y * y).mean() + 1 / 12]])  # 1/12: a pixel's own
-    small, large = np.linalg.eigvalsh(moments)
-    away = outline - centre
-    # An ellipse of semi-axes a, b has moments a^2 / 4, b^2 / 4, so this is 1 on it; the outline through the centres
-    # of pixels lies half a pixel inside.
-    reach = np.sqrt(np.einsum("ni,ij,nj->n", away, np.linalg.inv(moments), away)) / 2
-    reach *= 1 + 0.5 / math.sqrt(mask.sum() / math.pi)
-    return math.sqrt(large / small), float(np.sqrt(np.mean((reach - 1) ** 2)))
+def _against_ellipse(outline: NDArray[np.int32]) -> tuple[float, float]:
+    """Elongation, and how far the outline lies from the ellipse of the same second moments.
+
+    Both are those of the polygon through the centres of the boundary's pixels.
+    """
+    sums = cv2.moments(outline)
+    area = sums["m00"]
+    if area <= 0:  # a line of pixels
+        return math.inf, 0.0
+    across, down, cross = (sums[name] / area for name in ("mu20", "mu02", "mu11"))
+    half, apart = (across + down) / 2, math.hypot((across - down) / 2, cross)
+    x = outline[:, 0, 0] - sums["m10"] / area
+    y = outline[:, 0, 1] - sums["m01"] / area
+    # An ellipse of semi-axes a, b has moments a^2 / 4, b^2 / 4, so this is 1 on it.
+    determinant = across * down - cross * cross
+    away = np.sqrt((down * x * x - 2 * cross * x * y + across * y * y) / determinant) / 2 - 1
+    return math.sqrt((half + apart) / (half - apart)), math.sqrt(float(away @ away) / len(away))
 
 
 def _straight_run(part: Mask) -> int:
     """Longest run of set pixels in the first or last row or column of a mask cropped to its bounding box."""
-    longest = 0
-    for side in (part[0], part[-1], part[:, 0], part[:, -1]):
-        steps = np.flatnonzero(np.diff(np.concatenate([[False], side, [False]]).astype(np.int8)))
-        longest = max(longest, int((steps[1::2] - steps[::2]).max()))
-    return longest
+    end = np.zeros(1, np.bool_)
+    return longest_run(np.concatenate([part[0], end, part[-1], end, part[:, 0], end, part[:, -1]]))

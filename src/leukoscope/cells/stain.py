@@ -15,21 +15,23 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _BINS = 256
+_LEAST, _MOST = -510, 256  # levels: of the nuclear stain
+_FINE = 2  # bins to a level
 
 
-def nuclear_stain(rgb: NDArray[np.uint8], mask: Mask | None = None, *, sigma: float = 0.0) -> Floats:
-    """Strength of the nuclear stain, smoothed without looking beyond the mask.
+def nuclear_stain(rgb: NDArray[np.uint8], *, sigma: float = 0.0) -> Floats:
+    """Strength of the nuclear stain.
 
     Args:
         rgb: uint8 [H, W, 3].
-        mask: bool [H, W], what to smooth over; None: everything.
-        sigma: width of the Gaussian in pixels; 0 leaves the pixels as they are.
+        sigma: width in pixels of a Gaussian over it; 0 leaves the pixels as they are.
 
     Returns:
         float32 [H, W], ``B - 2 G`` in levels, -510 to 255; higher is more like a nucleus.
     """
-    levels = rgb[..., 2].astype(np.float32) - 2 * rgb[..., 1].astype(np.float32)
-    return smooth(levels, mask, sigma) if sigma > 0 else levels
+    blue, green = cv2.extractChannel(rgb, 2), cv2.extractChannel(rgb, 1)
+    levels = np.asarray(cv2.addWeighted(blue, 1, green, -2, 0, dtype=cv2.CV_32F), np.float32)
+    return smooth(levels, None, sigma) if sigma > 0 else levels
 
 
 def smooth(values: Floats, mask: Mask | None, sigma: float) -> Floats:
@@ -85,3 +87,42 @@ def otsu_levels(values: Floats, classes: int = 2) -> tuple[float, ...]:
         best = int(np.argmax(np.where(i < j, gain, -1)))
         cuts = [best // len(first) + 1, best % len(first) + 1]
     return tuple(low + cut * (high - low) / _BINS for cut in cuts)
+
+
+def otsu_level(stain: Floats, mask: Mask) -> float:
+    """Otsu's level of the nuclear stain of a cell, from a histogram in bins of half a level: `otsu_levels`, but faster.
+
+    Args:
+        stain: float32 [H, W], from `nuclear_stain`, smoothed or not.
+        mask: bool [H, W], not empty.
+    """
+    counts = _histogram(stain, mask)
+    weight = np.cumsum(counts)
+    total = weight[-1]
+    low, high = (int(np.searchsorted(weight, share * total)) for share in (0.005, 0.995))
+    if high <= low:
+        return _LEAST + (low + 0.5) / _FINE
+    # Single pixels beyond the quantiles count as if they lay there.
+    mass = weight[low:high] / total
+    inner = counts[low : high + 1] / total
+    inner[0], inner[-1] = mass[0], 1 - mass[-1]
+    moment = np.cumsum(inner * np.arange(high - low + 1))
+    first = moment[:-1]
+    between = first * first / np.maximum(mass, 1e-12) + (moment[-1] - first) ** 2 / np.maximum(1 - mass, 1e-12)
+    return _LEAST + (low + int(np.argmax(between)) + 1) / _FINE
+
+
+def median_stain(stain: Floats, mask: Mask) -> float:
+    """Median of the nuclear stain within a mask that is not empty, to a quarter of a level.
+
+    >>> median_stain(np.array([[1, 5, 90]], np.float32), np.ones((1, 3), bool))
+    5.25
+    """
+    summed = np.cumsum(_histogram(stain, mask))
+    return _LEAST + (int(np.searchsorted(summed, summed[-1] / 2)) + 0.5) / _FINE
+
+
+def _histogram(stain: Floats, mask: Mask) -> NDArray[np.float64]:
+    size = _FINE * (_MOST - _LEAST)
+    counts = cv2.calcHist([stain], [0], mask.view(np.uint8), [size], [_LEAST, _MOST])
+    return np.asarray(counts, np.float64).ravel()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.segment import Segmentation
+from leukoscope.cells.view import View
 
 Places = dict[str, float]
 
@@ -49,32 +49,42 @@ def locate(heatmap: NDArray[np.float32], parts: Segmentation) -> Evidence:
 
     Args:
         heatmap: float32 [h, w], signed, positive for blast, over the whole frame; what is not finite counts as 0.
-        parts: of the frame, masks bool [F, F].
+        parts: of the frame.
     """
     signed = np.where(np.isfinite(heatmap), heatmap, 0).astype(np.float64)
-    covered = {"cell": _coverage(parts.outline, heatmap.shape)}
+    seen = parts.view
+    covered = {"cell": _coverage(seen, seen.share, signed.shape)}
     covered["outside"] = 1 - covered["cell"]
     if parts.cytoplasm_visible:
-        covered["nucleus"] = _coverage(parts.nucleus, heatmap.shape)
+        covered["nucleus"] = _coverage(seen, parts.kernel * seen.share, signed.shape)
         covered["cytoplasm"] = np.maximum(covered["cell"] - covered["nucleus"], 0)
     positive, negative = np.maximum(signed, 0), np.maximum(-signed, 0)
     total = float(positive.sum() + negative.sum())
     return Evidence(
-        cell=float(np.count_nonzero(parts.outline) / parts.outline.size),
+        cell=seen.area / (seen.cut.shape[0] * seen.cut.shape[1]),
         blast_share=float(positive.sum()) / total if total > 0 else None,
         blast=_shares(positive, covered),
         normal=_shares(negative, covered),
     )
 
 
-def _coverage(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """How much of each of the map's fields the mask covers, 0 to 1."""
-    size = (shape[1], shape[0])
-    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float64)
+def _coverage(seen: View, part: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """How much of each of the map's fields a part of the cell covers, 0 to 1, float64 [h, w]; 255 is all of a pixel."""
+    cut = seen.cut
+    down = _overlap(cut.top, part.shape[0], seen.step, cut.shape[0], shape[0])
+    across = _overlap(cut.left, part.shape[1], seen.step, cut.shape[1], shape[1])
+    return np.minimum(down @ (part / 255) @ across.T, 1)
+
+
+def _overlap(start: int, count: int, step: int, length: int, fields: int) -> NDArray[np.float64]:
+    """How much of each of the fields along a side each pixel of a view covers, float64 [fields, count]."""
+    edges = (start + step * np.arange(count + 1)) * (fields / length)
+    within = np.clip(edges - np.arange(fields)[:, None], 0, 1)
+    return np.diff(within, axis=1)
 
 
 def _shares(evidence: NDArray[np.float64], covered: dict[str, NDArray[np.float64]]) -> Places | None:
     total = float(evidence.sum())
     if not total > 0:
         return None
-    return {place: float((evidence * share).sum()) / total for place, share in covered.items()}
+    return {place: float(np.vdot(evidence, share)) / total for place, share in covered.items()}

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.cells.cutout import cutout_of_frame
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.prepare import Preparation, equalise
 from leukoscope.cells.quality import Quality, measure_quality
@@ -80,14 +81,16 @@ def load_one(
         plain = frame_cell(rgb, preparation.frame_size)
         frame = equalise(plain, preparation)
         timings["prepare"] = _ms(start)
-        if quality:
+        if quality or morphology:
             start = time.perf_counter()
-            found = measure_quality(rgb, plain)
-            timings["quality"] = _ms(start)
-        if morphology:
-            start = time.perf_counter()
-            measured = measure_cell(rgb, frame_size=preparation.frame_size, um_per_px=um_per_px)
-            timings["measure"] = _ms(start)
+            cut = cutout_of_frame(plain)
+            if quality:
+                found = measure_quality(rgb, plain, cut)
+                timings["quality"] = _ms(start)
+            if morphology:
+                start = time.perf_counter()
+                measured = measure_cell(cut, um_per_px=um_per_px)
+                timings["measure"] = _ms(start)
     except LeukoscopeError as error:
         timings["prepare" if path is None or sha256 else "read"] = _ms(start)
         unframed = None if rgb is None or not _is_picture(rgb) or is_framed(rgb) else path or rgb

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.frame import frame_cell
+from leukoscope.cells.cutout import Cutout
 from leukoscope.cells.measure import UNITS, Morphology, measure
-from leukoscope.cells.segment import Segmentation, segment
+from leukoscope.cells.segment import Segmentation, divide
+from leukoscope.cells.view import view
 from leukoscope.inference.evidence import locate
 from leukoscope.inference.gating import in_words as reasons
 from leukoscope.inference.phrases import LANGUAGES
@@ -28,20 +29,16 @@ class MeasuredCell:
     morphology: Morphology
 
 
-def measure_cell(rgb: NDArray[np.uint8], *, frame_size: int, um_per_px: float | None = None) -> MeasuredCell:
-    """Segment and measure the cell of a picture.
+def measure_cell(cell: Cutout, *, um_per_px: float | None = None) -> MeasuredCell:
+    """Segment and measure the cell of a frame.
 
     Args:
-        rgb: one cell on a black surround, uint8 [H, W, 3], as decoded.
-        frame_size: side of the frame that the network sees, so that the parts lie as its heat map does.
+        cell: of a frame as `cells.frame.frame_cell` gives it, before any CLAHE, so that its parts lie as the heat map
+            of the network that sees the frame does.
         um_per_px: micrometres per pixel; None where unknown.
-
-    Raises:
-        PictureError: no cell on a black surround is found.
     """
-    frame = frame_cell(rgb, frame_size)
-    parts = segment(frame)
-    return MeasuredCell(parts, measure(frame, parts, um_per_px=um_per_px))
+    parts = divide(view(cell))
+    return MeasuredCell(parts, measure(parts, um_per_px=um_per_px))
 
 
 def summarise(cell: MeasuredCell, heatmap: NDArray[np.float32], reference: Reference | None = None) -> dict[str, Any]:

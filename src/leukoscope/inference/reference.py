@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -11,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leukoscope.errors import LeukoscopeError
 
@@ -35,13 +35,13 @@ class Reference:
     Attributes:
         data: name of the data set.
         fingerprint: of its manifest.
-        quantiles: by measurement and class, float64 [101], rising. A measurement that was defined in too few cells of
+        quantiles: by measurement and class, 101 rising numbers. A measurement that was defined in too few cells of
             a class is absent.
     """
 
     data: str
     fingerprint: str
-    quantiles: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    quantiles: Mapping[str, Mapping[str, tuple[float, ...]]]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -50,14 +50,14 @@ class Reference:
         Raises:
             LeukoscopeError: quantiles that are not 101 rising numbers.
         """
-        table: dict[str, Mapping[str, NDArray[np.float64]]] = {}
+        table: dict[str, Mapping[str, tuple[float, ...]]] = {}
         for name, classes in content["measurements"].items():
             found = {kind: np.asarray(classes[kind]["quantiles"], np.float64) for kind in CLASSES if kind in classes}
             for values in found.values():
                 if values.shape != (POINTS,) or not np.isfinite(values).all() or (np.diff(values) < 0).any():
                     raise LeukoscopeError(f"the quantiles of {name} are not {POINTS} rising numbers")
             if len(found) == len(CLASSES):
-                table[name] = MappingProxyType(found)
+                table[name] = MappingProxyType({kind: tuple(values.tolist()) for kind, values in found.items()})
         return cls(content["data"], content["fingerprint"], MappingProxyType(table))
 
     def standing(self, name: str, value: float) -> Standing | None:
@@ -67,18 +67,17 @@ class Reference:
         return Standing(*(percentile(self.quantiles[name][kind], value) for kind in CLASSES))
 
 
-def percentile(quantiles: NDArray[np.float64], value: float) -> float:
+def percentile(quantiles: Sequence[float], value: float) -> float:
     """Percentile of a value, 0 to 100, by linear interpolation between quantiles; in the middle of ties.
 
     Args:
-        quantiles: float64 [101], rising.
+        quantiles: 101 rising numbers.
         value: finite.
 
-    >>> percentile(np.arange(101.0), 12.5), percentile(np.zeros(101), 0.0), percentile(np.arange(101.0), -3)
+    >>> percentile(range(101), 12.5), percentile([0.0] * 101, 0.0), percentile(range(101), -3)
     (12.5, 50.0, 0.0)
     """
-    first = int(np.searchsorted(quantiles, value, side="left"))
-    last = int(np.searchsorted(quantiles, value, side="right"))
+    first, last = bisect_left(quantiles, value), bisect_right(quantiles, value)
     if last > first:
         return (first + last - 1) / 2 * 100 / (POINTS - 1)
     if first in (0, POINTS):
