@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from allidb_files import PLASMA, write_allidb2
+from leukoscope.bundle.audit_facts import AuditFacts
+from leukoscope.bundle.export import write_bundle
 from leukoscope.bundle.read import read_bundle
+from leukoscope.bundle.record import record_audits
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cli import main
 from leukoscope.data.manifest import read_manifest
@@ -143,6 +147,30 @@ def test_export_makes_the_same_graph(run: Path, tmp_path: Path) -> None:
     assert (again.facts.name, again.facts.decision.threshold) == ("mine", 0.4)
     assert again.facts.measured == []  # the run's figures hold for its own threshold
     assert leukoscope("export", tmp_path).exit_code == 2
+
+
+def test_export_carries_what_the_run_s_bundle_was_fitted_and_audited_with(run: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run") / "bundle"
+    before = read_bundle(own).facts
+    audit = {
+        "kind": "shortcuts", "graph": before.files["model.onnx"], "data": "cells", "data_fingerprint": "0" * 64,
+        "patients": "unseen", "left_out": [], "left_out_pictures": 0, "cells": 9, "blasts": 4, "groups": ["a"],
+        "date": "2026-01-01", "version": "0", "machine": "one", "seed": 0, "figures": {},
+        "rules": [{"key": "size", "asked": "q", "found": "f", "outcome": "passes"}],
+    }  # fmt: skip
+    record_audits(own, [AuditFacts.model_validate(audit)])
+    assert leukoscope("export", tmp_path / "run", "--out", tmp_path / "again").exit_code == 0
+    made, facts = read_bundle(tmp_path / "again").facts, read_bundle(own).facts
+    told = {"created", "version", "files"}
+    assert made.model_dump(exclude=told) == facts.model_dump(exclude=told)
+    assert [each.kind for each in made.audits] == ["shortcuts"]
+    assert made.gate is not None
+    # An audit of another graph says nothing of this one.
+    kept = write_bundle(
+        tmp_path / "b", read_bundle(own).graph, name="b", preparation=made.preparation, input_size=made.input_size,
+        decision=made.decision, audits=[made.audits[0].model_copy(update={"graph": "1" * 64}), *made.audits],
+    )  # fmt: skip
+    assert [each.graph for each in kept.audits] == [before.files["model.onnx"]]
 
 
 def test_unreadable_pictures_stop_training_with_their_names(cells: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from leukoscope import _version
+from leukoscope.bundle.audit_facts import AuditFacts
 from leukoscope.bundle.card import model_card
 from leukoscope.bundle.gate_facts import GateFacts
 from leukoscope.bundle.resize import resize
@@ -122,6 +123,7 @@ def write_bundle(
     training: TrainingFacts | None = None,
     measured: tuple[MeasuredFacts, ...] = (),
     subjects: SubjectFacts | None = None,
+    audits: Sequence[AuditFacts] = (),
     data_licences: tuple[str, ...] = (),
     um_per_px: float | None = None,
     created: str | None = None,
@@ -139,6 +141,7 @@ def write_bundle(
         training: where the weights come from.
         measured: figures on unseen patients.
         subjects: how subjects are stated; None: statements are withheld.
+        audits: how a bundle came out of its audits; those of another graph are left out.
         data_licences: of the training data.
         um_per_px: of the frame, if known.
         created: ISO date; today by default.
@@ -146,6 +149,7 @@ def write_bundle(
     Raises:
         LeukoscopeError: the folder cannot be written.
     """
+    digest = hashlib.sha256(graph).hexdigest()
     facts = BundleFacts(
         name=name,
         version=_version.__version__,
@@ -158,11 +162,12 @@ def write_bundle(
         training=training,
         measured=list(measured),
         subjects=subjects,
+        audits=[each for each in audits if each.graph == digest],
         data_licences=list(data_licences),
         files={},
     )
     card = model_card(facts)
-    hashes = {GRAPH_FILE: hashlib.sha256(graph).hexdigest(), CARD_FILE: hashlib.sha256(card.encode()).hexdigest()}
+    hashes = {GRAPH_FILE: digest, CARD_FILE: hashlib.sha256(card.encode()).hexdigest()}
     facts = facts.model_copy(update={"files": hashes})
     with atomic_folder(folder) as temporary:
         (temporary / GRAPH_FILE).write_bytes(graph)

@@ -47,8 +47,8 @@ def export(
 ) -> None:
     """Export the best weights of RUN, finished or not, as a bundle.
 
-    Training facts, calibration and figures are taken from the run's own bundle; a run that never
-    finished has none and says so.
+    Training facts, calibration, band, gate, figures and audits are taken from the run's own bundle; a run that never
+    finished has none and says so. Audits are left out where the graph has become another one.
 
     With --int8, the weights of a bundle's larger convolutions are kept in 8 bits. It decides as the float bundle does,
     and holds no figures until `leukoscope evaluate` has measured it.
@@ -81,7 +81,7 @@ def export(
         why = "the threshold was set by hand after the band" if decision.refer else decision.no_refer
         decision = decision.model_copy(update={"threshold": threshold, "refer": None, "no_refer": why})
     graph = graph_bytes(model, recipe.input.size, recipe.input.preparation.frame_size)
-    write_bundle(
+    written = write_bundle(
         target,
         graph,
         name=name or (facts.name if facts else f"{recipe.model.name}-{recipe.name}"),
@@ -92,11 +92,15 @@ def export(
         measured=tuple(facts.measured) if facts and same else (),
         gate=facts.gate if facts else None,
         subjects=facts.subjects if facts and same else None,
+        audits=tuple(facts.audits) if facts else (),
+        um_per_px=facts.um_per_px if facts else None,
         data_licences=tuple(facts.data_licences) if facts else (),
     )
     click.echo(f"bundle: {target} ({recipe.model.name}, best of {epochs} epochs)")
     if not (facts and same):
         click.echo("it holds no figures: run `leukoscope evaluate` with it")
+    if facts and len(written.audits) < len(facts.audits):
+        click.echo("its graph is another one than was audited: run `leukoscope audit` with it")
 
 
 def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> None:
