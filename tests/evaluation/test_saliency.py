@@ -202,6 +202,11 @@ def test_likeness_of_a_map_to_itself_its_negative_and_noise() -> None:
     rows = iter([noise[:8], noise[8:]])
     other = one(lambda _f: next(rows))
     assert abs(other.signed.value) < 0.2  # type: ignore[attr-defined]
+    # A network with finer or coarser fields: the same map, seen by means or between lines.
+    finer = one(lambda f: np.kron(_map(f), np.ones((2, 2))))
+    coarser = one(lambda f: _map(f).reshape(len(f), FIELDS // 2, 2, FIELDS // 2, 2).mean(axis=(2, 4)))
+    assert finer.signed.value == pytest.approx(1)  # type: ignore[attr-defined]
+    assert 0.6 < coarser.signed.value < 1  # type: ignore[attr-defined]
 
 
 def _audit(explain: object, **more: object) -> dict[str, str]:

@@ -21,7 +21,7 @@ from leukoscope.bundle.audit_claim import KINDS, TITLES
 from leukoscope.bundle.export import graph_bytes, write_bundle
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts, TrainingFacts
-from leukoscope.cells.prepare import Preparation, prepare
+from leukoscope.cells.prepare import Clahe, Preparation, prepare
 from leukoscope.cli import main
 from leukoscope.data.readers import read_dataset
 from leukoscope.data.synthetic import write_synthetic
@@ -87,6 +87,9 @@ def test_shuffled_labels_fail_the_audit(world: Path) -> None:
     assert {rule.key: rule.outcome for rule in nothing.rules}["knows"] == "fails"
     assert json.loads(json.dumps(learned.as_dict(), allow_nan=False))["counts"]["cells"] == 24
     assert learned.figures["less the empty frame"]["cell"].value > 0
+    equalised = shuffled.bundle.facts.model_copy(update={"preparation": Preparation(frame_size=FRAME, clahe=Clahe())})
+    with pytest.raises(BundleError, match="another way"):
+        explain_bundle(true, cells, shuffled=Classifier(replace(shuffled.bundle, facts=equalised), threads=1))
 
 
 @pytest.mark.parametrize("name", ["crse_cnn", "plain_cnn"])

@@ -18,7 +18,7 @@ from leukoscope.cells.read import read_picture
 from leukoscope.cells.segment import segment
 from leukoscope.data.manifest import Manifest
 from leukoscope.data.sampling import limit
-from leukoscope.errors import DataError, LeukoscopeError
+from leukoscope.errors import BundleError, DataError, LeukoscopeError
 from leukoscope.evaluation.intervals import Estimate, Resampling
 from leukoscope.evaluation.rules import mean_estimates
 from leukoscope.evaluation.saliency.audit import Explanations, Randomised, audit_explanations
@@ -133,7 +133,16 @@ def explain_bundle(
         seed: of everything random.
         context: facts to show.
         progress: called with the name of each stage.
+
+    Raises:
+        BundleError: the bundle from shuffled labels sees pictures prepared in another way.
     """
+    if shuffled is not None and shuffled.bundle.facts.preparation != classifier.bundle.facts.preparation:
+        raise BundleError(
+            "prepares pictures in another way than the bundle that is audited, so both cannot be asked about the same",
+            path=shuffled.bundle.folder,
+            remedy="train it by the recipe of that bundle, with the labels in random order",
+        )
     tests = randomised(classifier.bundle, draws=draws, seed=seed, threads=classifier.threads) if draws else []
     facts = classifier.bundle.facts
     found = audit_explanations(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from leukoscope.evaluation.intervals import Estimate, Resampling
@@ -59,6 +60,7 @@ def likeness(
         cells: N cells.
         maps: of the bundle, signed, float64 [N, h, w].
         others: networks of one kind, such as several draws of the same random layers; figures are means over them.
+            Maps with another number of fields are brought to that of the bundle's.
         plan: of the draws over patient groups.
         layers: how many layers of the others are random.
         of: how many layers they have.
@@ -66,7 +68,8 @@ def likeness(
     columns: dict[str, list[Array]] = {"signed": [], "size": [], "frame": [], "ssim": []}
     for explain in others:
         rows = []
-        for first, second, outline in zip(maps, maps_of(cells, explain), cells.outline, strict=True):
+        for first, found, outline in zip(maps, maps_of(cells, explain), cells.outline, strict=True):
+            second = _with_fields(found, first.shape)
             inside = coverage(outline, first.shape) >= 0.5
             within = spearman(first[inside], second[inside])
             # A map without any differences says nothing, so it is like no other.
@@ -77,3 +80,11 @@ def likeness(
             columns[key].append(column)
     figures = mean_estimates({key: np.mean(each, axis=0) for key, each in columns.items()}, plan)
     return Likeness(name, layers, of, **figures)
+
+
+def _with_fields(each: Array, shape: tuple[int, ...]) -> Array:
+    """A map with another number of fields: means of finer ones, between coarser ones by lines."""
+    if each.shape == shape:
+        return each
+    way = cv2.INTER_AREA if each.shape[0] > shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(each, (shape[1], shape[0]), interpolation=way), np.float64)
