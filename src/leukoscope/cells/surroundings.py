@@ -21,10 +21,11 @@ _NEAR, _FAR = 1.3, 2.0  # of the nucleus' radius beyond its hull: probably the c
 _LEAST_REACH = 0.16  # of the side: `_FAR` is at least this, for cells with small nuclei
 _NECK = 0.05  # of the side: radius below which parts outside the nucleus are leaks
 _ROUNDS = 4  # of GrabCut: more change little
+_SOLID = 0.95  # share of its hull: an outline that fills less may have taken in a red cell that it touches
 _LIKE = 12.0  # squared Mahalanobis distance in Lab: what is nearer to the red cells' colour is probably a red cell
 _GRAIN = 1 / 60  # of the side: narrower parts of that colour are granules or edges
-_OUTSIDE = 0.15  # of such a part's area: at least this lies where no part of the cell does
-_FAR_SHARE = 0.8  # of the crop's pixels: the rest is far from the nucleus, however large that is
+_OUTSIDE = 0.02  # of such a part's area: at least this lies where no part of the cell does
+_FAR_SHARE = 0.6  # of the crop's pixels: the rest is far from the nucleus, however large that is
 _TRIM = 11.0  # squared distance: what is farther from the red cells' middle is another thing (99 % of three dimensions)
 _LEAST_VARIANCE = 4.0  # of a Lab channel: a colour is not told more finely
 _FEWEST = 0.04  # of the crop's pixels: fewer of red cells tell no colour
@@ -35,8 +36,9 @@ def segment_crop(rgb: NDArray[np.uint8]) -> Segmentation:
 
     The darkest of three classes of the nuclear stain (Otsu) that lies nearest the middle is the nucleus to start from;
     GrabCut (Rother, Kolmogorov & Blake 2004, ACM TOG 23) grows the cell from it in CIE Lab, knowing that nothing beyond
-    two nucleus radii belongs to it, and starting with what looks like the crop's red cells outside of it; leaks through
-    narrow necks are cut off; `segment` then divides what was found.
+    two nucleus radii belongs to it; leaks through narrow necks are cut off. An outline with bulges is sought once more,
+    starting with what looks like the crop's red cells outside of it, and the more solid one holds: a red cell that
+    touches the white one bulges. `segment` then divides what was found.
 
     Args:
         rgb: uint8 RGB [H, W, 3], the cell near its middle.
@@ -68,21 +70,39 @@ def _outline(rgb: NDArray[np.uint8]) -> Mask:
     cv2.fillConvexPoly(hull, cv2.convexHull(np.stack([x, y], 1).astype(np.int32)), (1,))
     radius = float(np.sqrt(hull.sum() / np.pi))
     away = np.asarray(cv2.distanceTransform(1 - hull, cv2.DIST_L2, 5), np.float32)
-    far = away > max(_FAR * radius, _LEAST_REACH * side)
-    lab = cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), side / 200), cv2.COLOR_RGB2LAB)
+    lab = np.asarray(cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), side / 200), cv2.COLOR_RGB2LAB), np.uint8)
     belief = np.full(nucleus.shape, cv2.GC_PR_BGD, np.uint8)
     belief[away < _NEAR * radius] = cv2.GC_PR_FGD
-    red = np.asarray((stain > levels[0]) & (stain <= levels[1]))
-    belief[_red_cells(np.asarray(lab, np.uint8), red, away, radius, side) & (hull == 0)] = cv2.GC_PR_BGD
-    belief[far] = cv2.GC_BGD
+    belief[away > max(_FAR * radius, _LEAST_REACH * side)] = cv2.GC_BGD
     belief[nucleus] = cv2.GC_FGD
     margin = max(1, side // 60)
     for edge in (np.s_[:margin], np.s_[-margin:], np.s_[:, :margin], np.s_[:, -margin:]):
         belief[edge] = cv2.GC_BGD
+    first = _grabbed(lab, belief, nucleus, side)
+    if _solidity(first) >= _SOLID:
+        return first
+    red = np.asarray((stain > levels[0]) & (stain <= levels[1]))
+    touching = _red_cells(lab, red, away, radius, side) & (belief == cv2.GC_PR_FGD) & (hull == 0)
+    if not touching.any():
+        return first
+    second = _grabbed(lab, np.where(touching, np.uint8(cv2.GC_PR_BGD), belief), nucleus, side)
+    return max(first, second, key=_solidity)
+
+
+def _grabbed(lab: NDArray[np.uint8], belief: NDArray[np.uint8], nucleus: Mask, side: int) -> Mask:
+    """The cell that GrabCut makes of a belief, without leaks; the belief stays as it is."""
+    belief = belief.copy()
     cv2.setRNGSeed(0)  # its k-means starts at random: the same crop must give the same cell
     cv2.grabCut(lab, belief, (0, 0, 0, 0), np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     cell = filled(np.isin(belief, (cv2.GC_FGD, cv2.GC_PR_FGD)) | nucleus)
     return filled(_most_central(opened(cell, _NECK * side) | nucleus))
+
+
+def _solidity(mask: Mask) -> float:
+    """Share of its convex hull that the largest part of a mask fills; white cells fill nearly all of it."""
+    rings, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    ring = max(rings, key=cv2.contourArea)
+    return float(cv2.contourArea(ring)) / max(1.0, float(cv2.contourArea(cv2.convexHull(ring))))
 
 
 def _red_cells(lab: NDArray[np.uint8], red: Mask, away: Floats, radius: float, side: int) -> Mask:
