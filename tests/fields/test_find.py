@@ -8,7 +8,7 @@ from leukoscope.fields.crop import find_in_crop
 from leukoscope.fields.faults import screen_grid
 from leukoscope.fields.focus import SMOOTHING, edge_width
 
-from .smear import GROUND, NUCLEUS, RED, Smear, with_red_cells
+from .smear import CYTOPLASM, GROUND, NUCLEUS, RED, Smear, with_red_cells
 
 
 def painted(cell=(320, 240), red=60):
@@ -70,6 +70,10 @@ def test_no_white_cell_and_no_red_cell_are_said():
     alone = find_cells(Smear().white(320, 240, 110, 75).picture())
     assert len(alone.cells) == 1
     assert alone.ruler.um_per_px is None
+    flat = np.full((480, 640, 3), 255, np.uint8)  # ground at the top of all levels spreads by nothing
+    cv2.circle(flat, (320, 240), 55, CYTOPLASM, -1)
+    cv2.circle(flat, (320, 240), 38, NUCLEUS, -1)
+    assert [cell.centre for cell in find_cells(flat).cells] == [pytest.approx((320, 240), abs=3)]
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.6])

@@ -87,7 +87,7 @@ def find_cells(
     stained = density(small, sigma=0.017 * (unit * scale if unit else 60.0))
     nuclei, red_cell = _nuclei(stained, None if unit is None else unit * scale)
     cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width))
-    spoilt = (*light_warnings(stained.ground), *focus_warning(rgb, red_cell / scale))
+    spoilt = (*light_warnings(stained.ground), *focus_warning(rgb, red_cell / scale, known=unit is not None))
     warnings = (*ruler.warnings, *spoilt, *warnings_of(rgb, cells, len(red_cells), ruler))
     return Finding(tuple(cells), tuple(red_cells), ruler, nuclei.platelets, warnings, (height, width))
 

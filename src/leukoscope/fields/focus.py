@@ -57,11 +57,19 @@ def edge_width(rgb: NDArray[np.uint8], red_cell: float) -> float | None:
     return step / (math.sqrt(2 * math.pi) * max(steepest, 1e-6) * unit)
 
 
-def focus_warning(rgb: NDArray[np.uint8], red_cell: float) -> tuple[str, ...]:
-    """The warning of a field out of focus; nothing where it is in focus or cannot be judged."""
+def focus_warning(rgb: NDArray[np.uint8], red_cell: float, *, known: bool) -> tuple[str, ...]:
+    """The warning of a field out of focus; nothing where it is in focus or cannot be judged.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        red_cell: diameter of a red cell in pixels.
+        known: whether that was measured or given, not guessed by the nuclei: a guess is not stated.
+    """
     width = edge_width(rgb, red_cell)
     if width is None or width <= WIDEST_EDGE:
         return ()
+    if not known:
+        return ("out of focus: even its sharpest edges are wide",)
     return (f"out of focus: its sharpest edges are {width:.1%} of a red cell wide, more than {WIDEST_EDGE:.1%}",)
 
 

@@ -25,7 +25,7 @@ def detection_figures(scores: Sequence[PictureScore]) -> dict[str, Any]:
     away = np.array([each for score in used for each in score.distances_um])
     result: dict[str, Any] = {
         "pictures": len(scores),
-        "without_scale": sum(s.error is None and s.listed is not None and s.matched is None for s in scores),
+        "without_scale": sum(s.error is None and s.um_per_px is None for s in scores),
         "unreadable": sum(s.error is not None for s in scores),
         "blasts_listed": sum(s.listed or 0 for s in ill),
         "distance_um": None if not len(away) else dict(zip(("median", "90 %"), _rounded(away), strict=True)),
