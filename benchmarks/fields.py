@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,84 +21,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fields_ruler import ruler
+from fields_truth import SEED, bccd, halves, match, ratio
 from leukoscope._version import __version__
 from leukoscope.cells.read import read_picture
-from leukoscope.cells.regions import filled
 from leukoscope.errors import PictureError
 from leukoscope.fields import find_cells, kind_of
 from leukoscope.fields.crop import find_in_crop
 from leukoscope.fields.find import Finding
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
-
-Box = tuple[int, int, int, int]
-SEED, DRAWS = 0, 2000
-
-
-def boxes_of(annotation: Path) -> dict[str, list[Box]]:
-    """Boxes (left, top, right, bottom) of a VOC file by class."""
-    found: dict[str, list[Box]] = {"WBC": [], "RBC": [], "Platelets": []}
-    for item in ET.parse(annotation).getroot().findall("object"):
-        left, top, right, bottom = (int(item.findtext(f"bndbox/{k}", "0")) for k in ("xmin", "ymin", "xmax", "ymax"))
-        found[item.findtext("name", "")].append((left, top, right, bottom))
-    return found
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of boxes."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
-
-
-def match(found: list[Box], truth: list[Box]) -> tuple[list[float], list[Box], list[Box]]:
-    """Overlaps of pairs of 0.5 and more, best first and each once; what was found beside; what was missed."""
-    pairs = sorted(((overlap(a, b), i, j) for i, a in enumerate(found) for j, b in enumerate(truth)), reverse=True)
-    used_found, used_truth, good = set(), set(), []
-    for value, i, j in pairs:
-        if value >= 0.5 and i not in used_found and j not in used_truth:
-            used_found.add(i)
-            used_truth.add(j)
-            good.append(value)
-    beside = [box for i, box in enumerate(found) if i not in used_found]
-    return good, beside, [box for j, box in enumerate(truth) if j not in used_truth]
-
-
-def ratio(top: NDArray[Any], bottom: NDArray[Any]) -> dict[str, float]:
-    """Sum over sum, with its 95 % interval from a bootstrap over fields."""
-    random = np.random.default_rng(SEED)
-    draws = random.integers(len(top), size=(DRAWS, len(top)))
-    values = top[draws].sum(axis=1) / np.maximum(bottom[draws].sum(axis=1), 1)
-    low, high = np.quantile(values, (0.025, 0.975))
-    return {
-        "value": round(float(top.sum() / bottom.sum()), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
-
-
-def bccd(folder: Path) -> list[dict[str, Any]]:
-    """What is found in each field, with its truth."""
-    rows = []
-    for path in sorted((folder / "JPEGImages").glob("*.jpg")):
-        rgb = read_picture(path).rgb
-        start = time.process_time()
-        finding = find_cells(rgb)
-        spent = time.process_time() - start
-        truth = boxes_of(folder / "Annotations" / f"{path.stem}.xml")
-        rows.append(
-            {
-                "name": path.stem,
-                "number": int(path.stem[-5:]),
-                "finding": finding,
-                "truth": truth,
-                "rgb": rgb,
-                "s": spent,
-            }
-        )
-    return rows
 
 
 def white_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -111,7 +42,7 @@ def white_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
         border = sum(min(b[0], b[1]) <= 2 or b[2] >= 638 or b[3] >= 478 for b in beside)
         table.append((len(good), len(found), len(row["truth"]["WBC"]), beside, missed, good, border))
     figures: dict[str, Any] = {}
-    for name, keep in _halves(rows).items():
+    for name, keep in halves(rows).items():
         part = [table[i] for i in keep]
         good, found, truth = (np.array([entry[k] for entry in part]) for k in range(3))
         overlaps = [value for entry in part for value in entry[5]]
@@ -146,110 +77,6 @@ def _empty(rows: list[dict[str, Any]]) -> dict[str, Any]:
         strips += 1
         cells += len(find_cells(np.ascontiguousarray(strip)).cells)
     return {"strips": strips, "white_cells_found": cells}
-
-
-def ruler(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median red cell diameter against the boxes' (mean of sides; boxes at the picture's edge left out)."""
-    truth, measured, error_of_truth = [], [], []
-    for row in rows:
-        sides = [
-            (b[2] - b[0] + b[3] - b[1]) / 2
-            for b in row["truth"]["RBC"]
-            if min(b[0], b[1]) > 2 and b[2] < 638 and b[3] < 478
-        ]
-        truth.append(float(np.median(sides)) if sides else np.nan)
-        spread = float(np.std(sides, ddof=1)) / max(len(sides), 1) ** 0.5 * 1.2533 if len(sides) > 1 else np.nan
-        error_of_truth.append(spread / truth[-1] if sides else np.nan)
-        measured.append(row["finding"].ruler.red_cell_px or np.nan)
-    boxes, found = np.array(truth), np.array(measured)
-    even = np.array([row["number"] % 2 == 0 for row in rows])
-    factor = float(np.nanmedian((found / boxes)[even]))
-    figures: dict[str, Any] = {
-        "measured_over_boxes_even": round(factor, 4),
-        "same_cells": _same_cells(rows),
-        "standard_error_of_truth": [round(float(q), 3) for q in np.nanquantile(error_of_truth, (0.1, 0.5, 0.9))],
-    }
-    constant = float(np.nanmedian(boxes[even]))
-    for name, keep in _halves(rows).items():
-        ok = np.array(keep)[~np.isnan(boxes[keep])]
-        within = {}
-        for label, value in (
-            ("as_measured", found / boxes - 1),
-            ("over_the_boxes_margin", found / boxes / factor - 1),
-            ("one_number_for_all_fields", constant / boxes - 1),
-        ):
-            for limit in (0.05, 0.10):
-                hit = (np.abs(np.nan_to_num(value[ok], nan=9.0)) <= limit).astype(float)
-                within[f"{label}_{limit:.0%}"] = ratio(hit, np.ones(len(ok)))
-        figures[name] = {
-            "fields": len(ok),
-            "no_scale": int(np.isnan(found[ok]).sum()),
-            "within": within,
-            "median_error": round(float(np.nanmedian(found[ok] / boxes[ok] - 1)), 4),
-        }
-    figures["um_per_px"] = [round(float(q), 4) for q in np.nanquantile(7.5 / found, (0.05, 0.5, 0.95))]
-    return figures
-
-
-def _alone(row: dict[str, Any]) -> list[tuple[float, float, float]]:
-    """Round red cells that stand alone: diameter of the disc of their area, of the ruler's circle, side of the box.
-
-    The area is that of a plain threshold, which has nothing to do with the ruler; nan where no circle or box is there.
-    """
-    green = cv2.GaussianBlur(row["rgb"], (0, 0), 1.0)[..., 1]
-    _level, mask = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
-    mask = filled(mask > 0, 2000).view(np.uint8)
-    _, _, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    circles = np.array([(cell.x, cell.y, cell.diameter) for cell in row["finding"].red_cells]).reshape(-1, 3)
-    boxes = np.array([((a + c) / 2, (b + d) / 2, (c - a + d - b) / 2) for a, b, c, d in row["truth"]["RBC"]]).reshape(
-        -1, 3
-    )
-    found = []
-    for (x, y, width, height, area), centre in zip(stats[1:].tolist(), centres[1:], strict=True):
-        disc = float(np.sqrt(4 * area / np.pi))
-        inside = min(x, y) > 2 and x + width < 638 and y + height < 478
-        round_one = max(width, height) < 1.15 * min(width, height) and abs(2 * disc / (width + height) - 1) < 0.05
-        if inside and round_one and 50 < disc < 140:
-            found.append((disc, *(_at(centre, 0.15 * disc, those) for those in (circles, boxes))))
-    return found
-
-
-def _at(place: NDArray[np.float64], reach: float, things: NDArray[np.float64]) -> float:
-    """Size of the nearest thing within reach, rows x, y, size; nan where there is none."""
-    away = np.hypot(things[:, 0] - place[0], things[:, 1] - place[1])
-    return float(things[np.argmin(away), 2]) if len(away) and away.min() < reach else float("nan")
-
-
-def _same_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Circles of the ruler, and boxes, against the areas of the same cells: which of the two is the noisy one."""
-    alone = [np.array(_alone(row)).reshape(-1, 3) for row in rows]
-    cells = np.concatenate(alone)
-    figures: dict[str, Any] = {"cells": len(cells)}
-    for name, column in (("circle", 1), ("box", 2)):
-        values = (cells[:, column] / cells[:, 0])[~np.isnan(cells[:, column])]
-        figures[f"{name}_over_disc"] = {
-            "cells": len(values),
-            "quantiles_10_50_90": [round(float(q), 3) for q in np.quantile(values, (0.1, 0.5, 0.9))],
-        }
-        known = [each[~np.isnan(each[:, column])] for each in alone]
-        ratios = np.array(
-            [np.median(each[:, column]) / np.median(each[:, 0]) if len(each) >= 2 else np.nan for each in known]
-        )
-        even = np.array([row["number"] % 2 == 0 for row in rows])
-        offset = float(np.nanmedian(ratios[even]))
-        hit = (np.abs(ratios / offset - 1) <= 0.05)[~even & ~np.isnan(ratios)].astype(float)
-        figures[f"{name}_over_disc"] |= {"offset_even": round(offset, 4), "fields_odd": len(hit)}
-        figures[f"{name}_over_disc"]["within_5%_odd"] = ratio(hit, np.ones(len(hit)))
-    return figures
-
-
-def _halves(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
-    numbers = [row["number"] for row in rows]
-    return {
-        "odd (reported)": [i for i, n in enumerate(numbers) if n % 2],
-        "even (tuned on)": [i for i, n in enumerate(numbers) if n % 2 == 0],
-        "all": list(range(len(rows))),
-    }
 
 
 def kinds(data: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fields import ratio
+from fields_truth import ratio
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
 from leukoscope.fields import RED_CELL_UM, find_cells
