@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from leukoscope.evaluation import calibration, metrics
@@ -64,6 +68,28 @@ def test_the_same_numbers_as_copying_rows(make_scores: MakeScores, mixed: int) -
         np.testing.assert_allclose(ours[:, KEYS.index(key)], expected, rtol=1e-9, atol=1e-12, err_msg=key)
         ends = estimates(ours[0], ours)[KEYS.index(key)]
         np.testing.assert_allclose([ends.low, ends.high], np.quantile(expected, [0.025, 0.975]), rtol=1e-9)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.floats(-3, 3)), min_size=2, max_size=25),
+    st.integers(0, 5),
+    st.sampled_from([0.5, 0.9, 0.95]),
+)
+@settings(max_examples=40, deadline=None)
+def test_an_interval_of_a_mean_is_that_of_copied_rows(
+    rows: list[tuple[int, int, float]], seed: int, level: float
+) -> None:
+    """Any pictures in any patient groups, groups of one class and of both, down to one group alone."""
+    group, label, value = (np.array(column) for column in zip(*rows, strict=True))
+    names = np.array([f"p{number}" for number in group])
+    scores = SimpleNamespace(label=label, group=names)
+    expected = [value[chosen].mean() for chosen in brute_force_rows(scores, 30, seed)]  # type: ignore[arg-type]
+    plan = Resampling.by_group(label, names, replicates=30, seed=seed)
+    found = plan.apply(lambda weights: (weights @ value / weights.sum(axis=-1))[..., None])
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-9, atol=1e-12)
+    (each,) = estimates([value.mean()], found, level=level)
+    ends = np.quantile(expected, [(1 - level) / 2, (1 + level) / 2])
+    np.testing.assert_allclose([each.low, each.high], ends, rtol=1e-9, atol=1e-12)
 
 
 def test_the_auc_of_subjects_is_that_of_copied_subjects(make_scores: MakeScores) -> None:
