@@ -17,6 +17,8 @@ from fields.smear import NUCLEUS, Smear, with_red_cells
 from leukoscope.bundle.proportion import share_of
 from leukoscope.cli import main
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
+from leukoscope.fields import standard_cell
+from leukoscope.fields.normalise import normaliser, read_reference
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.field import HONEST, read_field
 from leukoscope.inference.field_exports import geojson
@@ -72,6 +74,21 @@ def test_a_cell_gets_the_answer_that_its_standard_picture_gets(classifier: Class
     json.dumps(record, allow_nan=False)
 
 
+def test_the_stain_is_normalised_where_asked_and_the_raw_cell_stays(classifier: Classifier) -> None:
+    picture = smear().picture()
+    raw, changed = (classifier.read_field(picture, stain=stain) for stain in ("none", "reinhard"))
+    whole = normaliser(picture, changed.finding.cells, "reinhard", read_reference())(picture)  # then cut out
+    scale = changed.finding.ruler.um_per_px
+    assert scale is not None
+    by_hand = classifier.predict(standard_cell(whole, changed.finding.cells[0], scale))
+    assert changed.cells[0].prediction is not None
+    assert changed.cells[0].prediction.logit == by_hand.logit
+    assert raw.cells[0].prediction is not None
+    assert raw.cells[0].prediction.logit != by_hand.logit
+    assert np.array_equal(raw.rgb, changed.rgb)
+    assert (raw.to_json()["stain"], changed.to_json()["stain"]) == ("none", "reinhard")
+
+
 def test_without_scale_nothing_is_asked_and_no_size_is_stated(classifier: Classifier) -> None:
     alone = Smear().white(320, 240, 110, 75).picture()
     field = read_field(classifier, alone)
@@ -125,7 +142,11 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
         assert item["area"] == pytest.approx(cv2.contourArea(ring.astype(np.float32)), rel=1e-3)
         assert len(item["bbox"]) == 4
     assert len(list((out / "overlays").glob("*.png"))) == 2
-    assert len(list((out / "cells").glob("*.webp"))) == 3
+    asked = sorted(path.name for path in (out / "cells").glob("*-asked.webp"))
+    named = [f"{Path(r['path']).stem}" for r in records for c in r["cells"] if c["logit"] is not None]
+    assert [name[0] for name in asked] == sorted(named)  # raw, and as the model was shown it
+    assert len(list((out / "cells").glob("*.webp"))) == 3 + len(asked)
+    assert all(f'src="cells/{name}"' in (out / "report.html").read_text() for name in asked)
     page = (out / "report.html").read_text()
     assert HONEST in page
     assert "the field is black" in page

@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leukoscope.fields.normalise import Normalisation
     from leukoscope.inference.field_run import FieldTally
 
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 @click.option(
     "--red-cell-um", type=click.FloatRange(2, 15), default=7.5, show_default=True,
     help="Mean diameter of a red cell, by which the scale is read.",
+)  # fmt: skip
+@click.option(
+    "--stain", type=click.Choice(["none", "balance", "reinhard", "macenko"]), default="none", show_default=True,
+    help="Bring light and stain to those of the training cells before the model is asked.",
 )  # fmt: skip
 @click.option("--by", type=click.Choice(["patient"]), help="State each patient: its pictures lie in one folder.")
 @click.option(
@@ -46,6 +51,7 @@ def field(
     bundle: Path | None,
     um_per_px: float | None,
     red_cell_um: float,
+    stain: Normalisation,
     by: str | None,
     patients: Path | None,
     threads: int | None,
@@ -72,11 +78,13 @@ def field(
     from leukoscope.printing import printable
 
     if truth:
-        return _score(paths, out, bundle, um_per_px, wrong=by is not None or patients is not None or red_cell_um != 7.5)
+        other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
+        return _score(paths, out, bundle, um_per_px, wrong=other)
     table = None if patients is None else patients_from_csv(patients)
     load(bundle, threads=1)  # an unusable bundle is told before any field is read
     pictures = find_pictures(paths)
-    settings = FieldSettings(None if bundle is None else str(bundle.resolve()), um_per_px, red_cell_um, max_pixels)
+    name = None if bundle is None else str(bundle.resolve())
+    settings = FieldSettings(name, um_per_px, red_cell_um, max_pixels, stain)
 
     def run(progress: Callable[[int], None] | None = None) -> FieldTally:
         return run_fields(
@@ -122,7 +130,7 @@ def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: f
     from leukoscope.studies.detection_study import FIGURES, headline, measure_allidb
 
     if len(paths) != 1 or wrong:
-        raise click.UsageError("--truth takes one folder, and neither patients nor --red-cell-um")
+        raise click.UsageError("--truth takes one folder, and neither patients, --red-cell-um nor --stain")
     passes = 1 if um_per_px else 2
     with progress_bar("fields", passes * len(find_pictures(paths))) as progress:
         figures = measure_allidb(paths[0], load(bundle), out, um_per_px=um_per_px, progress=progress)

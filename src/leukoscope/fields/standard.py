@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.fields.normalise import Change
 from leukoscope.fields.whitecells import WhiteCell
 
 STANDARD_UM_PER_PX: Final = 0.049
@@ -28,7 +29,12 @@ _MARGIN = 2  # pixels of black around the cell
 
 
 def standard_cell(
-    rgb: NDArray[np.uint8], cell: WhiteCell, um_per_px: float, *, standard: float = STANDARD_UM_PER_PX
+    rgb: NDArray[np.uint8],
+    cell: WhiteCell,
+    um_per_px: float,
+    *,
+    standard: float = STANDARD_UM_PER_PX,
+    change: Change | None = None,
 ) -> NDArray[np.uint8]:
     """One cell cut out on black at the standard scale, as `cells.prepare.prepare` takes it.
 
@@ -37,6 +43,7 @@ def standard_cell(
         cell: of that field.
         um_per_px: micrometres per pixel of the field.
         standard: micrometres per pixel of the result.
+        change: of light and stain, from `fields.normalise.normaliser`; None: the pixels as they are.
 
     Returns:
         uint8 [h, w, 3], black outside the cell and around it, where no pixel of the cell is black itself.
@@ -48,6 +55,7 @@ def standard_cell(
         raise ValueError("micrometres per pixel must be positive")
     x, y, width, height = cell.box
     part = np.ascontiguousarray(rgb[y : y + height, x : x + width])
+    part = part if change is None else change(part)
     mask = cell.mask()[: part.shape[0], : part.shape[1]]
     factor = um_per_px / standard
     size = (max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor)))

@@ -20,6 +20,7 @@ from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.fields.find import MAX_PIXELS as MAX_FIELD_PIXELS
+from leukoscope.fields.normalise import Normalisation
 from leukoscope.inference.field import Field, read_field
 from leukoscope.inference.gating import gated
 from leukoscope.inference.loading import BATCH_SIZE, Loaded, Source, load_all, load_one
@@ -146,9 +147,10 @@ class Classifier:
         *,
         um_per_px: float | None = None,
         max_pixels: int = MAX_FIELD_PIXELS,
+        stain: Normalisation = "none",
     ) -> Field:
         """Find and answer for the white cells of one field; see `leukoscope.inference.field.read_field`."""
-        return read_field(self, source, um_per_px=um_per_px, max_pixels=max_pixels)
+        return read_field(self, source, um_per_px=um_per_px, max_pixels=max_pixels, stain=stain)
 
     def predict_frames(self, frames: NDArray[np.uint8]) -> Outputs:
         """Run the graph on prepared frames.

@@ -16,6 +16,7 @@ from leukoscope.fields import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, Kind, Wh
 from leukoscope.fields import standard_cell as at_standard_scale
 from leukoscope.fields.crop import find_in_crop
 from leukoscope.fields.find import MAX_PIXELS, check_picture
+from leukoscope.fields.normalise import Normalisation, normaliser, read_reference
 from leukoscope.fields.scan import find_in_windows
 from leukoscope.inference.prediction import Place, Prediction
 from leukoscope.printing import decodable
@@ -91,6 +92,7 @@ class Field:
         cells: white cells with their answers.
         model: the bundle's name.
         rgb: uint8 [H, W, 3], the picture.
+        stain: how its light and stain were brought to those of the training cells before the model was asked.
     """
 
     path: str | None
@@ -100,6 +102,7 @@ class Field:
     cells: tuple[FieldCell, ...]
     model: str
     rgb: NDArray[np.uint8] = field(repr=False)
+    stain: Normalisation = "none"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -141,6 +144,7 @@ class Field:
             "width": width,
             "height": height,
             "model": self.model,
+            "stain": self.stain,
             "statement": HONEST,
             "ruler": ruler.to_json(),
             "warnings": list(self.warnings),
@@ -162,6 +166,7 @@ def read_field(
     red_cell_um: float = RED_CELL_UM,
     max_pixels: int = MAX_PIXELS,
     morphology: bool = False,
+    stain: Normalisation = "none",
 ) -> Field:
     """Find and answer for the white cells of one field, or of a crop of one cell with its surroundings.
 
@@ -173,6 +178,7 @@ def read_field(
         max_pixels: larger pictures are refused before they are decoded. From `MAX_PIXELS` on, a picture is read in
             windows, see `fields.scan`; it is held whole, with its decoder about 10 bytes a pixel.
         morphology: measure each cell that is asked too, and say what stands out in words.
+        stain: how light and stain are brought to those of the training cells, see `fields.normalise`.
 
     Raises:
         PictureError: the picture cannot be read, is a cell on black, larger than allowed, black or blank.
@@ -192,8 +198,8 @@ def read_field(
         raise PictureError(error.what, path=path, remedy=error.remedy) from error
     if kind == "framed":
         raise PictureError("is one cell on black, not a field", path=path, remedy="use `leukoscope predict`")
-    cells = _answered(classifier, rgb, finding, morphology)
-    return Field(path, sha256, kind, finding, cells, classifier.bundle.facts.name, rgb)
+    cells = _answered(classifier, rgb, finding, morphology, stain)
+    return Field(path, sha256, kind, finding, cells, classifier.bundle.facts.name, rgb, stain)
 
 
 def _finder(rgb: NDArray[np.uint8], kind: Kind) -> Callable[..., Finding]:
@@ -203,7 +209,7 @@ def _finder(rgb: NDArray[np.uint8], kind: Kind) -> Callable[..., Finding]:
 
 
 def _answered(
-    classifier: Classifier, rgb: NDArray[np.uint8], finding: Finding, morphology: bool
+    classifier: Classifier, rgb: NDArray[np.uint8], finding: Finding, morphology: bool, stain: Normalisation
 ) -> tuple[FieldCell, ...]:
     scale = finding.ruler.um_per_px
     cells = [_withheld(number, cell, scale) for number, cell in enumerate(finding.cells, 1)]
@@ -211,7 +217,8 @@ def _answered(
     if not asked or scale is None:
         return tuple(cells)
     standard = classifier.bundle.facts.um_per_px or STANDARD_UM_PER_PX
-    pictures = [at_standard_scale(rgb, cell.found, scale, standard=standard) for cell in asked]
+    change = None if stain == "none" else normaliser(rgb, finding.cells, stain, read_reference())
+    pictures = [at_standard_scale(rgb, cell.found, scale, standard=standard, change=change) for cell in asked]
     answers = classifier.predict_many(pictures, _AT_ONCE, morphology=morphology)
     for cell, answer in zip(asked, answers, strict=True):
         decision: FieldDecision = "refer"

@@ -29,7 +29,7 @@ FEW_CELLS = 100  # classified cells below which a share is said to rest on few; 
 
 @dataclass(frozen=True, slots=True)
 class FieldCounts:
-    """What one field contributes. ``um_per_px`` None where the scale is unknown; ``warnings`` as the field states them."""
+    """What one field contributes. ``um_per_px`` None where the scale is unknown; ``warnings`` as it states them."""
 
     white_cells: int
     blast: int

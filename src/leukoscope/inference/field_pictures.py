@@ -54,6 +54,11 @@ def thumbnail(field: Field, cell: FieldCell) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(canvas, (THUMB, THUMB), interpolation=how), np.uint8)
 
 
+def reduced(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the model was shown, uint8 RGB [F, F, 3], as [THUMB, THUMB, 3]."""
+    return np.asarray(cv2.resize(frame, (THUMB, THUMB), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def encode(rgb: NDArray[np.uint8], path: Path) -> bytes:
     """The picture as the bytes of a file of this suffix."""
     options = [cv2.IMWRITE_WEBP_QUALITY, 90] if path.suffix == ".webp" else []

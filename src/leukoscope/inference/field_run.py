@@ -20,6 +20,7 @@ import cv2
 from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.fields.find import MAX_PIXELS
+from leukoscope.fields.normalise import Normalisation
 from leukoscope.fields.ruler import RED_CELL_UM
 from leukoscope.files import write_bytes, write_json
 from leukoscope.inference.classifier import Classifier, load
@@ -27,7 +28,7 @@ from leukoscope.inference.field import HONEST, read_field
 from leukoscope.inference.field_exports import write_coco, write_csv, write_geojson
 from leukoscope.inference.field_page import PAGE, write_page
 from leukoscope.inference.field_patients import FieldCounts, patient_of, statement
-from leukoscope.inference.field_pictures import annotated, encode, thumbnail
+from leukoscope.inference.field_pictures import annotated, encode, reduced, thumbnail
 from leukoscope.inference.gallery import safe_stem
 from leukoscope.printing import decodable
 
@@ -44,6 +45,7 @@ class FieldSettings:
     um_per_px: float | None = None
     red_cell_um: float = RED_CELL_UM
     max_pixels: int = MAX_PIXELS
+    stain: Normalisation = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def _work(path: str, stem: str, out: Path, settings: FieldSettings) -> None:
     try:
         field = read_field(
             _classifier(settings.bundle), path, um_per_px=settings.um_per_px, red_cell_um=settings.red_cell_um,
-            max_pixels=settings.max_pixels,
+            max_pixels=settings.max_pixels, stain=settings.stain,
         )  # fmt: skip
     except PictureError as error:
         _write_unreadable(out, stem, path, error, stamp)
@@ -174,6 +176,10 @@ def _work(path: str, stem: str, out: Path, settings: FieldSettings) -> None:
     for cell in field.cells:
         name = out / CELLS / f"{stem}-{cell.number:03d}.webp"
         write_bytes(name, encode(thumbnail(field, cell), name))
+        seen = None if cell.prediction is None else cell.prediction.frame
+        if seen is not None:
+            name = out / CELLS / f"{stem}-{cell.number:03d}-asked.webp"
+            write_bytes(name, encode(reduced(seen), name))
     write_geojson(out / GEOJSON / f"{stem}.geojson", record)
     write_json(out / FIELDS / f"{stem}.json", record)
 
