@@ -22,7 +22,7 @@ WIDEST_EDGE: Final = 0.046
 
 _UNIT = 80.0  # pixels to a red cell: larger pictures are reduced to it
 SMOOTHING: Final = 1 / 80  # of a red cell: Gaussian before slopes are taken, for noise
-_MIDDLE = 1280  # pixels of the reduced picture: the middle that is judged
+_MIDDLE = 800  # pixels of the reduced picture: the middle that is judged
 _BAND = 0.15  # of the step: how near to the level an edge's pixels lie
 _STEEP = 0.97  # quantile of slopes there: what is sharpest in the field; the edges of pale middles are not
 _LEAST = 50  # pixels of edges: fewer tell nothing
