@@ -1,7 +1,7 @@
 """A cell at the resolution at which it is divided and measured: reduced by a power of two that hangs on its size alone.
 
-Everything that is said of a cell is a share of its diameter or spans some pixels; at half the resolution it costs a
-quarter of the time. docs/morphology.md tells how well both agree.
+Everything that is said of a cell is a share of its diameter or spans some pixels; at half the resolution most of it
+costs a quarter of the time. docs/morphology.md tells how well both agree.
 """
 
 from __future__ import annotations
