@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from leukoscope.cells.stain import Floats, otsu_levels
 
 _SAMPLE = 1 << 18  # pixels that levels are estimated from
-_LEAST_SPREAD = 0.01  # in density: ground at the top of the levels spreads less, by nothing that is seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +77,7 @@ def middle_and_spread(values: Floats) -> tuple[float, float]:
     some = _sample(values[..., None])[:, 0]
     middle = float(np.median(some))
     sides = [float(np.median(side)) for side in (middle - some[some <= middle], some[some >= middle] - middle)]
-    return middle, max(1.4826 * min(sides), _LEAST_SPREAD)
+    return middle, 1.4826 * min(sides) + 1e-6
 
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:

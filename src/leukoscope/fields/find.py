@@ -13,7 +13,7 @@ from leukoscope.errors import PictureError
 from leukoscope.fields.density import Density, density
 from leukoscope.fields.faults import blank_reason, light_warnings, warnings_of
 from leukoscope.fields.focus import focus_warning
-from leukoscope.fields.nuclei import Nuclei, find_nuclei
+from leukoscope.fields.nuclei import FAINT, Nuclei, find_nuclei
 from leukoscope.fields.redcells import RedCell
 from leukoscope.fields.ruler import RED_CELL_UM, Ruler, read_ruler
 from leukoscope.fields.whitecells import WhiteCell, grow_cells
@@ -122,7 +122,8 @@ def _nuclei(stained: Density, red_cell: float | None) -> tuple[Nuclei, float]:
     if red_cell is not None and red_cell >= 4:
         return find_nuclei(stained.purple, stained.middle, stained.spread, red_cell), red_cell
     # No ruler: what is largest and purple stands for a nucleus, and a red cell is somewhat smaller.
-    beyond = np.asarray(stained.purple > stained.middle + 5 * stained.spread)
+    # Ground at the top of all levels has no spread: then what is more than faint.
+    beyond = np.asarray(stained.purple > stained.middle + max(5 * stained.spread, FAINT))
     _, areas = components(opened(beyond, 1))
     largest = float(areas.max())
     guess = max(8.0, float(np.sqrt(4 * largest / np.pi)) / _TYPICAL_NUCLEUS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from leukoscope.cells.stain import Floats, otsu_levels
 
 _NOISE = 5.0  # spreads above the middle: purple beyond doubt
 _STRONG = 6.5  # spreads: what the middle of a nucleus reaches
-_FAINT = 0.1  # in density: what noise and vignetting of a blank field stay below; nuclei seen had 0.35 and more
+FAINT: Final = 0.1  # in density: what noise and vignetting of a blank field stay below; nuclei seen had 0.35 and more
 _GRAIN = 0.05  # of a red cell's diameter: radius below which purple parts are specks
 _CLUMP = 0.06  # of it: half the width of pale gaps between clumps of chromatin
 _HOLE = 0.05  # of a red cell's area: larger pale parts are the hole of a ring
@@ -148,7 +149,7 @@ def _worthy(parts: NDArray[np.int32], groups: NDArray[np.int64], height: Floats,
         area = int(np.count_nonzero(mask))
         edge = any(side.start == 0 or side.stop == length for side, length in zip(window, parts.shape, strict=True))
         stain = float(np.median(height[window][mask]))
-        if stain < _FAINT:
+        if stain < FAINT:
             continue
         if stain >= _STRONG * spread and area >= (_LEAST_CUT if edge else _LEAST_AREA) * disc:
             count += 1
