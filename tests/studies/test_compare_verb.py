@@ -49,6 +49,9 @@ def test_one_row_trains_one_fails_one_is_given(pictures: Path, tmp_path: Path) -
     page = (tmp_path / "c" / "comparison.html").read_text()
     assert "Rows that are missing" in page
     assert "SHORTENED RUN: epochs=1" in page
+    drawing = (tmp_path / "c" / "roc.svg").read_text()
+    assert "plain_cnn" in drawing
+    assert "var(--" not in drawing  # colours of its own: it stands without the page
 
 
 def test_given_runs_and_cost(tmp_path: Path) -> None:

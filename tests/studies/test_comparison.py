@@ -21,7 +21,7 @@ from leukoscope.studies.comparison import Comparison, Cost, compare_runs
 from leukoscope.studies.cost import Counts
 from leukoscope.studies.gauge import KEYS, measure_entries
 from leukoscope.studies.outcome import Outcome, given_run
-from leukoscope.studies.page import render, write_comparison
+from leukoscope.studies.page import drawn, render, write_comparison
 from leukoscope.studies.plan import read_plan
 from leukoscope.studies.pool import on_common_cells, pool_entries
 from leukoscope.studies.row import Row
@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path, two: list[Outcome]) ->
     assert "several protocols: group, subject" in found.faults["mixed"]
     assert "another label or patient group than plain_cnn" in found.faults["turned"]
     assert found.faults["failed"] == "no such luck"
-    page = unescape(render(found))
+    page = unescape(render(found, drawn(found)))
     assert all(why in page for why in found.faults.values())
     with pytest.raises(DataError, match="reference 'failed' has no figures"):
         compare_runs([*two, failed], reference="failed")

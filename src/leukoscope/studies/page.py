@@ -1,7 +1,9 @@
-"""A comparison as files: comparison.html, comparison.json, comparison.csv."""
+"""A comparison as files: comparison.html, comparison.json, comparison.csv, and its drawings as SVG."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -13,17 +15,18 @@ from leukoscope.evaluation import wording
 from leukoscope.evaluation.glossary import BY_KEY
 from leukoscope.evaluation.intervals import Estimate
 from leukoscope.evaluation.report import STATEMENT, inline
-from leukoscope.files import write_json, write_text
+from leukoscope.files import write_bytes, write_json, write_text
 from leukoscope.studies import plots
 from leukoscope.studies.comparison import Comparison, Cost
 from leukoscope.studies.gauge import KEYS, Measure
 
+Drawing = tuple[str, bytes, str]  # name, SVG, caption
 HEADLINES = ("auc", "balanced_accuracy", "sensitivity", "specificity", "f1_weighted", "ece")
 _NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Write the page, the JSON and the CSV; the JSON is removed first and written last: where it stands, all belong.
+    """Write page, drawings, CSV and JSON; the JSON is removed first and written last: where it stands, all belong.
 
     Returns:
         The path of comparison.html.
@@ -32,16 +35,22 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         MissingExtraError: matplotlib is not installed.
         LeukoscopeError: the folder cannot be written.
     """
-    page = render(comparison)
+    drawings = drawn(comparison)
+    page = render(comparison, drawings)
     with suppress(OSError):  # what cannot be removed cannot be written either, and writing says why
         (folder / "comparison.json").unlink()
     write_text(folder / "comparison.csv", comparison.to_csv())
     write_text(folder / "comparison.html", page)
+    for name, svg, _ in drawings:
+        # Alone, a drawing brings its ground along: readers with a dark one show its dark letters too.
+        write_bytes(
+            folder / f"{name}.svg", re.sub(rb"(<svg[^>]*>)", rb'\1<rect width="100%" height="100%" fill="#fff"/>', svg)
+        )
     write_json(folder / "comparison.json", comparison.as_dict())
     return folder / "comparison.html"
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
     """The page as HTML that needs no other file."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -53,7 +62,7 @@ def render(comparison: Comparison) -> str:
     protocols = {each.protocol for each in comparison.entries.values()}
     return environment.from_string(source).render(
         c=comparison,
-        drawings=_drawings(comparison),
+        drawings=[(name, inline(name, svg), caption) for name, svg, caption in drawings],
         stamps=plots.stamps(comparison),
         meanings=[wording.protocol_meaning(each) for each in sorted(protocols - wording.NEW_PATIENTS)],
         headlines=[BY_KEY[key] for key in HEADLINES],
@@ -66,7 +75,8 @@ def render(comparison: Comparison) -> str:
     )
 
 
-def _drawings(comparison: Comparison) -> list[tuple[str, str, str]]:
+def drawn(comparison: Comparison) -> list[Drawing]:
+    """The drawings of a comparison: name, SVG, caption; without measured entries none."""
     if not comparison.measures:
         return []
     caption = (
@@ -96,7 +106,7 @@ def _drawings(comparison: Comparison) -> list[tuple[str, str, str]]:
         ),
         ("roc", plots.roc(comparison), "Mean over seeds. The dashed grey line is a coin."),
     ]
-    return [(name, inline(name, svg), text) for name, svg, text in found if svg is not None]
+    return [(name, svg, text) for name, svg, text in found if svg is not None]
 
 
 def _one_thread(cost: Cost) -> float | None:
