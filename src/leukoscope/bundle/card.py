@@ -114,7 +114,7 @@ def _training(facts: BundleFacts) -> str:
         f"- Recipe: `{t.recipe}`, seed {t.seed}",
         f"- Data: {t.data}, {t.pictures:,} pictures, fingerprint `{t.data_fingerprint[:16]}`",
         f"- Groups trained on ({len(t.groups_trained)}): {', '.join(t.groups_trained)}",
-        f"- Groups that chose the epoch ({len(t.groups_validated)}): {', '.join(t.groups_validated)}",
+        f"- Groups of the validation part ({len(t.groups_validated)}): {', '.join(t.groups_validated)}",
         f"- Machine: {t.machine}",
     ]
     if t.weights:

@@ -49,10 +49,10 @@ def calibrate(
     """Fit the probabilities of a bundle, and the band in which cells are referred.
 
     With --data: on its patient groups that the bundle was neither trained nor validated on. With a run folder alone: on
-    the run's validation part, as `train` does; these groups also chose the epoch. No cell changes from blast to normal
-    or back. Figures that no longer hold are taken out of the bundle. With --gate, the limits beyond which a picture is
-    referred whatever its probability are fitted too: on the same pictures, or with a run folder on its training and
-    validation part.
+    the run's validation part, as `train` does; these groups may have chosen the epoch. No cell changes from blast to
+    normal or back. Figures that no longer hold are taken out of the bundle. With --gate, the limits beyond which a
+    picture is referred whatever its probability are fitted too: on the same pictures, or with a run folder on its
+    training and validation part.
     """
     from leukoscope.bundle.claims import calibration_claim, refer_claim
     from leukoscope.bundle.gate_claim import gate_claim
@@ -68,11 +68,11 @@ def calibrate(
     chosen = read_bundle(bundle / "bundle" if is_run else bundle)
     if gate:  # also where the gate in the bundle belongs to another graph
         chosen = replace(chosen, facts=chosen.facts.model_copy(update={"gate": None}))
-    part = _validation_part(bundle) if data is None else _unseen(chosen, data, groups)
+    part, steered = _validation_part(bundle) if data is None else (_unseen(chosen, data, groups), False)
     with click.progressbar(length=len(part), label="calibrating", file=sys.stderr) as bar:
         scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar.update)
     decision = fit(
-        scores, chosen.facts.decision, data=part.name, chose_epoch=data is None, level=level, confidence=confidence,
+        scores, chosen.facts.decision, data=part.name, chose_epoch=steered, level=level, confidence=confidence,
         method=method,
     )  # fmt: skip
     fitted = _gate(Classifier(chosen, threads=threads), part, bundle if data is None else None) if gate else None
@@ -89,11 +89,13 @@ def calibrate(
     return 1 if unreadable else 0
 
 
-def _validation_part(run: Path) -> Manifest:
+def _validation_part(run: Path) -> tuple[Manifest, bool]:
+    """The validation part of a run, and whether it decided about the weights."""
     from leukoscope.studies.measuring import read_run
+    from leukoscope.training.recipe import Recipe
 
-    _, manifest, split = read_run(run)
-    return manifest.select(split.val)
+    facts, manifest, split = read_run(run)
+    return manifest.select(split.val), Recipe.model_validate(facts["recipe"]).steered_by_validation
 
 
 def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFacts:

@@ -148,7 +148,8 @@ def _calibrated(run: Run, bundle: Bundle, progress: Progress) -> tuple[DecisionF
     try:
         with progress("calibrating on the validation part", len(part)) as done:
             scores, _ = table_of(Classifier(bundle), part, progress=done)
-        return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=True), None
+        steered = run.recipe.steered_by_validation
+        return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=steered), None
     except DataError as error:
         return bundle.facts.decision, str(error)
 

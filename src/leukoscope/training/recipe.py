@@ -140,6 +140,11 @@ class Recipe(_Part):
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     seed: int = 0
 
+    @property
+    def steered_by_validation(self) -> bool:
+        """Whether the validation part decides about the weights: their epoch, the learning rate, or when to stop."""
+        return self.keep == "best" or self.schedule.name == "plateau" or self.early_stopping is not None
+
     def to_yaml(self) -> str:
         """The recipe as YAML, complete with all defaults."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
