@@ -79,7 +79,7 @@ def main() -> None:
             folder = args.runs / f"share{share:g}-{fold}-seed{args.seed}"
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with FileLock(folder.with_suffix(".lock"), timeout=0):
+                with FileLock(folder.parent / f"{folder.name}.lock", timeout=0):
                     if not (folder / "job.json").exists():
                         print(f"share {share:g}, fold {fold}: {patients[-1]} groups, {cells[-1]} cells", flush=True)
                         job(manifest, recipe, folder)
