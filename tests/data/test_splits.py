@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 from collections import Counter
@@ -277,3 +278,20 @@ def test_the_real_cells(real_data: Path) -> None:
             assert share == pytest.approx(0.15, abs=0.05)
     official = make_split(manifest, "official", fold=0)
     assert [group for group in official.crossing_groups(manifest) if "21" in group.split("+")]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folds", [3, 5])
+def test_the_folds_of_the_real_cells_are_the_committed_ones(real_data: Path, folds: int) -> None:
+    """Every figure of the docs rests on them; a library that draws otherwise one day must not move them unseen."""
+    manifest = read_dataset(real_data / "cnmc2019").labelled()
+    with (Path(__file__).parents[2] / "docs" / "figures" / "folds_cnmc2019.csv").open(encoding="utf-8") as file:
+        committed = {row["group"]: row for row in csv.DictReader(file)}
+    groups, labels = manifest.groups(), manifest.labels()
+    for group, row in committed.items():
+        mine = groups == group
+        assert (int(row["cells"]), int(row["blasts"])) == (mine.sum(), labels[mine].sum())
+    assert sum(int(row["cells"]) for row in committed.values()) == len(manifest)
+    for fold in range(folds):
+        tested = set(groups[make_split(manifest, fold=fold, folds=folds).test].tolist())
+        assert tested == {group for group, row in committed.items() if row[f"fold_of_{folds}"] == str(fold)}
