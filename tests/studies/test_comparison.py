@@ -71,8 +71,28 @@ def test_folds_pooled_as_scikit_learn_would(two: list[Outcome]) -> None:
     }
     assert {key: found[key] for key in expected} == pytest.approx(expected)
     assert set(found) == set(KEYS)
-    by_fold = {fold: reference.roc_auc_score(t.label, t.logit) for fold, t in enumerate(tables)}
-    assert measured["plain_cnn"].folds == pytest.approx(by_fold)
+    for fold, table in enumerate(tables):
+        calls = table.probability >= THRESHOLDS[fold]
+        assert measured["plain_cnn"].folds[fold] == pytest.approx(
+            {
+                "auc": reference.roc_auc_score(table.label, table.logit),
+                "f1_weighted": reference.f1_score(table.label, calls, average="weighted"),
+            }
+        )
+
+
+def test_the_worst_subject_is_that_of_all_seeds_together(two: list[Outcome]) -> None:
+    entry = pool_entries(two)[0][1]
+    right: dict[str, list[float]] = {}
+    for pool in entry.pools:
+        for subject, label, called in zip(pool.scores.subject, pool.scores.label, pool.called, strict=True):
+            right.setdefault(str(subject), []).append(float(label == called))
+    assert {len(each) for each in right.values()} == {40}  # 20 cells, two seeds
+    shares = {subject: float(np.mean(each)) for subject, each in right.items()}
+    worst = measure_entries([entry], entry.name, replicates=200)[0][entry.name].worst
+    assert worst is not None
+    assert worst[1] == pytest.approx(min(shares.values()))
+    assert shares[worst[0]] == pytest.approx(worst[1])
 
 
 def test_seeds_are_averaged_figure_by_figure(two: list[Outcome]) -> None:

@@ -12,7 +12,7 @@ from leukoscope.evaluation import calibration, metrics, ranking
 from leukoscope.evaluation.glossary import BY_KEY
 from leukoscope.evaluation.intervals import REPLICATES, Estimate, Resampling, estimates
 from leukoscope.evaluation.panel import GRID
-from leukoscope.evaluation.subjects import SubjectRanking
+from leukoscope.evaluation.subjects import ENOUGH_CELLS, SubjectRanking, subject_names
 from leukoscope.evaluation.weighting import Array
 from leukoscope.studies.pool import Entry, Pool
 
@@ -21,6 +21,9 @@ KEYS = (
     "average_precision", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity", "brier", "ece",
     "subject_auc",
 )  # fmt: skip
+
+
+FOLD_KEYS = ("auc", "f1_weighted")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,14 +76,17 @@ class Measure:
         figures: key to the mean over seeds, with its interval over patient groups.
         differences: key to this entry minus the reference, paired; empty for the reference itself.
         seeds: seed to the figures of that seed.
-        folds: fold to the AUC within it, mean over seeds.
+        folds: fold to the figures ``FOLD_KEYS`` within it, mean over seeds.
+        worst: of the subjects with ``ENOUGH_CELLS`` cells or more, the one with the fewest cells decided rightly, and
+            that share, mean over seeds; None if no subject has so many.
         roc: sensitivity on ``panel.GRID``, mean over seeds, float64 [101].
     """
 
     figures: dict[str, Estimate]
     differences: dict[str, Estimate]
     seeds: dict[int, dict[str, float]]
-    folds: dict[int, float]
+    folds: dict[int, dict[str, float]]
+    worst: tuple[str, float] | None
     roc: Array
 
     def better(self, key: str) -> bool | None:
@@ -129,6 +135,7 @@ def measure_entries(
             else _honest(estimates(value[at] - value[home], drawn[:, at] - drawn[:, home]), entry.pools[0], plan),
             seeds={g.pool.seed: dict(zip(KEYS, g.figures(ones).tolist(), strict=True)) for g in own},
             folds={fold: _within(entry, fold) for fold in sorted(set(entry.pools[0].fold.tolist()))},
+            worst=_worst(entry),
             roc=np.mean([g.roc() for g in own], axis=0),
         )
     return found, plan
@@ -148,12 +155,21 @@ def _honest(values: list[Estimate], pool: Pool, plan: Resampling) -> dict[str, E
     }
 
 
-def _within(entry: Entry, fold: int) -> float:
-    aucs = []
-    for pool in entry.pools:
-        scores = pool.scores.take(pool.fold == fold)
-        aucs.append(ranking.roc_auc(ranking.Ranking.of(scores.label, scores.logit).sweep()))
-    return float(np.mean(aucs))
+def _within(entry: Entry, fold: int) -> dict[str, float]:
+    parts = [Gauge.of(pool.part(pool.fold == fold)) for pool in entry.pools]
+    means = np.mean([part.figures(np.ones(len(part.pool.scores))) for part in parts], axis=0)
+    return {key: float(means[KEYS.index(key)]) for key in FOLD_KEYS}
+
+
+def _worst(entry: Entry) -> tuple[str, float] | None:
+    first = entry.pools[0].scores
+    names, index = np.unique(subject_names(first), return_inverse=True)
+    right = np.mean([pool.called == pool.scores.label for pool in entry.pools], axis=0)
+    cells = np.bincount(index)
+    share = np.bincount(index, weights=right) / cells
+    many = np.flatnonzero(cells >= ENOUGH_CELLS).tolist()
+    at = min(many, key=lambda place: (share[place], -cells[place]), default=None)
+    return None if at is None else (str(names[at]), float(share[at]))
 
 
 def as_json(measure: Measure) -> dict[str, Any]:
@@ -167,6 +183,7 @@ def as_json(measure: Measure) -> dict[str, Any]:
         "minus_reference": {key: each.as_dict() for key, each in measure.differences.items()} or None,
         "better_than_reference": {key: measure.better(key) for key in measure.differences} or None,
         "by_seed": {str(s): {key: number(v) for key, v in each.items()} for s, each in measure.seeds.items()},
-        "auc_by_fold": {str(fold): number(value) for fold, value in measure.folds.items()},
+        "by_fold": {str(f): {key: number(v) for key, v in each.items()} for f, each in measure.folds.items()},
+        "worst_subject": measure.worst and {"subject": measure.worst[0], "accuracy": measure.worst[1]},
         "roc": {"false_positive_rate": GRID.tolist(), "sensitivity": [number(v) for v in measure.roc.tolist()]},
     }

@@ -36,8 +36,11 @@ class Pool:
     def take(self, paths: Iterable[str]) -> Pool:
         """The cells of these paths, in their order."""
         place = {path: row for row, path in enumerate(self.scores.path)}
-        index = np.array([place[path] for path in paths], dtype=np.int64)
-        return Pool(self.seed, self.scores.take(index), self.called[index], self.fold[index])
+        return self.part(np.array([place[path] for path in paths], dtype=np.int64))
+
+    def part(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Pool:
+        """The cells at these places."""
+        return Pool(self.seed, self.scores.take(which), self.called[which], self.fold[which])
 
 
 @dataclass(frozen=True, slots=True)
