@@ -22,6 +22,7 @@ from leukoscope.evaluation.compare import compare
 from leukoscope.evaluation.evaluate import evaluate
 from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
+from leukoscope.machine import describe_machine
 from leukoscope.training.recipe import load_recipe
 from search import FOLDS, job, pooled  # the script beside this one
 
@@ -96,8 +97,10 @@ def main() -> None:
         differences[f"{max(tables):g} minus {share:g}"] = {
             d.key: d.difference.as_dict() for d in found if d.key in SHOWN
         }
-    write_json(args.out, {"recipe": args.recipe, "set": args.settings, "seed": args.seed, "fingerprint":
-               manifest.fingerprint(), "rows": rows, "differences": differences})  # fmt: skip
+    write_json(args.out, {
+        "recipe": args.recipe, "set": args.settings, "seed": args.seed, "fingerprint": manifest.fingerprint(),
+        "machine": describe_machine(), "rows": rows, "differences": differences,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":
