@@ -58,6 +58,23 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     return torch.cat([deviation / spread, mask], 1)
 
 
+def to_one_size(x: Tensor, share: float = 0.3) -> Tensor:
+    """Bring each cell to the middle and to the same area.
+
+    Args:
+        x: float [N, C + 1, S, S], a mask as the last channel.
+        share: of the picture that the cell covers afterwards.
+    """
+    side = torch.linspace(-1 + 1 / x.shape[2], 1 - 1 / x.shape[2], x.shape[2], dtype=x.dtype, device=x.device)
+    base = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)  # [S, S, 2] of x, y
+    mask = x[:, -1]
+    area = mask.sum((1, 2)).clamp_min(1)
+    middle = torch.stack([(mask * base[..., at]).sum((1, 2)) / area for at in (0, 1)], -1)
+    scale = (area / (mask.shape[1] * mask.shape[2] * share)).sqrt()
+    grid = base * scale[:, None, None, None] + middle[:, None, None]
+    return F.grid_sample(x, grid, align_corners=False)
+
+
 def within_cell(features: Tensor, mask: Tensor, *, size: bool) -> Tensor:
     """Weight features so that their mean over all positions is their mean over the cell, whatever its size.
 
@@ -86,6 +103,7 @@ def within_cell(features: Tensor, mask: Tensor, *, size: bool) -> Tensor:
     rim=3,
     grey=False,
     pool="picture",
+    one_size=False,
 )
 class CompactCNN(CellClassifier):
     """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
@@ -116,11 +134,12 @@ class CompactCNN(CellClassifier):
         rim: int = 3,
         grey: bool = False,
         pool: str = "picture",
+        one_size: bool = False,
     ) -> None:
         super().__init__()
         if pool not in ("picture", "cell", "cell+size") or (pool != "picture" and not standardise):
             raise ModelError(f"compact_cnn has no pool {pool!r} here", remedy="use picture, or standardise")
-        self.pool = pool
+        self.pool, self.one_size = pool, one_size
         self.standardise, self.rim, self.grey = standardise, rim, grey
         ins = ((1 if grey else 3) + standardise, *widths[:-1])
         self.blocks = nn.ModuleList(
@@ -140,7 +159,8 @@ class CompactCNN(CellClassifier):
         """What the first convolution is given of float [N, 3, S, S]: grey or not, standardised or not."""
         if self.grey:
             x = x.mean(1, keepdim=True)
-        return standardise_cell(x, self.rim) if self.standardise else x
+        x = standardise_cell(x, self.rim) if self.standardise else x
+        return to_one_size(x) if self.one_size else x
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the last block's output, float [N, C, S/8, S/8]."""
