@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from leukoscope.errors import ModelError
 from leukoscope.models.blocks import ConvBlock, glorot_
 from leukoscope.models.registry import CellClassifier, register
 
@@ -58,39 +57,6 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     return torch.cat([deviation / spread, mask], 1)
 
 
-def to_one_size(x: Tensor, share: float = 0.3) -> Tensor:
-    """Bring each cell to the middle and to the same area.
-
-    Args:
-        x: float [N, C + 1, S, S], a mask as the last channel.
-        share: of the picture that the cell covers afterwards.
-    """
-    side = torch.linspace(-1 + 1 / x.shape[2], 1 - 1 / x.shape[2], x.shape[2], dtype=x.dtype, device=x.device)
-    base = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)  # [S, S, 2] of x, y
-    mask = x[:, -1]
-    area = mask.sum((1, 2)).clamp_min(1)
-    middle = torch.stack([(mask * base[..., at]).sum((1, 2)) / area for at in (0, 1)], -1)
-    scale = (area / (mask.shape[1] * mask.shape[2] * share)).sqrt()
-    grid = base * scale[:, None, None, None] + middle[:, None, None]
-    return F.grid_sample(x, grid, align_corners=False)
-
-
-def within_cell(features: Tensor, mask: Tensor, *, size: bool) -> Tensor:
-    """Weight features so that their mean over all positions is their mean over the cell, whatever its size.
-
-    Args:
-        features: float [N, C, h, w].
-        mask: float [N, 1, S, S] of 0 and 1, S a multiple of h and w.
-        size: add a channel whose mean is the logarithm of the cell's share of the picture, in units of about a standard
-            deviation.
-    """
-    share = F.avg_pool2d(mask, (mask.shape[2] // features.shape[2], mask.shape[3] // features.shape[3]))
-    whole = share.mean((2, 3), keepdim=True).clamp_min(1e-3)
-    weight = share / whole
-    parts = [features, torch.log(whole / 0.25).mul(3).expand_as(share).to(features.dtype)][: 1 + size]
-    return torch.cat(parts, 1) * weight
-
-
 @register(
     "compact_cnn",
     summary="crse_cnn of a quarter of the width behind a layer that takes away rim, exposure and stain strength",
@@ -102,8 +68,6 @@ def within_cell(features: Tensor, mask: Tensor, *, size: bool) -> Tensor:
     standardise=True,
     rim=3,
     grey=False,
-    pool="picture",
-    one_size=False,
 )
 class CompactCNN(CellClassifier):
     """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
@@ -118,11 +82,6 @@ class CompactCNN(CellClassifier):
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
         grey: see the mean of the three colours only.
-        pool: what the mean is taken over: the ``picture``, so that a large cell has a large mean; the ``cell``, see
-            :func:`within_cell`; or ``cell+size``, which adds the size as one more feature.
-
-    Raises:
-        ModelError: an unknown ``pool``, or one of the cell without ``standardise``.
     """
 
     def __init__(
@@ -133,13 +92,8 @@ class CompactCNN(CellClassifier):
         standardise: bool = True,
         rim: int = 3,
         grey: bool = False,
-        pool: str = "picture",
-        one_size: bool = False,
     ) -> None:
         super().__init__()
-        if pool not in ("picture", "cell", "cell+size") or (pool != "picture" and not standardise):
-            raise ModelError(f"compact_cnn has no pool {pool!r} here", remedy="use picture, or standardise")
-        self.pool, self.one_size = pool, one_size
         self.standardise, self.rim, self.grey = standardise, rim, grey
         ins = ((1 if grey else 3) + standardise, *widths[:-1])
         self.blocks = nn.ModuleList(
@@ -147,7 +101,7 @@ class CompactCNN(CellClassifier):
             for i, o in zip(ins, widths, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1] + (pool == "cell+size"), 1)
+        self.head = nn.Linear(widths[-1], 1)
         glorot_(self)
 
     @property
@@ -159,15 +113,14 @@ class CompactCNN(CellClassifier):
         """What the first convolution is given of float [N, 3, S, S]: grey or not, standardised or not."""
         if self.grey:
             x = x.mean(1, keepdim=True)
-        x = standardise_cell(x, self.rim) if self.standardise else x
-        return to_one_size(x) if self.one_size else x
+        return standardise_cell(x, self.rim) if self.standardise else x
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the last block's output, float [N, C, S/8, S/8]."""
-        x = seen = self.see(x)
+        x = self.see(x)
         for index, block in enumerate(self.blocks):
             x = block(F.max_pool2d(x, 2) if index else x)
-        return x if self.pool == "picture" else within_cell(x, seen[:, -1:], size=self.pool == "cell+size")
+        return x
 
     def embed(self, features: Tensor) -> Tensor:
         """Average: float [N, C]."""
