@@ -57,12 +57,6 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     return torch.cat([deviation / spread, mask], 1)
 
 
-def _through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
-    for index, block in enumerate(blocks):
-        x = block(F.max_pool2d(x, 2) if index else x)
-    return x
-
-
 @register(
     "compact_cnn",
     summary="crse_cnn of a quarter of the width behind a layer that takes away rim, exposure and stain strength",
@@ -74,7 +68,6 @@ def _through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
     standardise=True,
     rim=3,
     grey=False,
-    colours=False,
 )
 class CompactCNN(CellClassifier):
     """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
@@ -89,8 +82,6 @@ class CompactCNN(CellClassifier):
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
         grey: see the mean of the three colours only.
-        colours: have a second body of the same widths that sees the colours as they are, within the mask. While
-            training, a third of the cells is answered by either body alone, so that neither leans on the other.
     """
 
     def __init__(
@@ -101,7 +92,6 @@ class CompactCNN(CellClassifier):
         standardise: bool = True,
         rim: int = 3,
         grey: bool = False,
-        colours: bool = False,
     ) -> None:
         super().__init__()
         self.standardise, self.rim, self.grey = standardise, rim, grey
@@ -110,12 +100,8 @@ class CompactCNN(CellClassifier):
             ConvBlock(i, o, residual=True, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
             for i, o in zip(ins, widths, strict=True)
         )
-        self.tones = nn.ModuleList(
-            ConvBlock(i, o, residual=True, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
-            for i, o in (zip((3, *widths[:-1]), widths, strict=True) if colours else ())
-        )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1] * (1 + colours), 1)
+        self.head = nn.Linear(widths[-1], 1)
         glorot_(self)
 
     @property
@@ -131,15 +117,10 @@ class CompactCNN(CellClassifier):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the last block's output, float [N, C, S/8, S/8]."""
-        seen = self.see(x)
-        features = _through(self.blocks, seen)
-        if not self.tones:
-            return features
-        tones = _through(self.tones, x * seen[:, -1:].to(x.dtype))
-        if self.training:
-            which = torch.randint(3, (len(x), 1, 1, 1), device=x.device)
-            features, tones = features * (which != 0) * (1 + (which == 1)), tones * (which != 1) * (1 + (which == 0))
-        return torch.cat([features, tones], 1)
+        x = self.see(x)
+        for index, block in enumerate(self.blocks):
+            x = block(F.max_pool2d(x, 2) if index else x)
+        return x
 
     def embed(self, features: Tensor) -> Tensor:
         """Average: float [N, C]."""
