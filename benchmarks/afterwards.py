@@ -109,7 +109,6 @@ def row(name: str, of: str, first: Scores, second: Scores, shown: tuple[str, ...
     """Figures of ``second``, and second minus first."""
     found = {each.key: each for each in compare(first, second, thresholds=(0.5, 0.5)) if each.key in shown}
     for key, each in found.items():
-        gap = each.difference
         gap = f"{each.difference.value:+.4f} [{each.difference.low:+.4f}, {each.difference.high:+.4f}]"
         print(f"{name:<36} {key:<18} {each.first:.4f} -> {each.second:.4f}  {gap}")
     figures = {

@@ -181,8 +181,9 @@ class _Talk:
 
     def epoch(self, at: dict[str, float]) -> None:
         self._show("", last=True)
+        member = f"member {at['member']:.0f}, " if "member" in at else ""
         self.say(
-            f"epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  val loss {at['val_loss']:.4f}  "
+            f"{member}epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  val loss {at['val_loss']:.4f}  "
             f"val AUC {at['val_auc']:.4f}  lr {at['learning_rate']:.2g}  {at['seconds']:.1f} s"
         )
 

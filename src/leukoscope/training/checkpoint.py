@@ -65,6 +65,13 @@ def save_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
 
 
+def save_finished(folder: Path, model: nn.Module, progress: Progress) -> None:
+    """Write the state of a run that nothing is left to do for: its weights and its figures."""
+    with atomic_folder(folder / f"{_PREFIX}{progress.epoch:04d}") as temporary:
+        save_file(_contiguous(model.state_dict()), temporary / "best.safetensors")
+        write_json(temporary / "state.json", {"progress": asdict(progress)})
+
+
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor] | None] | None:

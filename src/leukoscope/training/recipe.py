@@ -117,6 +117,13 @@ class Distillation(_Part):
     weight: Annotated[float, Field(gt=0, le=0.5)] = 0.5
 
 
+class Member(_Part):
+    """How one member of an ensemble is trained, where that differs from the recipe."""
+
+    augment: Augmentation | None = None
+    optimizer: Optimizer | None = None
+
+
 class Recipe(_Part):
     """All that decides a training run, apart from the data."""
 
@@ -136,6 +143,7 @@ class Recipe(_Part):
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay by step of a running mean of the weights; 0: none
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     distillation: Distillation | None = None
+    members: tuple[Member, ...] = ()  # of an ensemble, each trained apart; none: the network is trained as a whole
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     seed: int = 0

@@ -21,10 +21,12 @@ from leukoscope.errors import TrainingError
 from leukoscope.files import write_json, write_text
 from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
+from leukoscope.models.ensemble import Ensemble
 from leukoscope.models.start import check_size, start_weights
 from leukoscope.models.weights import LoadedWeights
 from leukoscope.training.curves import draw_curves
 from leukoscope.training.loop import FitResult, Listener, fit
+from leukoscope.training.members import fit_members, member_recipes
 from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
 from leukoscope.training.runtime import Runtime
 from leukoscope.training.sampling import seed_for
@@ -134,6 +136,8 @@ def train_run(
         val_fraction=choice.val_fraction,
         train_share=choice.train_share,
     )
+    if recipe.members:
+        member_recipes(recipe)  # what does not fit is said before hours of training
     torch.manual_seed(seed_for("weights", recipe.seed))
     chosen = recipe.model
     model = create_model(chosen.name, **chosen.arguments)
@@ -151,7 +155,10 @@ def train_run(
     targets = _targets(data, split, recipe, teach, folder)
     train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
     val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
-    result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
+    if isinstance(model, Ensemble) and recipe.members:
+        result = fit_members(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
+    else:
+        result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
     shortened = describe_changes(recipe, pictures)
     if runtime.is_main:
         title = f"{recipe.model.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
