@@ -111,3 +111,14 @@ def test_members_that_do_not_fit_are_told_before_training(cells: Path, tmp_path:
         None,
         False,
     ]
+
+
+def test_the_champion_is_the_compact_recipe_twice() -> None:
+    compact, champion = load_recipe("compact"), load_recipe("champion")
+    first, second = member_recipes(champion)
+    same = {"name", "model"}
+    assert first.model_dump(exclude=same) == compact.model_dump(exclude=same)
+    same |= {"augment", "optimizer"}
+    assert second.model_dump(exclude=same) == compact.model_dump(exclude=same)
+    assert second.optimizer.learning_rate < first.optimizer.learning_rate
+    assert second.augment.stain == 0 < first.augment.stain
