@@ -52,7 +52,7 @@ from leukoscope.training.source import FrameSource
 
 ANGLES = (90.0,)
 OWN = "closed form (the graph's)"
-SHORT = ("input.size=64", "epochs=2")  # of the recipe `compact`: enough to learn the labels, not to be good
+SHORT = ("input.size=64", "epochs=2")  # of the recipe `champion`: enough to learn the labels, not to be good
 
 
 def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
 
 def labels(data: Path, work: Path, count: int, seed: int, sets: list[str]) -> dict[str, Any]:
     """The audit of a network trained on the labels, and of one trained on shuffled labels, on the same cells."""
-    recipe = load_recipe("compact", (*SHORT, f"seed={seed}", *sets))
+    recipe = load_recipe("champion", (*SHORT, f"seed={seed}", *sets))
     manifest = read_dataset(data).labelled()
     choice = recipe.split
     split = make_split(manifest, choice.protocol, fold=choice.fold, folds=choice.folds, seed=choice.seed,

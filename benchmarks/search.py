@@ -145,7 +145,7 @@ def main() -> None:
     """Run the jobs that nobody has run or is running; then write and print what all say."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", required=True)
-    parser.add_argument("--recipe", default="compact")
+    parser.add_argument("--recipe", default="champion")
     parser.add_argument("--file", type=Path, default=Path(__file__).with_suffix(".yaml"))
     parser.add_argument("--trials", nargs="*", help="those to run; none after it: only sum up what is there")
     parser.add_argument("--runs", type=Path, default=Path("runs/search"))

@@ -120,7 +120,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = [
                 parts(*row, args.steps, Path(folder))
-                for row in (("compact_cnn", "compact", 128), ("crse_cnn", "paper", 112))
+                for row in (("compact_cnn", "champion", 128), ("crse_cnn", "paper", 112))
             ]
         machine = f"{describe_machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
         write_json(args.out, {"machine": machine, "load": os.getloadavg(), "steps": args.steps, "rows": found})

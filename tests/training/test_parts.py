@@ -34,7 +34,7 @@ def test_the_paper_recipe_says_what_the_paper_says() -> None:
 
 def test_what_decides_about_the_weights_beside_the_training_part() -> None:
     assert load_recipe("paper", ()).steered_by_validation
-    for recipe in ("compact", "champion"):
+    for recipe in ("champion", "two_views"):
         assert not load_recipe(recipe, ()).steered_by_validation
     for key in ("keep=best", "schedule={name: plateau}", "early_stopping={patience: 3}"):
         assert load_recipe("champion", (key,)).steered_by_validation, key

@@ -50,7 +50,7 @@ def test_kinds_are_learned_and_shuffled_ones_are_not(
     pictures: tuple[NDArray[np.uint8], NDArray[np.str_]],
 ) -> None:
     frames, kinds = pictures
-    recipe = load_recipe("compact", SMALL)
+    recipe = load_recipe("champion", SMALL)
     torch.manual_seed(0)
     found = pretrain(create_model("compact_cnn", **recipe.model.arguments), recipe, frames, kinds, CPU)
     assert found.kinds == ("dotted", "striped")
@@ -67,7 +67,7 @@ def test_a_run_starts_from_what_was_learned(
     pictures: tuple[NDArray[np.uint8], NDArray[np.str_]], tmp_path: Path
 ) -> None:
     frames, kinds = pictures
-    recipe = load_recipe("compact", (*SMALL, "epochs=1"))
+    recipe = load_recipe("champion", (*SMALL, "epochs=1"))
     states = []
     for name in ("a", "b"):
         torch.manual_seed(0)
@@ -86,7 +86,7 @@ def test_a_run_starts_from_what_was_learned(
 
 def test_one_kind_or_many_processes_are_refused(pictures: tuple[NDArray[np.uint8], NDArray[np.str_]]) -> None:
     frames, kinds = pictures
-    recipe = load_recipe("compact", SMALL)
+    recipe = load_recipe("champion", SMALL)
     model = create_model("compact_cnn", **recipe.model.arguments)
     with pytest.raises(DataError, match="no two kinds"):
         pretrain(model, recipe, frames[:4], np.array(["a"] * 4), CPU)

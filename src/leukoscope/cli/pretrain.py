@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds a folder per kind.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File of weights to write (.safetensors).")
-@click.option("--recipe", default="compact", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--recipe", default="champion", show_default=True, help="Name of a recipe, or a YAML file.")
 @click.option("--model", help="Network, instead of the recipe's.")
 @click.option("--scale", default=1.0, show_default=True, help="Pixels of these pictures to one of C-NMC's.")
 @click.option("--per-kind", type=click.IntRange(min=20), help="At most so many pictures of each kind.")
