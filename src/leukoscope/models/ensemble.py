@@ -62,7 +62,9 @@ class Ensemble(CellClassifier):
             if not isinstance(each, Mapping) or not isinstance(each.get("name"), str):
                 raise ModelError(f"no member of an ensemble: {each!r}", remedy="write {name: ..., arguments: {...}}")
             made.append(create_model(each["name"], **each.get("arguments", {})))
-            if not torch.equal(made[-1].cam_weights(), made[-1].head.weight[0]):
+            map_weights = made[-1].cam_weights()
+            # On the meta device, where parameters are only counted, there are no numbers to compare.
+            if not (map_weights.is_meta or torch.equal(map_weights, made[-1].head.weight[0])):
                 raise ModelError(f"{each['name']} cannot be a member: its heat map is not that of its unit alone")
         self.channels = [len(each.cam_weights()) for each in made]
         self.head = nn.Linear(sum(each.head.in_features for each in made), 1)
