@@ -75,7 +75,9 @@ def test_cost_only_needs_no_data(tmp_path: Path) -> None:
     assert found["cost"]["parameters"] == 389_633
     settings = {(t["engine"], t["batch"]) for t in found["cost"]["ms_per_cell"]}
     assert settings == {(engine, batch) for engine in ("pytorch", "onnxruntime") for batch in (1, 32)}
-    assert found["cost"]["peak_memory_mib"]["32"] >= found["cost"]["peak_memory_mib"]["1"] > 0
+    # Which is larger is test_cost's to show, with enough to tell: 32 cells of 16 pixels are lost in a process's noise.
+    assert set(found["cost"]["peak_memory_mib"]) == {"1", "32"}
+    assert all(20 < each < 2000 for each in found["cost"]["peak_memory_mib"].values())
 
 
 def test_bad_input_is_one_line(pictures: Path, tmp_path: Path) -> None:
