@@ -35,8 +35,12 @@ def write_run(
     threshold: float = 0.5,
     protocol: str = "group",
     measured: int | None = None,
+    seconds: tuple[float, ...] = (),
 ) -> Path:
-    """A run whose logits are noise plus ``skill`` for blasts; ``measured`` cells of its test part, all by default."""
+    """A run whose logits are noise plus ``skill`` for blasts; ``measured`` cells of its test part, all by default.
+
+    ``seconds``: of its epochs; without them it has no log of epochs.
+    """
     row = Row("x", model=model, overrides=("epochs=2",), protocol=protocol, fold=fold, folds=3, seed=seed)
     recipe = row.to_recipe()
     split = make_split(data, protocol, fold=fold, folds=3)
@@ -65,4 +69,7 @@ def write_run(
     scores.write_csv(folder / "evaluation" / "predictions.csv")
     metrics = {"threshold": threshold, "counts": {"pictures": len(test)}}
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    if seconds:
+        epochs = [json.dumps({"epoch": at, "seconds": each}) for at, each in enumerate(seconds, 1)]
+        (folder / "metrics.jsonl").write_text("\n".join(epochs) + "\n")
     return folder

@@ -108,6 +108,20 @@ def test_seeds_are_averaged_figure_by_figure(two: list[Outcome]) -> None:
     assert measured["plain_cnn"].differences == {}
 
 
+def test_how_long_a_run_was_trained(tmp_path: Path) -> None:
+    taken = ((60.0, 30.0), (120.0,), (150.0, 150.0))
+    runs = [write_run(tmp_path / f"{f}", cells(), fold=f, seconds=each) for f, each in enumerate(taken)]
+    found = compare_runs([given_run(run) for run in runs], replicates=20)
+    assert found.entries["plain_cnn"].facts["training_minutes"] == {"median": 2.0, "low": 1.5, "high": 5.0}
+    (row,) = csv.DictReader(io.StringIO(found.to_csv()))
+    assert row["training_minutes"] == "2.0"
+    assert "a run trained 2 min (1.5 to 5)" in " ".join(render(found, []).split())
+    (runs[1] / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    found = compare_runs([given_run(run) for run in runs], replicates=20)
+    assert found.entries["plain_cnn"].facts["training_minutes"] is None
+    assert "a run trained" not in render(found, [])
+
+
 def test_paired_intervals_are_those_of_two_tables(tmp_path: Path) -> None:
     data = cells()
     runs = [write_run(tmp_path / m, data, model=m, skill=s) for m, s in (("plain_cnn", 0.2), ("crse_cnn", 1.5))]

@@ -113,7 +113,7 @@ class Comparison:
         ]
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
-        head = ["entry", "fault", "protocol", "folds", "seeds", "shortened"]
+        head = ["entry", "fault", "protocol", "folds", "seeds", "shortened", "training_minutes"]
         head += [f"{key}{end}" for key in KEYS for end in ("", "_low", "_high", "_minus", "_minus_low", "_minus_high")]
         head += ["parameters", "macs", "activations", "file_bytes", "input_size", "memory_mib_1", "memory_mib_32"]
         head += [
@@ -124,13 +124,14 @@ class Comparison:
             row: list[Any] = [name, self.faults.get(name)]
             entry = self.entries.get(name)
             row += (
-                [None] * 4
+                [None] * 5
                 if entry is None
                 else [
                     entry.protocol,
                     " ".join(map(str, entry.folds)),
                     " ".join(str(pool.seed) for pool in entry.pools),
                     entry.facts.get("shortened"),
+                    (entry.facts.get("training_minutes") or {}).get("median"),
                 ]
             )
             measure = self.measures.get(name)

@@ -57,6 +57,17 @@ class Outcome:
         """The evaluation as JSON."""
         return self.folder / "evaluation" / "metrics.json"
 
+    def minutes(self) -> float | None:
+        """How long its epochs took by the clock, validation included; None where its log of epochs is gone or damaged.
+
+        Framing the pictures, calibration and the measuring of the test part are not in it.
+        """
+        try:
+            lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            return sum(float(json.loads(line)["seconds"]) for line in lines) / 60 if lines else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def scores(self) -> Scores:
         """The answers on the test part.
 

@@ -53,7 +53,8 @@ class Entry:
         protocol: how its test parts were separated.
         folds: the folds that are in, sorted.
         data: name and fingerprint of the data.
-        facts: what was cut short, what machine trained it, which recipe: the same for all runs, or listed.
+        facts: what was cut short, what machine trained it, which recipe: the same for all runs, or listed; and the
+            minutes that a run was trained, where all of them tell.
     """
 
     name: str
@@ -115,7 +116,17 @@ def _entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
     if any(pool.scores.path != pools[0].scores.path for pool in pools):
         raise DataError(f"the seeds of the entry {name!r} were tested on different cells", remedy="run all folds")
     single = {key: values[0] if len(values) == 1 else values for key, values in facts.items()}
+    single["training_minutes"] = _minutes([outcome for part in parts.values() for outcome, *_ in part])
     return Entry(name, tuple(pools), protocols.pop(), tuple(sorted(folds)), data.pop(), single)
+
+
+def _minutes(runs: Sequence[Outcome]) -> dict[str, float] | None:
+    """Median, least and most, of one run; what else the machine did meanwhile is in it."""
+    taken = [each.minutes() for each in runs]
+    known = [each for each in taken if each is not None]
+    if len(known) < len(taken):
+        return None
+    return {"median": round(float(np.median(known)), 1), "low": round(min(known), 1), "high": round(max(known), 1)}
 
 
 def _pool(name: str, seed: int, parts: list[tuple[Outcome, Scores, float, int]]) -> Pool:
