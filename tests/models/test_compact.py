@@ -25,6 +25,15 @@ def test_it_is_compact() -> None:
     assert count_parameters(create_model("compact_cnn")) <= 100_000
 
 
+def test_parts_left_out_are_gone() -> None:
+    whole = count_parameters(create_model("compact_cnn"))
+    # A 1x1 projection and the scale and shift of its normalisation, at each of the four widths.
+    projections = sum(i * o + 2 * o for i, o in ((4, 16), (16, 32), (32, 64), (64, 96)))
+    gates = sum(2 * c * h + c + h for c, h in ((16, 4), (32, 4), (64, 4), (96, 6)))
+    assert whole - count_parameters(create_model("compact_cnn", residual=False)) == projections == 9_184
+    assert whole - count_parameters(create_model("compact_cnn", se_ratio=0)) == gates == 2_274
+
+
 def test_exposure_white_balance_and_stain_strength_change_nothing() -> None:
     x = cells()
     gains = torch.tensor([0.6, 1.5, 0.9])[:, None, None]

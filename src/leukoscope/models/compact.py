@@ -64,6 +64,7 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     input_size=112,
     widths=(16, 32, 64, 96),
     se_ratio=16,
+    residual=True,
     dropout=0.3,
     standardise=True,
     rim=3,
@@ -78,6 +79,7 @@ class CompactCNN(CellClassifier):
     Args:
         widths: filters of each block.
         se_ratio: reduction of squeeze-and-excitation; 0 leaves it out.
+        residual: whether a block's input is added to its output.
         dropout: probability of dropping an element of the embedding while training.
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
@@ -88,6 +90,7 @@ class CompactCNN(CellClassifier):
         self,
         widths: tuple[int, ...] = (16, 32, 64, 96),
         se_ratio: int = 16,
+        residual: bool = True,
         dropout: float = 0.3,
         standardise: bool = True,
         rim: int = 3,
@@ -97,7 +100,7 @@ class CompactCNN(CellClassifier):
         self.standardise, self.rim, self.grey = standardise, rim, grey
         ins = ((1 if grey else 3) + standardise, *widths[:-1])
         self.blocks = nn.ModuleList(
-            ConvBlock(i, o, residual=True, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
+            ConvBlock(i, o, residual=residual, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
             for i, o in zip(ins, widths, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
