@@ -141,6 +141,6 @@ def test_packed_numbers_are_those_of_float32() -> None:
 def test_the_claim_says_what_was_not_checked() -> None:
     assert gate_claim(None) == NOT_CHECKED
     assert "40 pictures of 2 patient groups of cells" in gate_claim(facts())
-    assert "set on 1 groups" in gate_claim(facts())
+    assert "set on those of 1 patient group that" in gate_claim(facts())
     assert "no group was held out" in gate_claim(facts(groups_held_out=[]))
     assert "not compared: too small" in gate_claim(facts(embedding=None, no_embedding="too small"))

@@ -83,6 +83,33 @@ def test_too_few_patients_for_one_percent_are_told_so(run, bundle: Path, data: P
     assert "25 % at best, and 5 % would need 19" in loose.output
 
 
+def test_cells_without_patients_claim_none(run, bundle: Path, data: Path, tmp_path: Path) -> None:
+    for kind in PATIENTS:
+        (tmp_path / "loose" / kind).mkdir(parents=True)
+        for number, path in enumerate(sorted((data / kind).rglob("*.png"))):
+            (tmp_path / "loose" / kind / f"{number}.png").write_bytes(path.read_bytes())
+    loose = tmp_path / "loose"
+    # 90 cells that were 90 patients would promise 2 % for new ones; these are 90 pictures of nobody knows whom.
+    result = run(
+        "calibrate", bundle, "--data", loose, "--level", "0.05", "--method", "platt", "--out", tmp_path / "new"
+    )
+    assert result.exit_code == 0, result.output
+    assert "fitted on 180 pictures of unknown patients of loose" in result.output
+    assert "For new patients this is an aim and no promise" in result.output
+    assert "patient groups" not in result.output
+    rule = read_bundle(tmp_path / "new").facts.decision
+    assert rule.refer is not None
+    assert (rule.refer.guarantee, rule.refer.groups) == ("same patients", 0)
+    card = (tmp_path / "new/README.md").read_text()
+    assert "Groups fitted on (0): 180 pictures of unknown patients" in card
+    measured = run("evaluate", "--bundle", bundle, "--data", loose, "--out", tmp_path / "found")
+    assert measured.exit_code == 0, measured.output
+    assert "note: 180 pictures are of unknown patients, and each counts as a patient" in measured.output
+    page = " ".join((tmp_path / "found/report.html").read_text().split())
+    assert "180 pictures (90 blasts, 90 normal cells) of unknown patients." in page
+    assert "<dt>Tested on</dt><dd>unknown patients: 180 pictures of unknown patients</dd>" in page
+
+
 def test_predict_refers_in_every_format_with_the_reason(run, bundle: Path, data: Path, tmp_path: Path) -> None:
     assert run("calibrate", bundle, "--data", data, "--level", "0.05").exit_code == 0
     rule = read_bundle(bundle).facts.decision

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from leukoscope.bundle.claims import calibration_claim, refer_claim
 from leukoscope.bundle.decision import probability_of, sigmoid
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.errors import DataError
@@ -105,6 +106,16 @@ def test_cells_without_patients_are_left_out_in_ten_parts() -> None:
     assert all(held.scores.label[part == k].mean() == 0.5 for k in range(10))
     found = adapt(held, DecisionFacts(), data="x", replicates=200)
     assert found.units == [f"part {k}" for k in range(10)]
+    assert "fitted on 100 pictures of unknown patients of x" in calibration_claim(found.rule)
+
+
+def test_a_band_set_on_cells_without_patients_promises_nothing_for_new_ones() -> None:
+    for by_patient in (True, False):
+        held = cells(800, patients=400, by_patient=by_patient)
+        found = adapt(held, DecisionFacts(), data="x", replicates=200)
+        claim = refer_claim(found.rule)
+        assert ("On average over new patients" in claim) is by_patient
+        assert ("an aim and no promise: that takes 99 patients with blasts" in claim) is not by_patient
 
 
 @pytest.mark.parametrize(

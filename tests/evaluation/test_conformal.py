@@ -126,6 +126,23 @@ def test_the_strongest_promise_that_can_be_kept_is_taken() -> None:
     assert (capped.logit, capped.missed) == (-9.0, 0.0)
 
 
+def test_cells_of_unknown_patients_promise_nothing_for_new_ones() -> None:
+    logit, _ = groups_of(400, 1)
+    known = find_limit(logit, np.array([f"p{k}" for k in range(400)]))
+    unknown = find_limit(logit, np.array([f"picture:{k}.png" for k in range(400)]))
+    assert isinstance(known, Limit)
+    assert isinstance(unknown, Limit)
+    assert known.guarantee == "new patients"
+    assert (unknown.guarantee, unknown.groups, unknown.smallest_level) == ("same patients", 0, 1.0)
+    assert unknown.logit == limit_for_same_patients(logit, 0.01, 0.95)
+    mixed = find_limit(logit, np.array([*[f"p{k}" for k in range(399)], "picture:x.png"]))
+    assert isinstance(mixed, Limit)
+    assert (mixed.guarantee, mixed.groups) == ("same patients", 399)
+    few = find_limit(logit[:50], np.array([f"picture:{k}.png" for k in range(50)]))
+    assert isinstance(few, str)
+    assert few.startswith("50 blasts of unknown patients are too few")
+
+
 @pytest.mark.parametrize("wrong", [{"level": 0.0}, {"level": 1.0}, {"confidence": 1.0}, {"level": float("nan")}])
 def test_levels_that_are_none_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(DataError, match="between 0 and 1"):

@@ -143,6 +143,16 @@ def test_each_replicate_keeps_the_number_of_groups_of_each_kind(make_scores: Mak
     )
 
 
+def test_pictures_of_unknown_patients_are_told() -> None:
+    label = np.arange(40) % 2
+    known = Resampling.by_group(label, np.array([f"p{k}" for k in range(40)]))
+    assert (known.lone, known.notes) == (0, ())
+    some = Resampling.by_group(label, np.array([f"{'picture:' if k < 30 else ''}{k}.png" for k in range(40)]))
+    assert some.lone == 30
+    assert some.notes[0].startswith("30 pictures are of unknown patients, and each counts as a patient")
+    assert Resampling.by_picture(label).notes == ()
+
+
 def test_the_seed_decides(make_scores: MakeScores) -> None:
     scores = make_scores()
     draws = [

@@ -8,6 +8,7 @@ from typing import Final
 
 from leukoscope.bundle.audit_facts import AuditFacts, Kind
 from leukoscope.bundle.estimate import in_brackets
+from leukoscope.data.whose import listed, whose
 
 KINDS: Final[Mapping[Kind, str]] = MappingProxyType({"explanations": "Heat maps", "shortcuts": "Shortcuts"})
 TITLES: Final[Mapping[str, str]] = MappingProxyType({
@@ -59,7 +60,7 @@ def verdict_of(audit: AuditFacts) -> str:
 
 def audited_on(audit: AuditFacts) -> str:
     """Which cells were asked about, and which were left out."""
-    whose = (
+    seen = (
         "that the bundle has not seen"
         if audit.patients == "unseen"
         else "**some of which the bundle was trained or calibrated on**"
@@ -72,8 +73,8 @@ def audited_on(audit: AuditFacts) -> str:
     )
     lost = f" {audit.unreadable} pictures could not be read." if audit.unreadable else ""
     return (
-        f"{audit.cells:,} cells ({audit.blasts:,} blasts) of {len(audit.groups)} patient groups of {audit.data} "
-        f"{whose}: {', '.join(audit.groups)}. Fingerprint of the data `{audit.data_fingerprint[:16]}`, seed "
+        f"{audit.cells:,} cells ({audit.blasts:,} blasts) of {whose(audit.groups)} of {audit.data} "
+        f"{seen}: {listed(audit.groups)}. Fingerprint of the data `{audit.data_fingerprint[:16]}`, seed "
         f"{audit.seed}, {audit.date}, leukoscope {audit.version}, {audit.machine}.{left}{lost}"
     )
 

@@ -10,6 +10,7 @@ from leukoscope.bundle.gate_claim import gate_claim
 from leukoscope.bundle.precision_claim import precision_claim
 from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
 from leukoscope.bundle.subject_claim import subject_claim
+from leukoscope.data.whose import known_patients, listed, whose
 
 _SHOWN = {
     "auc": "ROC AUC",
@@ -97,11 +98,15 @@ def _calibrated_on(facts: BundleFacts) -> list[str]:
     fitted = facts.decision.calibration
     if fitted is None:
         return []
-    lines = [f"- Groups fitted on ({len(fitted.groups)}): {', '.join(fitted.groups)}"]
+    lines = [_groups("Groups fitted on", fitted.groups)]
     if fitted.log_loss:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in fitted.log_loss.items())
         lines.append(f"- Log loss on groups left out of the fit: {losses}; the simplest not clearly worse was taken")
     return ["\n".join(lines)]
+
+
+def _groups(title: str, groups: list[str]) -> str:
+    return f"- {title} ({len(known_patients(groups))}): {listed(groups)}"
 
 
 def _training(facts: BundleFacts) -> str:
@@ -113,8 +118,8 @@ def _training(facts: BundleFacts) -> str:
         f"- Network: `{t.model}`{f' ({arguments})' if arguments else ''}, {t.parameters:,} trainable parameters",
         f"- Recipe: `{t.recipe}`, seed {t.seed}",
         f"- Data: {t.data}, {t.pictures:,} pictures, fingerprint `{t.data_fingerprint[:16]}`",
-        f"- Groups trained on ({len(t.groups_trained)}): {', '.join(t.groups_trained)}",
-        f"- Groups of the validation part ({len(t.groups_validated)}): {', '.join(t.groups_validated)}",
+        _groups("Groups trained on", t.groups_trained),
+        _groups("Groups of the validation part", t.groups_validated),
         f"- Machine: {t.machine}",
     ]
     if t.weights:
@@ -128,11 +133,11 @@ def _training(facts: BundleFacts) -> str:
 
 
 def _measured(m: MeasuredFacts) -> str:
-    groups = f"{m.pictures:,} pictures of {len(m.groups)} groups"
+    groups = f"{m.pictures:,} pictures of {whose(m.groups)}"
     rows = [f"| {_SHOWN[k]} | {in_brackets(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
     return "\n".join(
         [
-            f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {', '.join(m.groups)}.",
+            f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {listed(m.groups)}.",
             "",
             "| figure | value [95 % interval over patient groups] |",
             "|---|---|",

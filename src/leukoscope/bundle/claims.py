@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leukoscope.bundle.schema import DecisionFacts, ReferFacts
+from leukoscope.data.whose import known_patients, whose
 
 UNCALIBRATED = "Probabilities are not calibrated: use them to rank cells, not as a chance."
 _NAMES = {
@@ -18,7 +19,7 @@ def calibration_claim(rule: DecisionFacts) -> str:
     if facts is None:
         fitted = f"Probabilities are calibrated (temperature {rule.temperature:.3g}); the bundle does not say on what."
         return fitted if rule.calibrated else UNCALIBRATED
-    where = f"{facts.pictures:,} pictures of {len(facts.groups)} patient groups of {facts.data}"
+    where = f"{facts.pictures:,} pictures of {whose(facts.groups)} of {facts.data}"
     twice = ", which also chose the epoch of the weights" if facts.chose_epoch else ""
     if not rule.calibrated:
         comma = "," if twice else ""
@@ -40,7 +41,8 @@ def refer_claim(rule: DecisionFacts) -> str:
         return f"No cell is referred: {rule.no_refer}." if rule.no_refer else ""
     head = f"Refer where the probability is {band.low:.3f} or more and below {band.high:.3f}."
     if band.guarantee == "same patients":
-        return f"{head} {_same_patients(band)}"
+        groups = [] if rule.calibration is None else rule.calibration.groups
+        return f"{head} {_same_patients(band, named=len(known_patients(groups)) == len(groups))}"
     twice = rule.calibration is not None and rule.calibration.chose_epoch
     nearly = " These groups also chose the epoch of the weights, so this holds only nearly." if twice else ""
     return (
@@ -58,11 +60,17 @@ def share(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def _same_patients(band: ReferFacts) -> str:
+def _same_patients(band: ReferFacts, *, named: bool) -> str:
     assert band.confidence is not None
+    sure = f"With {share(band.confidence)} confidence at most {share(band.level)} of blasts are called normal among"
+    if not named:
+        return (
+            f"{sure} further cells of the same patients, if each was drawn by itself: whose they are is not known. "
+            f"For new patients this is an aim and no promise: that takes {band.groups_needed} patients with blasts, "
+            "known by name."
+        )
     return (
-        f"With {share(band.confidence)} confidence at most {share(band.level)} of blasts are called normal among "
-        f"further cells of the very {band.groups} patient groups that the band was set on. For new patients this is an "
-        f"aim and no promise: so few groups allow to promise {share(band.smallest_level)} at best, and "
+        f"{sure} further cells of the very {band.groups} patient groups that the band was set on. For new patients "
+        f"this is an aim and no promise: so few groups allow to promise {share(band.smallest_level)} at best, and "
         f"{share(band.level)} would need {band.groups_needed}."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leukoscope.bundle.gate_facts import GateFacts
+from leukoscope.data.whose import whose
 
 NOT_CHECKED = "Picture quality is not checked: every readable picture gets an answer, whatever it shows."
 
@@ -15,13 +16,13 @@ def gate_claim(gate: GateFacts | None) -> str:
     """
     if gate is None:
         return NOT_CHECKED
-    where = f"{gate.pictures:,} pictures of {len(gate.groups)} patient groups of {gate.data}"
+    where = f"{gate.pictures:,} pictures of {whose(gate.groups)} of {gate.data}"
     looks = (
         f"The network's embedding is not compared: {gate.no_embedding}."
         if gate.embedding is None
         else "What the network sees is compared with them too"
         + (
-            f", its limit set on {len(gate.groups_held_out)} groups that no weight was trained on."
+            f", its limit set on those of {whose(gate.groups_held_out)} that no weight was trained on."
             if gate.groups_held_out
             else "; no group was held out for its limit, so it may turn down more."
         )

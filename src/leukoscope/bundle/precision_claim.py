@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leukoscope.bundle.schema import BundleFacts
+from leukoscope.data.whose import listed, whose
 
 
 def precision_claim(facts: BundleFacts) -> list[str]:
@@ -16,8 +17,8 @@ def precision_claim(facts: BundleFacts) -> list[str]:
         (
             f"This is the 8-bit form of {made.parent} ({files}). The weights of {made.convolutions} of its "
             "convolutions are kept in 8 bits; slope and offset of its logit were fitted to the float bundle's on "
-            f"{made.pictures} cells of {made.data} from {len(made.groups)} patient groups that the network was trained "
-            f"on: {', '.join(made.groups)}. Threshold, "
+            f"{made.pictures} cells of {made.data} from {whose(made.groups)} that the network was trained "
+            f"on: {listed(made.groups)}. Threshold, "
             "probabilities, band, gate and subject rule are those of the float bundle and were not fitted again. The "
             "float bundle's figures are not repeated here: they were measured with another graph."
         ),

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leukoscope.data.record import BLAST, LABEL_WORDS, NORMAL, Record
 from leukoscope.data.rows import COLUMNS, read_head, read_records, write_rows
+from leukoscope.data.whose import LONE
 from leukoscope.errors import DataError
 from leukoscope.files import write_text
 
@@ -71,7 +72,7 @@ class Manifest:
         A picture without a group stands for its subject; one without a subject too is a group of its own, named
         `picture:` and its path. The last is an assumption: a split by group of such pictures is a split by picture.
         """
-        return np.array([r.group or r.subject or f"picture:{r.path}" for r in self.records], dtype=np.str_)
+        return np.array([r.group or r.subject or f"{LONE}{r.path}" for r in self.records], dtype=np.str_)
 
     def paths(self) -> list[Path]:
         """Paths of the pictures, under the root or under that of their part."""

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.data.whose import known_patients, whose
 from leukoscope.errors import DataError
 from leukoscope.evaluation.weighting import Array
 
@@ -111,11 +112,11 @@ def find_limit(
     confidence: float = CONFIDENCE,
     at_most: float = math.inf,
 ) -> Limit | str:
-    """The limit for new patients if there are groups enough, else the one for the same patients, else why none.
+    """The limit for new patients if groups are known and enough, else the one for the same patients, else why none.
 
     Args:
         logit: of the calibration blasts, float64 [N].
-        group: their patient groups [N].
+        group: their patient groups [N]; of a cell whose patient is not known, one of its own (``Manifest.groups``).
         level: share of blasts below the limit that is tolerated, in (0, 1).
         confidence: of the promise for the same patients, in (0, 1).
         at_most: a limit above this logit is lowered to it, which keeps every promise.
@@ -127,10 +128,11 @@ def find_limit(
         raise DataError(f"level {level} and confidence {confidence} must lie between 0 and 1")
     if not len(logit):
         raise DataError("a band needs blasts to be set on", remedy="add cells of patients with leukemia")
-    _, unit, size = np.unique(group, return_inverse=True, return_counts=True)
-    groups = len(size)
+    names, unit, size = np.unique(group, return_inverse=True, return_counts=True)
+    groups = len(known_patients(names.tolist()))
     facts = (groups, len(logit), smallest_level(groups), groups_needed(level))
-    limit = limit_for_new_patients(logit, group, level)
+    # Cells whose patients are not known are not the units that the next patient is exchangeable with.
+    limit = limit_for_new_patients(logit, group, level) if groups == len(size) else None
     if limit is not None:
         limit = min(limit, at_most)
         return Limit(limit, "new patients", float((logit < limit) @ (1 / size[unit])) / groups, *facts)
@@ -139,7 +141,7 @@ def find_limit(
         limit = min(limit, at_most)
         return Limit(limit, "same patients", float((logit < limit).mean()), *facts)
     return (
-        f"{len(logit)} blasts of {groups} patient groups are too few to set a band for {100 * level:.3g} % of blasts "
+        f"{len(logit)} blasts of {whose(names.tolist())} are too few to set a band for {100 * level:.3g} % of blasts "
         f"called normal; {groups_needed(level)} groups with blasts would promise it for new patients, "
         f"{blasts_needed(level, confidence)} blasts for the same ones"
     )

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from leukoscope.data.whose import LONE
 from leukoscope.evaluation.weighting import Array
 
 REPLICATES = 2000
@@ -57,15 +58,17 @@ class Resampling:
     strata: tuple[NDArray[np.int64], ...]  # three arrays of units
     replicates: int = REPLICATES
     seed: int = 0
+    lone: int = 0  # units that are pictures whose patient is not known
 
     @classmethod
     def by_group(cls, label: ArrayLike, group: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Self:
         """Draw whole patient groups: ``group`` str or int [N], ``label`` 0 or 1 [N]."""
-        _names, unit = np.unique(np.asarray(group), return_inverse=True)
+        names, unit = np.unique(np.asarray(group), return_inverse=True)
         share = np.bincount(unit, weights=np.asarray(label, dtype=np.float64)) / np.bincount(unit)
         pure = [np.flatnonzero(share == 1), np.flatnonzero(share == 0)]
         mixed = np.flatnonzero((share > 0) & (share < 1))
-        return cls(unit.reshape(-1).astype(np.int64), (*pure, mixed), replicates, seed)
+        lone = sum(str(name).startswith(LONE) for name in names.tolist())
+        return cls(unit.reshape(-1).astype(np.int64), (*pure, mixed), replicates, seed, lone)
 
     @classmethod
     def by_picture(cls, label: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Self:
@@ -86,6 +89,12 @@ class Resampling:
     def notes(self) -> tuple[str, ...]:
         """What the intervals leave out, in sentences to be shown beside them."""
         notes: list[str] = []
+        if self.lone:
+            pictures = "1 picture is" if self.lone == 1 else f"{self.lone:,} pictures are"
+            notes.append(
+                f"{pictures} of unknown patients, and each counts as a patient: intervals are likely too narrow, and "
+                "nothing is said of new patients."
+            )
         for name, size in self.sizes.items():
             if size == 1:
                 notes.append(f"1 {name} group: its variability is not in the interval.")

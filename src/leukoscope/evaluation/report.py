@@ -15,6 +15,7 @@ import jinja2
 
 from leukoscope.bundle.audit_claim import KINDS, audited_on, verdict_of
 from leukoscope.bundle.audit_facts import AuditFacts
+from leukoscope.data.whose import known_patients, listed, whose
 from leukoscope.errors import DataError
 from leukoscope.evaluation import canvas, figures, wording
 from leukoscope.evaluation.coverage import BAND_TITLES
@@ -109,12 +110,15 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
     environment.filters.update(
         decimal=wording.decimal,
         share=wording.share,
+        whose=whose,
+        listed=listed,
         counted=wording.counted,
         interval=lambda each: wording.interval(each.low, each.high),
         track=_track,
     )
     source = resources.files("leukoscope.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     context = evaluation.context
+    tested_on = sorted({row.group for row in evaluation.subjects}, key=wording.natural)
     return environment.from_string(source).render(
         e=evaluation,
         title=wording.protocol_title(context["protocol"], context.get("fold")),
@@ -124,7 +128,8 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         warning=context.get("warning"),
         unreadable=context.get("unreadable"),
         trained_on=_names(context.get("trained_on")),
-        tested_on=sorted({row.group for row in evaluation.subjects}, key=wording.natural),
+        tested_on=tested_on,
+        unknown=len(known_patients(tested_on)) < len(tested_on),
         audits=_audits(context),
         audit_kinds=KINDS,
         facts=_facts(evaluation),
