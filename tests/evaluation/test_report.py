@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from leukoscope.errors import DataError, LeukoscopeError, MissingExtraError
 from leukoscope.evaluation import figures
 from leukoscope.evaluation.evaluate import evaluate
 from leukoscope.evaluation.glossary import TERMS
-from leukoscope.evaluation.report import STATEMENT, write_evaluation
+from leukoscope.evaluation.report import STATEMENT, render_report, write_evaluation
 from leukoscope.evaluation.result import Evaluation
 from leukoscope.evaluation.table import Scores
 from leukoscope.evaluation.wording import decimal, with_interval
@@ -79,6 +80,19 @@ def page_of(folder: Path) -> Page:
 
 def svg_words(svg: bytes) -> str:
     return " ".join(" ".join(ET.fromstring(svg).itertext()).split())
+
+
+def test_a_split_of_unknown_patients_is_no_measure_for_new_ones(scores: Scores) -> None:
+    lone = replace(
+        scores, subject=np.full(len(scores), ""), group=np.array([f"picture:{each}" for each in scores.path])
+    )
+    for protocol, honest in (("group", False), ("unseen groups", False), ("external", True)):
+        page = render_report(measured(lone, protocol=protocol), {})
+        assert ("Not a measure for new patients." in page) is not honest
+        assert ("The patients of some pictures are not known." in page) is not honest
+        assert "Whole patients were held out" not in page
+        assert "of unknown patients, and each counts as a patient" in page
+    assert "Whole patients were held out" in render_report(measured(scores), {})
 
 
 @pytest.mark.parametrize("name", figures.DRAWINGS)

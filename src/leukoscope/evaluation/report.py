@@ -119,17 +119,18 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
     source = resources.files("leukoscope.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     context = evaluation.context
     tested_on = sorted({row.group for row in evaluation.subjects}, key=wording.natural)
+    known = len(known_patients(tested_on)) == len(tested_on)
     return environment.from_string(source).render(
         e=evaluation,
         title=wording.protocol_title(context["protocol"], context.get("fold")),
-        meaning=wording.protocol_meaning(context["protocol"]),
-        honest=context["protocol"] in wording.NEW_PATIENTS,
+        meaning=wording.protocol_meaning(context["protocol"], patients_known=known),
+        honest=wording.is_of_new_patients(context["protocol"], patients_known=known),
         shortened=context.get("shortened"),
         warning=context.get("warning"),
         unreadable=context.get("unreadable"),
         trained_on=_names(context.get("trained_on")),
         tested_on=tested_on,
-        unknown=len(known_patients(tested_on)) < len(tested_on),
+        patients_known=known,
         audits=_audits(context),
         audit_kinds=KINDS,
         facts=_facts(evaluation),

@@ -88,6 +88,10 @@ _MEANINGS = {
         "The model was trained on some of these very patients. The figures say nothing about new ones."
     ),
 }
+_UNKNOWN = (
+    "The patients of some pictures are not known. Such a picture is kept apart by itself alone, so cells of one "
+    "patient may stand in training and in test, and the figures may be better than on new patients."
+)
 NEW_PATIENTS = frozenset({"group", "external", "unseen groups"})  # protocols that test on patients never seen
 
 
@@ -101,9 +105,19 @@ def protocol_title(protocol: str, fold: int | None = None) -> str:
     return title if fold is None or protocol == "picture" else f"{title}, fold {fold}"
 
 
-def protocol_meaning(protocol: str) -> str:
+def protocol_meaning(protocol: str, *, patients_known: bool = True) -> str:
     """What the split means for the figures, in plain words; empty for a name that is not known here."""
-    return _MEANINGS.get(protocol, "")
+    lost = is_of_new_patients(protocol) and not is_of_new_patients(protocol, patients_known=patients_known)
+    return _UNKNOWN if lost else _MEANINGS.get(protocol, "")
+
+
+def is_of_new_patients(protocol: str, *, patients_known: bool = True) -> bool:
+    """Whether the network saw none of the patients; another data set's are taken as new whoever they are.
+
+    >>> is_of_new_patients("group"), is_of_new_patients("group", patients_known=False)
+    (True, False)
+    """
+    return protocol in NEW_PATIENTS and (patients_known or protocol == "external")
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
