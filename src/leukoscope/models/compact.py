@@ -69,8 +69,6 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     standardise=True,
     rim=3,
     grey=False,
-    norm="batch",
-    pool="mean",
 )
 class CompactCNN(CellClassifier):
     """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
@@ -86,8 +84,6 @@ class CompactCNN(CellClassifier):
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
         grey: see the mean of the three colours only.
-        norm: "batch", or "group": groups of eight channels (Wu & He, ECCV 2018).
-        pool: "mean", or "second": the covariance of 24 projections, with signed roots (Lin et al., ICCV 2015).
     """
 
     def __init__(
@@ -99,8 +95,6 @@ class CompactCNN(CellClassifier):
         standardise: bool = True,
         rim: int = 3,
         grey: bool = False,
-        norm: str = "batch",
-        pool: str = "mean",
     ) -> None:
         super().__init__()
         self.standardise, self.rim, self.grey = standardise, rim, grey
@@ -110,15 +104,8 @@ class CompactCNN(CellClassifier):
             for i, o in zip(ins, widths, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
-        self.pool = pool
-        self.project = nn.Conv2d(widths[-1], 24, 1, bias=False) if pool == "second" else None
-        self.head = nn.Linear(24 * 25 // 2 if pool == "second" else widths[-1], 1)
+        self.head = nn.Linear(widths[-1], 1)
         glorot_(self)
-        if norm == "group":
-            for parent in list(self.modules()):
-                for name, child in list(parent.named_children()):
-                    if isinstance(child, nn.BatchNorm2d):
-                        setattr(parent, name, nn.GroupNorm(child.num_features // 8, child.num_features))
 
     @property
     def last_conv(self) -> nn.Module:
@@ -140,13 +127,7 @@ class CompactCNN(CellClassifier):
 
     def embed(self, features: Tensor) -> Tensor:
         """Average: float [N, C]."""
-        if self.project is None:
-            return features.mean((2, 3))
-        rows = self.project(features).float().flatten(2)
-        products = rows @ rows.transpose(1, 2) / rows.shape[2]
-        i, j = torch.triu_indices(24, 24, device=products.device)
-        upper = products[:, i, j]
-        return F.normalize(upper.sign() * (upper.abs() + 1e-6).sqrt(), dim=1) * 10
+        return features.mean((2, 3))
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Logit, float [N, 1]."""

@@ -22,7 +22,6 @@ from leukoscope.models import CellClassifier
 from leukoscope.training import augment
 from leukoscope.training.averaging import averaged, move_average, start_average
 from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
-from leukoscope.training.patients import Patients
 from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime, batch_loss, share_batch_norm
 from leukoscope.training.sampling import class_weights, epoch_order, generator_for, seed_for
@@ -81,9 +80,6 @@ def fit(
     if average is None and recipe.averaging:
         average = start_average(model)
     network: nn.Module = model
-    patients = None
-    if recipe.group_dro or recipe.adversary:
-        patients = Patients(train, recipe.group_dro, recipe.adversary, model.head.in_features)
     if runtime.world > 1:
         share_batch_norm(model)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
@@ -95,7 +91,7 @@ def fit(
         set_learning(model, recipe.stages, progress.epoch)
         if runtime.world > 1 and (network is model or progress.epoch == recipe.stages.frozen_epochs):
             network = DistributedDataParallel(model)  # it averages what gets gradients when it is made
-        figures = _train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step, patients)
+        figures = _train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step)
         with averaged(model, average):
             figures |= {f"val_{k}": v for k, v in score(model, val, recipe.batch_size, runtime).items()}
             figures["seconds"] = round(time.perf_counter() - started, 2)
@@ -151,7 +147,6 @@ def _train_epoch(
     progress: Progress,
     runtime: Runtime,
     on_step: Listener | None,
-    patients: Patients | None = None,
 ) -> dict[str, float]:
     epoch = progress.epoch
     network.train()
@@ -171,28 +166,12 @@ def _train_epoch(
         draws = augment.draw(len(batch), recipe.augment, generator).each(runtime.share)
         frames, labels = train.batch(runtime.share(batch))
         pictures = augment.apply(augment.to_float(frames), draws)
-        if recipe.mixup:
-            random = np.random.default_rng(seed_for("mixup", recipe.seed, epoch, step))
-            share = float(random.beta(recipe.mixup, recipe.mixup))
-            other = torch.from_numpy(random.permutation(len(batch)))
-            pictures = share * pictures + (1 - share) * pictures[other]
-            labels = share * labels + (1 - share) * labels[other]
         with runtime.autocast():
-            features = model.forward_features(pictures)
-            said = model.forward_head(features)
-            loss = batch_loss(said, labels, weights, recipe.label_smoothing) / len(batch)
-        if patients is not None and recipe.group_dro:
-            each = torch.where(labels > 0.5, weights[1], weights[0]) * patients.weigh(batch, said, labels)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(said[:, 0].float(), labels, weight=each)
+            loss = batch_loss(network(pictures), labels, weights, recipe.label_smoothing) / len(batch)
         optimizer.zero_grad(set_to_none=True)
-        if patients is not None and recipe.adversary:
-            patients.optimizer.zero_grad(set_to_none=True)
-            loss = loss + patients.loss(batch, model.embed(features))
         # Gradients are averaged over processes, and each holds only its share of the sum.
         scaler.scale(loss * runtime.world).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
-        if patients is not None and recipe.adversary:
-            patients.optimizer.step()
         scaler.update()
         if average is not None:
             move_average(average, model, recipe.averaging)

@@ -143,9 +143,6 @@ class Recipe(_Part):
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay by step of a running mean of the weights; 0: none
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     distillation: Distillation | None = None
-    mixup: Annotated[float, Field(ge=0)] = 0.0  # of the Beta distribution that pictures are mixed by; 0: none
-    group_dro: Annotated[float, Field(ge=0)] = 0.0  # step by which hard patient groups gain weight; 0: none
-    adversary: Annotated[float, Field(ge=0)] = 0.0  # weight of telling patients of a class apart, reversed; 0: none
     members: tuple[Member, ...] = ()  # of an ensemble, each trained apart; none: the network is trained as a whole
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
