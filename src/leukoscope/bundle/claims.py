@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leukoscope.bundle.schema import DecisionFacts, ReferFacts
-from leukoscope.data.whose import known_patients, whose
+from leukoscope.data.whose import all_known, whose
 
 UNCALIBRATED = "Probabilities are not calibrated: use them to rank cells, not as a chance."
 _NAMES = {
@@ -42,7 +42,7 @@ def refer_claim(rule: DecisionFacts) -> str:
     head = f"Refer where the probability is {band.low:.3f} or more and below {band.high:.3f}."
     if band.guarantee == "same patients":
         groups = [] if rule.calibration is None else rule.calibration.groups
-        return f"{head} {_same_patients(band, named=len(known_patients(groups)) == len(groups))}"
+        return f"{head} {_same_patients(band, named=all_known(groups))}"
     twice = rule.calibration is not None and rule.calibration.chose_epoch
     nearly = " These groups also chose the epoch of the weights, so this holds only nearly." if twice else ""
     return (

@@ -18,6 +18,15 @@ def known_patients(groups: Iterable[str]) -> list[str]:
     return [group for group in groups if not group.startswith(LONE)]
 
 
+def all_known(groups: Iterable[str]) -> bool:
+    """Whether no picture is among them whose patient is not known.
+
+    >>> all_known(["a", "b"]), all_known(["a", "picture:1.png"])
+    (True, False)
+    """
+    return not any(group.startswith(LONE) for group in groups)
+
+
 def whose(groups: Iterable[str]) -> str:
     """How many patient groups there are, and whether there are pictures of which nobody knows the patient.
 

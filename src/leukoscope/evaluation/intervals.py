@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leukoscope.data.whose import LONE
+from leukoscope.data.whose import known_patients
 from leukoscope.evaluation.weighting import Array
 
 REPLICATES = 2000
@@ -67,7 +67,7 @@ class Resampling:
         share = np.bincount(unit, weights=np.asarray(label, dtype=np.float64)) / np.bincount(unit)
         pure = [np.flatnonzero(share == 1), np.flatnonzero(share == 0)]
         mixed = np.flatnonzero((share > 0) & (share < 1))
-        lone = sum(str(name).startswith(LONE) for name in names.tolist())
+        lone = len(names) - len(known_patients(map(str, names.tolist())))
         return cls(unit.reshape(-1).astype(np.int64), (*pure, mixed), replicates, seed, lone)
 
     @classmethod

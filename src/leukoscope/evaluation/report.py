@@ -15,7 +15,7 @@ import jinja2
 
 from leukoscope.bundle.audit_claim import KINDS, audited_on, verdict_of
 from leukoscope.bundle.audit_facts import AuditFacts
-from leukoscope.data.whose import known_patients, listed, whose
+from leukoscope.data.whose import all_known, listed, whose
 from leukoscope.errors import DataError
 from leukoscope.evaluation import canvas, figures, wording
 from leukoscope.evaluation.coverage import BAND_TITLES
@@ -119,7 +119,7 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
     source = resources.files("leukoscope.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     context = evaluation.context
     tested_on = sorted({row.group for row in evaluation.subjects}, key=wording.natural)
-    known = len(known_patients(tested_on)) == len(tested_on)
+    known = all_known(tested_on)
     return environment.from_string(source).render(
         e=evaluation,
         title=wording.protocol_title(context["protocol"], context.get("fold")),
