@@ -76,7 +76,7 @@ def answers(run: Path, rng: np.random.Generator) -> list[LocalCells]:
             tuple(record.path for record in part.records), part.labels(),
             probability_of(logit, bundle.facts.decision), logit, part.subjects(), part.groups(),
         )  # fmt: skip
-        told.append(LocalCells(scores, np.array([e for _, e in each], dtype=np.float64), True))
+        told.append(LocalCells(scores, np.array([e for _, e in each], dtype=np.float64)))
     return told
 
 

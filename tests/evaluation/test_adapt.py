@@ -31,7 +31,7 @@ def cells(
     logit = 1.5 * embedding[:, 0] + shift
     group = [f"P{k}" if by_patient else f"picture:{i}" for i, k in enumerate(whose)]
     scores = Scores(tuple(f"{i}.png" for i in range(n)), label, sigmoid(logit), logit, [""] * n, group)  # type: ignore[arg-type]
-    return LocalCells(scores, embedding, by_patient)
+    return LocalCells(scores, embedding)
 
 
 def test_the_fit_is_scikit_learns_where_there_is_no_old_head() -> None:
@@ -93,7 +93,7 @@ def test_nothing_is_gained_from_labels_of_no_meaning() -> None:
             held.scores.path, held.scores.label, sigmoid(2 * old), 2 * old, held.scores.subject, held.scores.group
         )
         rng = np.random.default_rng(seed)
-        found = adapt(LocalCells(table, rng.normal(size=(60, 12)), True), DecisionFacts(), data="x", replicates=200)
+        found = adapt(LocalCells(table, rng.normal(size=(60, 12))), DecisionFacts(), data="x", replicates=200)
         better += found.better
         assert found.gain["log_loss"].value < 0.1
     assert better <= 1
@@ -140,7 +140,7 @@ def test_less_wrong_than_before_but_worse_than_a_guess_is_no_gain() -> None:
     same = held.scores
     table = Scores(same.path, same.label, sigmoid(wrong), wrong, same.subject, same.group)
     noise = np.random.default_rng(1).normal(size=(60, 12))
-    found = adapt(LocalCells(table, noise, True), DecisionFacts(), data="x", replicates=200)
+    found = adapt(LocalCells(table, noise), DecisionFacts(), data="x", replicates=200)
     assert found.gain["log_loss"].value > 0
     assert found.after["log_loss"].value > math.log(2)
     assert not found.better

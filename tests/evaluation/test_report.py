@@ -92,6 +92,9 @@ def test_a_split_of_unknown_patients_is_no_measure_for_new_ones(scores: Scores) 
         assert ("The patients of some pictures are not known." in page) is not honest
         assert "Whole patients were held out" not in page
         assert "of unknown patients, and each counts as a patient" in page
+    for draw in figures.DRAWINGS.values():
+        words = svg_words(draw(measured(lone)))
+        assert "pictures of unknown patients; 95 % intervals, likely too narrow" in words
     assert "Whole patients were held out" in render_report(measured(scores), {})
 
 

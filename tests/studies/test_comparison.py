@@ -122,6 +122,17 @@ def test_how_long_a_run_was_trained(tmp_path: Path) -> None:
     assert "a run trained" not in render(found, [])
 
 
+def test_a_comparison_on_cells_of_unknown_patients_counts_none(tmp_path: Path) -> None:
+    data = cells()
+    loose = Manifest(data.root, tuple(replace(each, subject=None, group=None) for each in data.records), data.name)
+    found = compare_runs([given_run(write_run(tmp_path / "run", loose))], replicates=20)
+    assert found.counts["lone"] == found.counts["groups"] == found.counts["cells"]
+    assert found.notes[0].startswith(f"{found.counts['cells']} pictures are of unknown patients")
+    page = " ".join(render(found, drawn(found)).split())
+    assert "normal cells of unknown patients. Reference: plain_cnn." in page
+    assert "cells of unknown patients; 95 % intervals, likely too narrow" in page
+
+
 def test_paired_intervals_are_those_of_two_tables(tmp_path: Path) -> None:
     data = cells()
     runs = [write_run(tmp_path / m, data, model=m, skill=s) for m, s in (("plain_cnn", 0.2), ("crse_cnn", 1.5))]

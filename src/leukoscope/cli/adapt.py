@@ -88,8 +88,7 @@ def _cells(bundle: Bundle, data: Path, groups: Path | None, threads: int | None)
         whose,
     )
     embedding = np.array([a.embedding for a in good], dtype=np.float64)
-    by_patient = not any(record.group is None and record.subject is None for record in kept.records)
-    return LocalCells(scores, embedding, by_patient), part.name
+    return LocalCells(scores, embedding), part.name
 
 
 def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:

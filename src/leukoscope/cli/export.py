@@ -109,6 +109,7 @@ def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> N
     from leukoscope.cells.prepare import prepare
     from leukoscope.cells.read import read_picture
     from leukoscope.data.readers import read_dataset
+    from leukoscope.data.whose import whose
 
     bundle = read_bundle(given / "bundle" if (given / "run.json").is_file() else given)
     manifest = read_dataset(data).labelled()
@@ -129,7 +130,7 @@ def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> N
     size, before = ((place / "model.onnx").stat().st_size for place in (folder, bundle.folder))
     saved = f"{size:,} bytes instead of {before:,}"
     click.echo(f"bundle: {folder} (weights of {made.convolutions} convolutions in 8 bits, {saved})")
-    click.echo(f"calibrated on {made.pictures} cells of {len(made.groups)} patient groups of the training part")
+    click.echo(f"calibrated on {made.pictures} cells of {whose(made.groups)} of the training part")
     click.echo("it holds no figures: run `leukoscope evaluate` with it")
 
 

@@ -34,9 +34,18 @@ def whose(groups: Iterable[str]) -> str:
     ('2 patient groups', 'unknown patients', '1 patient group and unknown patients')
     """
     groups = list(groups)
-    known = len(known_patients(groups))
+    return whose_of(len(groups), len(groups) - len(known_patients(groups)))
+
+
+def whose_of(groups: int, lone: int = 0) -> str:
+    """The same of a number of groups, ``lone`` of which are pictures whose patient is not known.
+
+    >>> whose_of(2), whose_of(2, lone=1)
+    ('2 patient groups', '1 patient group and unknown patients')
+    """
+    known = groups - lone
     counted = f"{known:,} patient group{'' if known == 1 else 's'}"
-    if known == len(groups):
+    if not lone:
         return counted
     return f"{counted} and unknown patients" if known else "unknown patients"
 

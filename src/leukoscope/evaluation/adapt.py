@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from leukoscope.bundle.decision import probability_of, sigmoid
 from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.data.whose import all_known
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibrate import calibrate
 from leukoscope.evaluation.fitting import log_loss
@@ -30,17 +31,20 @@ _LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 class LocalCells:
     """Labelled cells of a laboratory with what the bundle says of them.
 
-    ``scores`` as for an evaluation, ``embedding`` float64 [N, E], ``by_patient`` whether ``scores.group`` are patients;
-    else each cell is a group of its own.
+    ``scores`` as for an evaluation, ``embedding`` float64 [N, E].
     """
 
     scores: Scores
     embedding: Array
-    by_patient: bool
+
+    @property
+    def by_patient(self) -> bool:
+        """Whether the patient of every cell is known."""
+        return all_known(self.scores.group.tolist())
 
     def take(self, which: NDArray[np.bool_]) -> LocalCells:
         """Some of the cells."""
-        return LocalCells(self.scores.take(which), self.embedding[which], self.by_patient)
+        return LocalCells(self.scores.take(which), self.embedding[which])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from leukoscope.errors import missing_extra
-from leukoscope.evaluation.wording import counted, protocol_title
+from leukoscope.evaluation.wording import counted, intervals_over, of_whom, protocol_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,9 +81,9 @@ def plain_axes(axes: Axes) -> None:
 
 def _subtitle(evaluation: Evaluation) -> list[str]:
     counts = evaluation.counts
-    size = f"{counted(counts['pictures'], 'picture')} of {counted(counts['groups'], 'patient group')}"
+    size = f"{counted(counts['pictures'], 'picture')} of {of_whom(counts)}"
     split = protocol_title(evaluation.context["protocol"], evaluation.context.get("fold"))
-    return [*textwrap.wrap(split, 68, max_lines=2), f"{size}; 95 % intervals over patient groups"]
+    return [*textwrap.wrap(split, 68, max_lines=2), f"{size}; {intervals_over(counts)}"]
 
 
 def _stamp(evaluation: Evaluation) -> str:

@@ -133,7 +133,7 @@ def _counts(scores: Scores, plan: Resampling, rows: tuple[SubjectRow, ...]) -> d
         "blasts": int(blast.sum()),
         "normals": int((~blast).sum()),
         "subjects": len(rows),
-        "groups": int(plan.unit.max()) + 1,
+        **plan.counts,
         **groups,
     }
 

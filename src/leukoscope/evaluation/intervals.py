@@ -81,6 +81,11 @@ class Resampling:
         return {name: len(units) for name, units in zip(_STRATA, self.strata, strict=True)}
 
     @property
+    def counts(self) -> dict[str, int]:
+        """``groups``: units; ``lone``, where there are any: those that are pictures whose patient is not known."""
+        return {"groups": int(self.unit.max()) + 1} | ({"lone": self.lone} if self.lone else {})
+
+    @property
     def varies(self) -> bool:
         """Whether any stratum has two units, so that replicates can differ at all."""
         return any(len(units) > 1 for units in self.strata)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
+from leukoscope.data.whose import whose_of
 from leukoscope.evaluation.intervals import Estimate
 
 UNDEFINED = "undefined"  # the figure does not exist on these pictures
@@ -48,6 +50,24 @@ def counted(number: int, noun: str) -> str:
     ('1 group', '3,120 pictures')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def of_whom(counts: Mapping[str, int]) -> str:
+    """Whose pictures they are, from ``Resampling.counts``.
+
+    >>> of_whom({"groups": 3}), of_whom({"groups": 3, "lone": 3})
+    ('3 patient groups', 'unknown patients')
+    """
+    return whose_of(counts["groups"], counts.get("lone", 0))
+
+
+def intervals_over(counts: Mapping[str, int]) -> str:
+    """What the intervals hold, for the line below a drawing.
+
+    >>> intervals_over({"groups": 3}), intervals_over({"groups": 3, "lone": 1})
+    ('95 % intervals over patient groups', '95 % intervals, likely too narrow')
+    """
+    return f"95 % intervals{', likely too narrow' if counts.get('lone') else ' over patient groups'}"
 
 
 _TITLES = {

@@ -193,7 +193,7 @@ def compare_runs(
             "cells": len(scores),
             "blasts": int(scores.label.sum()),
             "normals": int((scores.label == 0).sum()),
-            "groups": len(set(scores.group.tolist())),
+            **plan.counts,
         }
     else:
         reference = None

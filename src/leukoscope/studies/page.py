@@ -56,7 +56,12 @@ def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        decimal=wording.decimal, counted=wording.counted, number=_number, interval=_interval, signed=_signed
+        decimal=wording.decimal,
+        counted=wording.counted,
+        of_whom=wording.of_whom,
+        number=_number,
+        interval=_interval,
+        signed=_signed,
     )
     source = resources.files("leukoscope.studies").joinpath("comparison.html.j2").read_text(encoding="utf-8")
     protocols = {each.protocol for each in comparison.entries.values()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leukoscope.errors import missing_extra
 from leukoscope.evaluation.canvas import BLUE, INK, MUTED, ORANGE, RULE, plain_axes
 from leukoscope.evaluation.panel import GRID
-from leukoscope.evaluation.wording import counted, protocol_title, with_interval
+from leukoscope.evaluation.wording import counted, intervals_over, of_whom, protocol_title, with_interval
 from leukoscope.studies.comparison import Comparison, Cost
 
 if TYPE_CHECKING:
@@ -136,6 +136,6 @@ def stamps(comparison: Comparison) -> list[str]:
 
 def _subtitle(comparison: Comparison) -> str:
     counts = comparison.counts
-    size = f"{counted(counts['cells'], 'cell')} of {counted(counts['groups'], 'patient group')}"
+    size = f"{counted(counts['cells'], 'cell')} of {of_whom(counts)}"
     protocols = list(dict.fromkeys(protocol_title(each.protocol) for each in comparison.entries.values()))
-    return f"{'; '.join(protocols)}; {size}; 95 % intervals over patient groups"
+    return f"{'; '.join(protocols)}; {size}; {intervals_over(counts)}"

@@ -152,7 +152,7 @@ def audit_explanations(
         counts={
             "cells": len(cells),
             "blasts": int(cells.label.sum()),
-            "groups": int(plan.unit.max()) + 1,
+            **plan.counts,
             "nuclei": sum(mask is not None for mask in cells.nucleus),
         },
         notes=plan.notes,

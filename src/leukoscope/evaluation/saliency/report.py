@@ -15,6 +15,7 @@ from leukoscope.evaluation.canvas import BLUE, MUTED, ORANGE
 from leukoscope.evaluation.rules import verdict, words
 from leukoscope.evaluation.saliency.audit import Explanations
 from leukoscope.evaluation.saliency.faithfulness import FRACTIONS
+from leukoscope.evaluation.wording import of_whom
 from leukoscope.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def write_explanations(
         LeukoscopeError: the folder cannot be written.
     """
     counts = found.counts
-    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {counts['groups']} patient groups"
+    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {of_whom(counts)}"
     removed = (
         "What was removed is filled in from the rest of the cell (ROAD); nothing is blackened. A map that knows what "
     )

@@ -157,7 +157,7 @@ def audit_shortcuts(
         within=dict(zip(("blast", "normal"), within, strict=True)),
         black=black,
         rules=_judge(auc, lost, partial, black=black),
-        counts={"cells": len(label), "blasts": int(label.sum()), "groups": int(plan.unit.max()) + 1},
+        counts={"cells": len(label), "blasts": int(label.sum()), **plan.counts},
         notes=plan.notes,
         context={**(context or {}), "replicates": replicates, "seed": seed},
     )

@@ -14,6 +14,7 @@ from leukoscope.evaluation.intervals import Estimate
 from leukoscope.evaluation.rules import verdict, words
 from leukoscope.evaluation.shortcuts.audit import Shortcuts
 from leukoscope.evaluation.shortcuts.variants import MEANING, VARIANTS
+from leukoscope.evaluation.wording import of_whom
 from leukoscope.files import write_json, write_text
 
 ALONE = "area alone, no network"
@@ -38,7 +39,7 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
         LeukoscopeError: the folder cannot be written.
     """
     counts = found.counts
-    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {counts['groups']} patient groups"
+    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {of_whom(counts)}"
     rows = [*found.auc.items(), (ALONE, found.area_auc)]
     drawing = sheet("AUC with one cue taken away or left", sub, bars(rows, "AUC", chance=0.5))
     lost = [
