@@ -26,17 +26,17 @@ from numpy.typing import NDArray
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.cells.prepare import prepare
+from leukoscope.cells.frame import prepare
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import DataError
-from leukoscope.evaluation.adapt import LocalCells, adapt
-from leukoscope.evaluation.fitting import log_loss
-from leukoscope.evaluation.ranking import Ranking, roc_auc
-from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
+from leukoscope.fitting.decision import log_loss
+from leukoscope.fitting.head import LocalCells, adapt
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
-from leukoscope.studies.measuring import read_run
+from leukoscope.metrics.ranking import Ranking, roc_auc
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.measure import read_run
 
 DENSITY, LIGHT = np.array([1.25, 0.8, 1.1]), 0.92
 SHIFTS = {"mild": 0.4, "strong": 1.0}

@@ -26,15 +26,15 @@ from int8 import scores_of, together  # the scripts beside this one
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.data.manifest import Manifest
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.metrics import confusion, f1_weighted
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.files import write_json
+from leukoscope.inference.cells import load_all
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.loading import load_all
 from leukoscope.machine import describe_machine
-from leukoscope.studies.measuring import read_run, table_of
+from leukoscope.metrics.counts import confusion, f1_weighted
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.measure import read_run, table_of
 from refer import pooled
 
 DECISIONS = ("f1_weighted", "balanced_accuracy", "sensitivity", "specificity")

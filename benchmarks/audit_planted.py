@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
-from leukoscope.data.audit import AuditResult, audit
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.leaks import AuditResult, audit
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
 
 Image = NDArray[np.uint8]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leukoscope.data.audit.candidates import find_candidates, near_turns
+from leukoscope.datasets.leaks.candidates import find_candidates, near_turns
 from leukoscope.files import write_json
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from leukoscope.bundle.read import read_bundle
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
-from leukoscope.studies.auditing import audit_cues, audit_heat_maps, part_of
-from leukoscope.studies.measuring import read_run
+from leukoscope.runs.measure import read_run
+from leukoscope.studies.audits.audit import audit_cues, audit_heat_maps, part_of
 
 
 def audit_run(run: Path, options: argparse.Namespace) -> tuple[str, str, dict[str, Any]]:

@@ -24,14 +24,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leukoscope.cli._paths import cache_folder
-from leukoscope.data.cache import open_cache
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import make_split
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.evaluate import evaluate
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
+from leukoscope.metrics.evaluation import evaluate
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
 from leukoscope.training.recipe import load_recipe
 from refer import pooled  # the script beside this one
 

@@ -24,31 +24,30 @@ from leukoscope.bundle.export import graph_bytes, write_bundle
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cli._paths import cache_folder
-from leukoscope.data.cache import open_cache
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import make_split
+from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import make_split
 from leukoscope.errors import MissingExtraError
-from leukoscope.evaluation.intervals import Resampling
-from leukoscope.evaluation.rules import mean_estimates, words
-from leukoscope.evaluation.saliency.cells import side_of
-from leukoscope.evaluation.saliency.energy import chance, disc_maps, place_figures, random_maps
-from leukoscope.evaluation.saliency.faithfulness import road
-from leukoscope.evaluation.saliency.report import text_of
-from leukoscope.evaluation.saliency.sanity import maps_of
-from leukoscope.evaluation.saliency.similarity import pearson
-from leukoscope.evaluation.saliency.stability import turning_figures
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
+from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.models import create_model
-from leukoscope.studies.attributions import CAPTUM_METHODS, METHODS, reference
-from leukoscope.studies.explaining import ask_of, explain_bundle, explain_of, load_cells, relative_of
-from leukoscope.studies.measuring import read_run
+from leukoscope.runs.measure import read_run
+from leukoscope.studies.audits.heatmaps.attributions import CAPTUM_METHODS, METHODS, reference
+from leukoscope.studies.audits.heatmaps.bundle import ask_of, explain_bundle, explain_of, load_cells, relative_of
+from leukoscope.studies.audits.heatmaps.cells import side_of
+from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps
+from leukoscope.studies.audits.heatmaps.report import text_of
+from leukoscope.studies.audits.heatmaps.road import road
+from leukoscope.studies.audits.heatmaps.sanity import maps_of, pearson
+from leukoscope.studies.audits.heatmaps.stability import turning_figures
+from leukoscope.studies.audits.rules import mean_estimates, words
+from leukoscope.training.batches import FrameSource
+from leukoscope.training.checkpoint import restore
 from leukoscope.training.loop import fit
 from leukoscope.training.recipe import load_recipe
-from leukoscope.training.restore import restore
 from leukoscope.training.runtime import start_runtime
-from leukoscope.training.source import FrameSource
 
 ANGLES = (90.0,)
 OWN = "closed form (the graph's)"

@@ -26,11 +26,10 @@ from fields_truth import SEED, bccd, halves, match, ratio
 from leukoscope._version import __version__
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
-from leukoscope.fields import find_cells, kind_of
-from leukoscope.fields.crop import find_in_crop
-from leukoscope.fields.find import Finding
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
+from leukoscope.smears import find_cells, kind_of
+from leukoscope.smears.find import Finding, find_in_crop
 
 
 def white_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def cost(data: Path) -> dict[str, Any]:
 def one(path: Path) -> None:
     """One field from file to report data, after one on which everything was loaded."""
     from leukoscope.inference.classifier import load  # noqa: PLC0415
-    from leukoscope.inference.field_pictures import annotated  # noqa: PLC0415
+    from leukoscope.inference.overlay import annotated  # noqa: PLC0415
 
     cv2.setNumThreads(1)
     classifier = load(threads=1)

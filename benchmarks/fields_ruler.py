@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fields_truth import halves, ratio
-from leukoscope.cells.regions import filled
+from leukoscope.cells.masks import filled
 
 
 def ruler(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.read import read_picture
-from leukoscope.fields import find_cells
+from leukoscope.smears import find_cells
 
 Box = tuple[int, int, int, int]
 SEED, DRAWS = 0, 2000

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from fields_truth import ratio
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
-from leukoscope.fields import RED_CELL_UM, find_cells
-from leukoscope.fields.focus import WIDEST_EDGE, edge_width
-from leukoscope.fields.ruler import read_ruler
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
+from leukoscope.smears import RED_CELL_UM, find_cells
+from leukoscope.smears.faults import WIDEST_EDGE, edge_width
+from leukoscope.smears.ruler import read_ruler
 
 BLURS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.12)
 

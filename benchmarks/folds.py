@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import make_split
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import make_split
 from leukoscope.files import write_text
 
 FOLDS = (3, 5)

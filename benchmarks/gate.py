@@ -30,22 +30,19 @@ from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.neighbors import NearestNeighbors
 
 import gate_pictures as pictures
-from leukoscope.bundle.gate import Gate, embedding_distances
-from leukoscope.bundle.gate_facts import GateFacts
+from leukoscope.bundle.gate import Gate, GateFacts, embedding_distances
 from leukoscope.bundle.read import Bundle, read_bundle
-from leukoscope.cells.frame import frame_cell
-from leukoscope.cells.prepare import Preparation, equalise
+from leukoscope.cells.frame import Preparation, equalise, frame_cell
 from leukoscope.cells.quality import MEASURES, measure_quality
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
-from leukoscope.evaluation.gate import GateCells, fit_gate
-from leukoscope.evaluation.gaussians import fit_embedding
-from leukoscope.evaluation.intervals import Resampling, estimates
-from leukoscope.evaluation.ranking import Ranking, roc_auc
 from leukoscope.files import write_json
+from leukoscope.fitting.gate import GateCells, fit_embedding, fit_gate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
-from leukoscope.studies.measuring import read_run
+from leukoscope.metrics.bootstrap import Resampling, estimates
+from leukoscope.metrics.ranking import Ranking, roc_auc
+from leukoscope.runs.measure import read_run
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 MOST_TRAINED = 1200  # cells of a run's training part that are embedded

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
+from leukoscope.cells.crop import segment_crop
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
-from leukoscope.cells.surroundings import segment_crop
 
 Picture = NDArray[np.uint8]
 SIDE = 450

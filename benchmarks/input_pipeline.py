@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.cells.frame import resize_frame
-from leukoscope.cells.prepare import Clahe, Preparation, prepare
+from leukoscope.cells.frame import Clahe, Preparation, prepare, resize_frame
 from leukoscope.cells.read import read_picture
-from leukoscope.data.cache import open_cache
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import limit
+from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
 
 BATCH = 32

@@ -28,17 +28,17 @@ from PIL import Image
 
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.read import Bundle, read_bundle
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.sampling import limit
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
+from leukoscope.inference.cells import load_all
 from leukoscope.inference.classifier import Classifier, Outputs
-from leukoscope.inference.loading import load_all
-from leukoscope.inference.walk import find_pictures
+from leukoscope.inference.sources import find_pictures
 from leukoscope.machine import describe_machine
-from leukoscope.studies.measuring import read_run
-from leukoscope.studies.timing import interleave
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.measure import read_run
+from leukoscope.studies.compare.cost import interleave
 
 SHOWN = ("f1_weighted", "auc", "balanced_accuracy", "sensitivity", "specificity", "ece")
 BATCH = 8

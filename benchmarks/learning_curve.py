@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import make_split
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.evaluate import evaluate
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
+from leukoscope.metrics.evaluation import evaluate
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
 from leukoscope.training.recipe import load_recipe
 from search import FOLDS, job, pooled  # the script beside this one
 

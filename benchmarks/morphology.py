@@ -23,19 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from leukoscope.cells.cutout import cutout_of_frame
+from leukoscope.cells.cutout import cutout_of_frame, view
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.measure import UNITS, measure, significant
 from leukoscope.cells.read import read_picture
 from leukoscope.cells.segment import divide
-from leukoscope.cells.view import view
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.evaluation.intervals import Resampling, estimates
-from leukoscope.evaluation.ranking import Ranking, roc_auc
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
-from leukoscope.inference.reference import CLASSES, POINTS
+from leukoscope.inference.morphology import CLASSES, POINTS
 from leukoscope.machine import describe_machine
+from leukoscope.metrics.bootstrap import Resampling, estimates
+from leukoscope.metrics.ranking import Ranking, roc_auc
 
 Floats = NDArray[np.float64]
 LEAST = 50  # cells of a class in which a measurement must be defined to be part of the reference

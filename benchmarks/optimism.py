@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
 
 KEYS = ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity")
 

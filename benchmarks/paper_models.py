@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.evaluate import evaluate
-from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
+from leukoscope.metrics.evaluation import evaluate
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
 
 MODELS = ("plain_cnn", "crse_cnn")
 PARTS = (("official", 0), ("official", 1), ("group", 0), ("group", 1), ("group", 2))

@@ -20,16 +20,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from leukoscope.cells.cutout import cutout_of_frame
+from leukoscope.cells.cutout import cutout_of_frame, view
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.measure import measure
 from leukoscope.cells.read import read_picture
 from leukoscope.cells.segment import divide
-from leukoscope.cells.view import view
-from leukoscope.data.readers import read_dataset
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
+from leukoscope.metrics.scores import Scores
 from morphology import sample  # the scripts beside this one
 from refer import pooled
 

@@ -28,11 +28,11 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
-from leukoscope.cells.prepare import prepare
+from leukoscope.cells.frame import prepare
 from leukoscope.cells.read import read_picture
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.inference.classifier import Classifier, load
-from leukoscope.inference.walk import find_pictures
+from leukoscope.inference.sources import find_pictures
 from leukoscope.machine import cpu_count, describe_machine
 
 KINDS: dict[str, dict[str, Any]] = {"bmp": {}, "png": {}, "webp": {"quality": 98}, "jpg": {"quality": 95}}

@@ -18,13 +18,12 @@ import numpy as np
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.errors import DataError
-from leukoscope.evaluation import calibration
-from leukoscope.evaluation.choosing import choose_map
-from leukoscope.evaluation.conformal import groups_needed, limit_for_new_patients, limit_for_same_patients
-from leukoscope.evaluation.coverage import BAND_KEYS, Descent, band_figures
-from leukoscope.evaluation.fitting import FITS, log_loss
-from leukoscope.evaluation.table import Scores
 from leukoscope.files import write_json
+from leukoscope.fitting.band import groups_needed, limit_for_new_patients, limit_for_same_patients
+from leukoscope.fitting.decision import FITS, choose_map, log_loss
+from leukoscope.metrics import calibration
+from leukoscope.metrics.coverage import BAND_KEYS, Descent, band_figures
+from leukoscope.metrics.scores import Scores
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2)
 SHOWN = ("decided", "missed", "false_blast", "normal_decided")

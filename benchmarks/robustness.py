@@ -22,15 +22,14 @@ import numpy as np
 
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.sampling import limit
-from leukoscope.fields import normalise
-from leukoscope.fields.normalise import StainReference, StainStatistics, read_reference, stain_statistics
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
-from leukoscope.studies.robustness import Fold, Row, ask_again, ask_foreign, collect, read_folds
-from leukoscope.studies.robustness_backgrounds import backgrounds
-from leukoscope.studies.robustness_report import consistency_figures, foreign_figures
+from leukoscope.smears import normalise
+from leukoscope.smears.normalise import StainReference, StainStatistics, read_reference, stain_statistics
+from leukoscope.studies.robustness.ask import Fold, Row, ask_again, ask_foreign, backgrounds, collect, read_folds
+from leukoscope.studies.robustness.report import consistency_figures, foreign_figures
 
 SEED = 0
 REFERENCE_CELLS = 300

@@ -28,20 +28,20 @@ import yaml
 from filelock import FileLock, Timeout
 
 from leukoscope.cli._paths import cache_folder
-from leukoscope.data.cache import open_cache
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import make_split
-from leukoscope.evaluation.compare import compare
-from leukoscope.evaluation.evaluate import evaluate
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
+from leukoscope.metrics.evaluation import evaluate
+from leukoscope.metrics.panel import compare
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.train import train_run
 from leukoscope.studies.teaching import teach
+from leukoscope.training.batches import FrameSource
 from leukoscope.training.loop import predict
 from leukoscope.training.recipe import Recipe, load_recipe
-from leukoscope.training.run import train_run
 from leukoscope.training.runtime import start_runtime
-from leukoscope.training.source import FrameSource
 
 FOLDS = 3
 SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "subject_auc")

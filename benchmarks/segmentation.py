@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.cells.cutout import cutout
+from leukoscope.cells.crop import segment_crop
+from leukoscope.cells.cutout import cutout, view
 from leukoscope.cells.segment import divide, segment
-from leukoscope.cells.surroundings import segment_crop
-from leukoscope.cells.view import view
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fields_truth import boxes_of, match, ratio
+from leukoscope.cells.masks import components, filled
 from leukoscope.cells.read import read_picture
-from leukoscope.cells.regions import components, filled
-from leukoscope.fields.ruler import read_ruler
 from leukoscope.files import atomic_path, write_json
 from leukoscope.machine import describe_machine
+from leukoscope.smears.ruler import read_ruler
 from segmentation import dice, read
 
 SIDE = 128  # pixels of the network's picture

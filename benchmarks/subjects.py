@@ -17,13 +17,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from leukoscope.bundle.aggregation import corrected_share, state
-from leukoscope.bundle.proportion import share_of
-from leukoscope.data.readers.names import CellName
-from leukoscope.evaluation.aggregation import fit_subjects, left_out, patients_of, subject_errors
-from leukoscope.evaluation.table import Scores
+from leukoscope.bundle.patients import corrected_share, share_of, state
+from leukoscope.datasets.readers.cnmc import CellName
 from leukoscope.files import write_json
+from leukoscope.fitting.patients import fit_subjects, left_out, patients_of, subject_errors
 from leukoscope.machine import describe_machine
+from leukoscope.metrics.scores import Scores
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 MIXED_CELLS = 80

@@ -29,9 +29,9 @@ from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.models import create_model
 from leukoscope.training import augment
+from leukoscope.training.batches import FrameSource
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime, batch_loss, choose_dtype
-from leukoscope.training.source import FrameSource
 
 BATCH = 32
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 
 SIDE = 257
 PLASMA, RED = (226, 214, 220), (196, 150, 160)

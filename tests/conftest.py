@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from clustered import MakeScores, clustered_scores
+
 settings.register_profile("leukoscope", deadline=None)  # a busy machine is no failure
 settings.load_profile("leukoscope")
 
@@ -24,3 +26,9 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"real data not found at {root}; set LEUKOSCOPE_DATA")
     return root
+
+
+@pytest.fixture
+def make_scores() -> MakeScores:
+    """Answers drawn at random, whose pictures resemble each other within a patient group."""
+    return clustered_scores

@@ -14,15 +14,15 @@ from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
 
 if TYPE_CHECKING:
+    from leukoscope.inference.answer import Prediction
     from leukoscope.inference.classifier import Classifier, load
-    from leukoscope.inference.prediction import Prediction
 
 __all__ = ["Classifier", "LeukoscopeError", "Prediction", "__version__", "load"]
 
 # ONNX Runtime and OpenCV take a good part of a second to import: only who uses them waits for them.
 _HOMES = {
     "Classifier": "leukoscope.inference.classifier",
-    "Prediction": "leukoscope.inference.prediction",
+    "Prediction": "leukoscope.inference.answer",
     "load": "leukoscope.inference.classifier",
 }
 

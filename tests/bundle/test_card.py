@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from leukoscope.bundle.card import model_card
+from leukoscope.bundle.card import CONDITIONS, checklist, model_card
 from leukoscope.bundle.schema import BundleFacts
-from leukoscope.bundle.tripod import CONDITIONS, checklist
 
 ESTIMATE = {"value": 0.7123, "low": 0.6124, "high": 0.8125}
 FULL: dict[str, Any] = {

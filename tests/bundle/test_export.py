@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from leukoscope.bundle import export
+from leukoscope.bundle.audits import Estimate
 from leukoscope.bundle.card import model_card
 from leukoscope.bundle.export import graph_bytes, write_bundle
 from leukoscope.bundle.read import read_bundle
-from leukoscope.bundle.schema import DecisionFacts, Estimate, MeasuredFacts, TrainingFacts
-from leukoscope.cells.frame import resize_frame
-from leukoscope.cells.prepare import Preparation, prepare
-from leukoscope.data.synthetic import render_cell
+from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
+from leukoscope.cells.frame import Preparation, prepare, resize_frame
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import BundleError, LeukoscopeError
 from leukoscope.models import CellClassifier, create_model
 

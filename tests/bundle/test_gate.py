@@ -14,9 +14,22 @@ from pydantic import ValidationError
 from scipy.spatial.distance import mahalanobis
 
 from bundle_factory import make_bundle
-from leukoscope.bundle.gate import TESTS, Finding, Gate, embedding_distances, excess_of, judge, stain_distances
-from leukoscope.bundle.gate_claim import NOT_CHECKED, gate_claim
-from leukoscope.bundle.gate_facts import EmbeddingFacts, GateFacts, LimitFacts, Packed, StainFacts
+from leukoscope.bundle.gate import (
+    NOT_CHECKED,
+    TESTS,
+    EmbeddingFacts,
+    Finding,
+    Gate,
+    GateFacts,
+    LimitFacts,
+    Packed,
+    StainFacts,
+    embedding_distances,
+    excess_of,
+    gate_claim,
+    judge,
+    stain_distances,
+)
 from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.quality import MEASURES
 from leukoscope.errors import BundleError

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from leukoscope.bundle.proportion import beta_cdf, beta_quantile, exact_interval, share_of, t_quantile
+from leukoscope.bundle.patients import beta_cdf, beta_quantile, exact_interval, share_of, t_quantile
 
 
 @given(st.floats(0.05, 500), st.floats(0.05, 500), st.floats(0.001, 0.999))

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from bundle_factory import make_bundle, make_graph
-from leukoscope.bundle.audit_facts import AuditFacts
+from leukoscope.bundle.audits import AuditFacts
 from leukoscope.bundle.read import read_bundle
-from leukoscope.bundle.record import record_audits
-from leukoscope.bundle.revise import revise_bundle
 from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.bundle.write import record_audits, revise_bundle
 from leukoscope.errors import BundleError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukoscope.cells import Clahe, Preparation, clahe, frame_cell, prepare
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 
 
 def clipped_equalisation(lightness: np.ndarray, clip_limit: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from leukoscope.cells import FRAME_SIZE, cell_mask, frame_cell, read_picture, resize_frame
 from leukoscope.cells.frame import MIN_AREA, NEAR_BLACK
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import PictureError
 
 EIGHT = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]

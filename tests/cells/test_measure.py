@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukoscope.cells.cutout import cutout, cutout_of_frame
+from leukoscope.cells.cutout import cutout, cutout_of_frame, view
+from leukoscope.cells.masks import eroded
 from leukoscope.cells.measure import CUT_OFF, NO_CYTOPLASM, NO_SCALE, TOO_SMALL, UNITS, basophilia, measure
-from leukoscope.cells.regions import eroded
 from leukoscope.cells.segment import RIM, Segmentation, divide, segment
 from leukoscope.cells.texture import Texture, texture
-from leukoscope.cells.view import view
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 
 SIZE = 260
 

@@ -15,11 +15,20 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from leukoscope.cells.frame import frame_cell
-from leukoscope.cells.quality import FINE, MEASURES, ROUNDING, Quality, measure_quality, sharpness
-from leukoscope.cells.quality_outline import hull_area, second_body, surroundings
-from leukoscope.cells.quality_stain import stain_statistics
-from leukoscope.cells.regions import longest_run
-from leukoscope.data.synthetic import render_cell
+from leukoscope.cells.masks import longest_run
+from leukoscope.cells.quality import (
+    FINE,
+    MEASURES,
+    ROUNDING,
+    Quality,
+    hull_area,
+    measure_quality,
+    second_body,
+    sharpness,
+    surroundings,
+)
+from leukoscope.cells.stain import stain_statistics
+from leukoscope.datasets.synthetic import render_cell
 
 
 def of(rgb: np.ndarray, size: int = 450) -> Quality:

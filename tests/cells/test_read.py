@@ -18,8 +18,7 @@ from PIL import Image, TiffImagePlugin
 
 import leukoscope.cells as cells
 from leukoscope.cells import Picture, decode, read_picture
-from leukoscope.cells.bitmap import plain_bitmap
-from leukoscope.cells.sniff import open_header
+from leukoscope.cells.read import open_header, plain_bitmap
 
 from .files import encode, noise
 

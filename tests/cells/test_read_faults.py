@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from leukoscope.cells import decode, read_picture
-from leukoscope.cells.sniff import open_header
+from leukoscope.cells.read import open_header
 from leukoscope.errors import PictureError
 
 from .files import (

@@ -10,13 +10,12 @@ import pytest
 from PIL import Image
 
 from leukoscope.cells import cell_mask
-from leukoscope.cells.cutout import cutout
-from leukoscope.cells.regions import components, enclosed, filled, inked, outlines
+from leukoscope.cells.crop import segment_crop
+from leukoscope.cells.cutout import cutout, view
+from leukoscope.cells.masks import components, enclosed, filled, inked, outlines
 from leukoscope.cells.segment import divide, segment
 from leukoscope.cells.stain import median_stain, nuclear_stain, otsu_level, otsu_levels, smooth
-from leukoscope.cells.surroundings import segment_crop
-from leukoscope.cells.view import view
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import PictureError
 
 NUCLEUS, CYTOPLASM, GROUND, RED_CELL = (90, 40, 120), (150, 140, 190), (250, 235, 220), (205, 140, 140)

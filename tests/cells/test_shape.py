@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukoscope.cells.measure import is_cut, touches_edge
-from leukoscope.cells.regions import closed, components, disc, eroded, filled, grown, opened
+from leukoscope.cells.masks import closed, components, disc, eroded, filled, grown, opened
+from leukoscope.cells.measure import is_cut, perimeter, shape, touches_edge
 from leukoscope.cells.segment import segment
-from leukoscope.cells.shape import perimeter, shape
 
 
 def ellipse(a: float, b: float, turn: float = 0.0, size: int = 400) -> np.ndarray:

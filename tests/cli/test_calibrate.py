@@ -16,7 +16,7 @@ from bundle_factory import disc, make_bundle
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.evaluation.table import Scores
+from leukoscope.metrics.scores import Scores
 
 # The bundle made by hand weighs red against green: a redder cell has a higher logit.
 PATIENTS = {"blast": ("b1", "b2", "b3"), "normal": ("n1", "n2", "n3")}

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from bundle_factory import by_hand, make_bundle
-from leukoscope.cells.prepare import Preparation, prepare
-from leukoscope.data.synthetic import render_cell
+from leukoscope.cells.frame import Preparation, prepare
+from leukoscope.datasets.synthetic import render_cell
 
 
 def test_rendered_cells_say_so_everywhere(run, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from bundle_factory import disc, make_bundle
 from leukoscope.bundle.schema import TrainingFacts
-from leukoscope.data.combining import combine
-from leukoscope.data.readers import read_dataset
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.combine import combine
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.metrics.scores import Scores
 
 Run = Callable[..., Result]
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from bundle_factory import by_hand, make_bundle, make_graph
-from leukoscope.cells.prepare import Preparation, prepare
+from leukoscope.cells.frame import Preparation, prepare
 
 
 def expected(picture: Path) -> tuple[float, float]:

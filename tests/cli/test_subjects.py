@@ -12,11 +12,11 @@ from PIL import Image
 
 from bundle_factory import disc, make_bundle
 from leukoscope.bundle.read import read_bundle
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.record import Record
-from leukoscope.evaluation.aggregation import fit_subjects, patients_of
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.record import Record
 from leukoscope.files import write_json
+from leukoscope.fitting.patients import fit_subjects, patients_of
+from leukoscope.metrics.scores import Scores
 
 TRAINING = {
     "model": "plain_cnn", "arguments": {}, "parameters": 1, "recipe": "paper", "seed": 0, "data": "made",

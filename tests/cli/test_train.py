@@ -13,20 +13,20 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from allidb_files import PLASMA, write_allidb2
-from leukoscope.bundle.audit_facts import AuditFacts
+from leukoscope.bundle.audits import AuditFacts
 from leukoscope.bundle.export import write_bundle
 from leukoscope.bundle.read import read_bundle
-from leukoscope.bundle.record import record_audits
 from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.bundle.write import record_audits
 from leukoscope.cli import main
-from leukoscope.data.manifest import read_manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.synthetic import write_synthetic
+from leukoscope.datasets.dataset import read_manifest
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError
-from leukoscope.evaluation.calibrate import calibrate
-from leukoscope.evaluation.table import Scores
+from leukoscope.fitting.decision import calibrate
 from leukoscope.inference.classifier import Classifier
-from leukoscope.studies.measuring import read_run, table_of
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.measure import read_run, table_of
 
 SMALL = ("--set", "input.size=32", "--set", "split.folds=3", "--set", "optimizer.learning_rate=1e-3", "--epochs", "2")
 

@@ -18,11 +18,11 @@ from PIL import Image
 import leukoscope
 from bundle_factory import by_hand, disc, make_bundle, make_graph
 from leukoscope.bundle.read import read_bundle
-from leukoscope.cells.prepare import Preparation, prepare
+from leukoscope.cells.frame import Preparation, prepare
 from leukoscope.errors import BundleError, PictureError
+from leukoscope.inference.cells import load_all
 from leukoscope.inference.classifier import Classifier, load
-from leukoscope.inference.loading import load_all
-from leukoscope.inference.walk import find_pictures
+from leukoscope.inference.sources import find_pictures
 
 COLOURS = [(200, 30, 90), (10, 250, 10), (255, 255, 255), (90, 20, 160), (60, 200, 60)]
 

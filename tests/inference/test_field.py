@@ -13,23 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from bundle_factory import make_bundle
-from fields.smear import NUCLEUS, Smear, with_red_cells
-from leukoscope.bundle.proportion import share_of
+from leukoscope.bundle.patients import share_of
 from leukoscope.cli import main
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
-from leukoscope.fields import standard_cell
-from leukoscope.fields.normalise import normaliser, read_reference
-from leukoscope.inference.classifier import Classifier, load
-from leukoscope.inference.field import HONEST, read_field
-from leukoscope.inference.field_exports import geojson
-from leukoscope.inference.field_patients import (
-    FieldCounts,
-    patient_of,
-    patients_from_csv,
-    share_of_fields,
-    statement,
-)
-from leukoscope.inference.field_run import FieldSettings, run_fields
+from leukoscope.inference.batch import FieldSettings, run_fields
+from leukoscope.inference.classifier import HONEST, Classifier, load, read_field
+from leukoscope.inference.patients import FieldCounts, patient_of, patients_from_csv, share_of_fields, statement
+from leukoscope.inference.writers import geojson
+from leukoscope.smears import standard_cell
+from leukoscope.smears.normalise import normaliser, read_reference
+from smears.smear import NUCLEUS, Smear, with_red_cells
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +114,7 @@ def test_pictures_that_are_no_fields_are_refused(classifier: Classifier, tmp_pat
 
 def test_a_scan_is_read_in_windows(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read_field(classifier, smear().picture())
-    monkeypatch.setattr("leukoscope.inference.field.MAX_PIXELS", 1000)
+    monkeypatch.setattr("leukoscope.inference.classifier.MAX_FIELD_PIXELS", 1000)
     scan = read_field(classifier, smear().picture())
     assert [cell.to_json(0.1) for cell in scan.cells] == [cell.to_json(0.1) for cell in whole.cells]
 

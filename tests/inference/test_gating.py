@@ -13,17 +13,16 @@ from bundle_factory import make_bundle, make_graph
 from leukoscope.bundle.gate import TESTS, Finding
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.record import Record
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.record import Record
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import BundleError
+from leukoscope.inference.answer import Prediction
 from leukoscope.inference.batch import run_batch, summary
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.gating import in_words
-from leukoscope.inference.phrases import ENGLISH
-from leukoscope.inference.prediction import Prediction
-from leukoscope.inference.rows import row
-from leukoscope.studies.gate import gate_pictures, measure_gate
+from leukoscope.inference.words import ENGLISH, in_words
+from leukoscope.inference.writers import row
+from leukoscope.runs.gate import gate_pictures, measure_gate
 
 FRAME = 450
 CELLS = 60

@@ -15,17 +15,14 @@ from PIL import Image
 
 from bundle_factory import make_bundle
 from leukoscope.bundle.read import read_bundle
-from leukoscope.cells.cutout import cutout, cutout_of_frame
+from leukoscope.cells.cutout import cutout, cutout_of_frame, view
 from leukoscope.cells.measure import UNITS
 from leukoscope.cells.segment import Segmentation, divide, segment
-from leukoscope.cells.view import view
-from leukoscope.data.synthetic import render_cell
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.batch import run_batch
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.evidence import locate
-from leukoscope.inference.morphology import measure_cell, summarise
-from leukoscope.inference.reference import Reference, percentile, shipped_reference
+from leukoscope.inference.morphology import Reference, locate, measure_cell, percentile, shipped_reference, summarise
 from leukoscope.inference.words import words
 
 FRAME = 160

@@ -13,12 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bundle_factory import disc, make_bundle
-from fields.smear import Smear, with_red_cells
 from leukoscope.cli import main
 from leukoscope.inference.batch import run_batch
-from leukoscope.inference.classifier import Classifier, load
-from leukoscope.inference.field import HONEST
-from leukoscope.inference.subject_names import name_subjects
+from leukoscope.inference.classifier import HONEST, Classifier, load
+from leukoscope.inference.patients import name_subjects
+from smears.smear import Smear, with_red_cells
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,13 @@ import pytest
 from PIL import Image
 
 from bundle_factory import disc, make_bundle
-from leukoscope.bundle.aggregation import corrected_share
-from leukoscope.bundle.proportion import share_of
+from leukoscope.bundle.patients import corrected_share, share_of
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import DataError, PictureError
+from leukoscope.inference.answer import Prediction
 from leukoscope.inference.batch import find_pictures, run_batch
 from leukoscope.inference.classifier import Classifier, load
-from leukoscope.inference.prediction import Prediction
-from leukoscope.inference.subject_names import SubjectNames, name_subjects
-from leukoscope.inference.subjects import Cell, SubjectTally, state_subject
+from leukoscope.inference.patients import Cell, SubjectNames, SubjectTally, name_subjects, state_subject
 
 RATE = {"correlation": 0.1, "groups": 9, "cells": 900}
 RULE = {

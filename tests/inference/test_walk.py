@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from leukoscope.errors import PictureError
-from leukoscope.inference.walk import find_pictures
+from leukoscope.inference.sources import find_pictures
 
 
 def touch(*paths: Path) -> None:
@@ -81,7 +81,7 @@ def shut() -> Iterator[Path]:
 def test_a_folder_without_permission_is_reported(shut: Path) -> None:
     code = (
         "import os\n"
-        "from leukoscope.inference.walk import find_pictures\n"
+        "from leukoscope.inference.sources import find_pictures\n"
         "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)  # root may list everything\n"
         "for item in find_pictures(['.', 'shut/b.png']): print(item)\n"
     )

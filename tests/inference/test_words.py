@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukoscope.cells.measure import UNITS
-from leukoscope.inference.phrases import ENGLISH, LANGUAGES
-from leukoscope.inference.words import APART, MOST_FACTS, TOLD, percent, strongest, words
+from leukoscope.inference.words import APART, ENGLISH, LANGUAGES, MOST_FACTS, TOLD, percent, strongest, words
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 DECISIONS = ("blast", "normal", "refer")

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
 from leukoscope.cli import main
-from leukoscope.data.synthetic import write_synthetic
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import MissingExtraError, ModelError
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.models import closed_form_cam, count_parameters, create_model, model_spec
-from leukoscope.models.start import check_size
+from leukoscope.models.weights import check_size
 from timm_presence import needs_timm
 
 SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]}

@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from leukoscope.errors import ModelError
 from leukoscope.models import CellClassifier, create_model
-from leukoscope.models.start import check_size, start_weights
-from leukoscope.models.weights import fetch_weights, load_weights
+from leukoscope.models.weights import check_size, fetch_weights, load_weights, start_weights
 from timm_presence import needs_timm
 
 SMALL = {"widths": (4, 8), "dropout": 0.0}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from bundle_factory import make_bundle
-from leukoscope.data.manifest import Manifest, Record
-from leukoscope.data.splits import make_split
-from leukoscope.evaluation.table import Scores
+from leukoscope.datasets.dataset import Manifest, Record
+from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
-from leukoscope.studies.row import Row
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.recipe_row import Row
 
 
 def cells(count: int = 240, groups: int = 12, *, name: str = "drawn") -> Manifest:

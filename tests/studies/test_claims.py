@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Estimate
-from leukoscope.studies.claims import (
+from leukoscope.metrics.bootstrap import Estimate
+from leukoscope.studies.paper.claims import (
     FAILS,
     HOLDS,
     OPEN,

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from drawn_runs import cells, write_run
 
 from leukoscope.cli import main
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.synthetic import write_synthetic
-from leukoscope.studies.grid import claimed
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.synthetic import write_synthetic
+from leukoscope.studies.compare.grid import claimed
 
 SMALL = ("--set", "input.size=24", "--set", "input.preparation.frame_size=64", "--set", "precision=fp32", "--folds", 3)
 

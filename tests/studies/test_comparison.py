@@ -14,18 +14,16 @@ import pytest
 from drawn_runs import cells, write_run
 from sklearn import metrics as reference
 
-from leukoscope.data.manifest import Manifest
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import DataError, RecipeError
-from leukoscope.evaluation.compare import compare
-from leukoscope.studies.comparison import Comparison, Cost, compare_runs
-from leukoscope.studies.cost import Counts
-from leukoscope.studies.gauge import KEYS, measure_entries
-from leukoscope.studies.outcome import Outcome, given_run
-from leukoscope.studies.page import drawn, render, write_comparison
-from leukoscope.studies.plan import read_plan
-from leukoscope.studies.pool import on_common_cells, pool_entries
-from leukoscope.studies.row import Row
-from leukoscope.studies.timing import Timing
+from leukoscope.metrics.panel import compare
+from leukoscope.runs.recipe_row import Row
+from leukoscope.runs.run import Outcome, given_run
+from leukoscope.studies.compare.cost import Counts, Timing
+from leukoscope.studies.compare.plan import read_plan
+from leukoscope.studies.compare.pool import KEYS, measure_entries, on_common_cells, pool_entries
+from leukoscope.studies.compare.report import drawn, render, write_comparison
+from leukoscope.studies.compare.table import Comparison, Cost, compare_runs
 
 THRESHOLDS = (0.5, 0.3, 0.7)
 

@@ -14,10 +14,19 @@ from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import BundleError
 from leukoscope.models import count_parameters, create_model
 from leukoscope.models.registry import CellClassifier
-from leukoscope.studies.cost import Subject, count, count_operations, each_subject, subject_of_bundle, subject_of_row
-from leukoscope.studies.memory import peak_memory
-from leukoscope.studies.row import Row
-from leukoscope.studies.timing import ENGINES, interleave, time_all
+from leukoscope.runs.recipe_row import Row
+from leukoscope.studies.compare.cost import (
+    ENGINES,
+    Subject,
+    count,
+    count_operations,
+    each_subject,
+    interleave,
+    peak_memory,
+    subject_of_bundle,
+    subject_of_row,
+    time_all,
+)
 
 
 class Layers(CellClassifier):

@@ -12,13 +12,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from leukoscope.cli import main
-from leukoscope.data.readers import read_dataset
-from leukoscope.fields.normalise import NORMALISATIONS, read_reference
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.inference.classifier import Classifier, load
-from leukoscope.studies.detection import PictureScore, common_scale, match_points, score_pictures
-from leukoscope.studies.detection_report import by_resolution, detection_figures, label_figures
-from leukoscope.studies.robustness import collect, read_collected
-from leukoscope.studies.robustness_backgrounds import Background, composed, cut_again
+from leukoscope.smears.normalise import NORMALISATIONS, read_reference
+from leukoscope.studies.allidb.report import by_resolution, detection_figures, label_figures
+from leukoscope.studies.allidb.score import PictureScore, common_scale, match_points, score_pictures
+from leukoscope.studies.robustness.ask import Background, collect, composed, cut_again, read_collected
 
 GROUND, RED, NUCLEUS = (198, 200, 197), (184, 164, 168), (118, 92, 178)
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.synthetic import write_synthetic
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import RecipeError, TrainingError
-from leukoscope.studies import child
-from leukoscope.studies.grid import STATE_FILE, claimed, run_grid
-from leukoscope.studies.outcome import Outcome, given_run, is_finished
-from leukoscope.studies.row import Row
+from leukoscope.runs.recipe_row import Row
+from leukoscope.runs.run import Outcome, given_run, is_finished
+from leukoscope.studies.compare import grid as child
+from leukoscope.studies.compare.grid import STATE_FILE, claimed, run_grid
 
 SMALL = ("input.size=24", "epochs=1", "input.preparation.frame_size=64", "precision=fp32")
 
@@ -115,9 +115,9 @@ _PARENT = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from leukoscope.data.readers import read_dataset
-from leukoscope.studies.grid import run_grid
-from leukoscope.studies.row import Row
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.studies.compare.grid import run_grid
+from leukoscope.runs.recipe_row import Row
 row = Row.from_dict({row!r})
 run_grid([row], read_dataset(Path({root!r})), Path({folder!r}), cache_folder=Path({cache!r}),
          devices=("cpu",), say=lambda line: print(line, flush=True))

@@ -15,17 +15,16 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from allidb_files import write_allidb2
 from leukoscope.cli import main
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.synthetic import write_synthetic
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError, ModelError
-from leukoscope.evaluation.table import Scores
-from leukoscope.studies.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, load_claims
-from leukoscope.studies.foreign import read_sets
-from leukoscope.studies.reproduce import reproduce
-from leukoscope.studies.reproduce_figures import differences, figures, recentred
-from leukoscope.studies.reproduce_plan import BY_KEY, Plan
-from leukoscope.studies.reproduce_report import lines, verdict_text, write_reproduction
-from leukoscope.studies.reproduce_rulings import parameters
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.sets import read_sets
+from leukoscope.studies.paper.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, load_claims
+from leukoscope.studies.paper.report import lines, verdict_text, write_reproduction
+from leukoscope.studies.paper.reproduce import reproduce
+from leukoscope.studies.paper.rulings import parameters
+from leukoscope.studies.paper.study import BY_KEY, Plan, differences, figures, recentred
 
 SET = ("input.size=32", "optimizer.learning_rate=1e-3")
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from leukoscope.bundle.read import read_bundle
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.splits import Split, make_split
-from leukoscope.data.synthetic import write_synthetic
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import Split, make_split
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import TrainingError
 from leukoscope.inference.classifier import Classifier
-from leukoscope.studies.finish import finish_run
+from leukoscope.runs.finish import finish_run
+from leukoscope.runs.train import train_run
 from leukoscope.studies.teaching import teach
+from leukoscope.training.batches import FrameSource
 from leukoscope.training.recipe import Recipe, load_recipe
-from leukoscope.training.run import train_run
 from leukoscope.training.runtime import Runtime, batch_loss
-from leukoscope.training.source import FrameSource
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 SMALL = ("epochs=1", "input.size=16", "model.name=plain_cnn", "model.arguments.widths=[4, 8]", "split.folds=3")

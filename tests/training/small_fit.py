@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import save_file
 
 from leukoscope.models import create_model
+from leukoscope.training.batches import FrameSource
 from leukoscope.training.checkpoint import weights_of
 from leukoscope.training.loop import fit
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import start_runtime
-from leukoscope.training.source import FrameSource
 
 OVERRIDES = (
     "precision=fp32",

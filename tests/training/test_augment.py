@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from leukoscope.training import augment
-from leukoscope.training.augment import Draws
-from leukoscope.training.compression import compress, quantisation
+from leukoscope.training.augment import Draws, compress, quantisation
 from leukoscope.training.recipe import Augmentation
 
 PICTURES = torch.rand(4, 3, 33, 33, generator=torch.Generator().manual_seed(0))

@@ -18,11 +18,11 @@ from torch import nn
 
 from leukoscope.errors import DataError, TrainingError
 from leukoscope.models import create_model
+from leukoscope.training.batches import FrameSource
 from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.loop import fit, score
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime, choose_dtype, share_batch_norm
-from leukoscope.training.source import FrameSource
 
 PROGRAM = Path(__file__).parent / "small_fit.py"
 CPU = Runtime(torch.device("cpu"), torch.float32)

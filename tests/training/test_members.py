@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from leukoscope.data.readers import read_dataset
-from leukoscope.data.synthetic import write_synthetic
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import RecipeError
+from leukoscope.runs.train import Run, train_run
+from leukoscope.training.checkpoint import restore
 from leukoscope.training.members import member_recipes
 from leukoscope.training.recipe import Recipe, load_recipe
-from leukoscope.training.restore import restore
-from leukoscope.training.run import Run, train_run
 from leukoscope.training.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"), torch.float32)

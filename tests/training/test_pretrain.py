@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from leukoscope.cli import main
-from leukoscope.data.kinds import kind_of, read_kinds
+from leukoscope.datasets.kinds import kind_of, read_kinds
 from leukoscope.errors import DataError, TrainingError
 from leukoscope.models import create_model
-from leukoscope.models.start import start_weights
+from leukoscope.models.weights import start_weights
 from leukoscope.training.pretrain import pretrain, save_pretrained
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime

@@ -11,11 +11,11 @@ from small_fit import OVERRIDES, frames_and_labels
 
 from leukoscope.errors import RecipeError
 from leukoscope.models import CellClassifier, create_model
+from leukoscope.training.batches import FrameSource
 from leukoscope.training.checkpoint import weights_of
 from leukoscope.training.loop import fit
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime
-from leukoscope.training.source import FrameSource
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 Changes = dict[str, torch.Tensor]

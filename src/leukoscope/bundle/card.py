@@ -1,16 +1,170 @@
-"""The model card: what a bundle is, what it was trained on, what it scored and where it ends, for people."""
+"""The model card: what a bundle is, what it was trained on, what it scored and where it ends, for people.
+
+The TRIPOD+AI checklist (G. Collins et al., BMJ 385, e078378, 2024) is data, `tripod.json`, filled in from the facts.
+"""
 
 from __future__ import annotations
 
-from leukoscope.bundle.audit_claim import audit_claim
-from leukoscope.bundle.card_limits import adapted, limits, tripod_table
-from leukoscope.bundle.claims import calibration_claim, refer_claim
-from leukoscope.bundle.estimate import in_brackets
-from leukoscope.bundle.gate_claim import gate_claim
-from leukoscope.bundle.precision_claim import precision_claim
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from types import MappingProxyType
+from typing import Final
+
+from leukoscope.bundle.audits import audit_claim, in_brackets
+from leukoscope.bundle.decision import calibration_claim, refer_claim, share
+from leukoscope.bundle.gate import gate_claim
+from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
-from leukoscope.bundle.subject_claim import subject_claim
-from leukoscope.data.whose import known_patients, listed, whose
+from leukoscope.datasets.patients import known_patients, listed, whose
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of the checklist, and where it is answered; ``answered`` is False where ``where`` says why not."""
+
+    item: str
+    section: str
+    asks: str
+    answered: bool
+    where: str
+
+
+def _home(facts: BundleFacts) -> str | None:
+    return None if facts.training is None else facts.training.data
+
+
+#: What the words under `when` of tripod.json mean: what a bundle must hold for an answer to be there.
+CONDITIONS: Final[Mapping[str, Callable[[BundleFacts], bool]]] = MappingProxyType(
+    {
+        "always": lambda facts: True,
+        "training": lambda facts: facts.training is not None,
+        "cnmc2019": lambda facts: _home(facts) == "cnmc2019",
+        "measured": lambda facts: bool(facts.measured),
+        "external": lambda facts: any(m.data != _home(facts) for m in facts.measured),
+        "worst": lambda facts: any(m.worst_subject is not None for m in facts.measured),
+        "calibration": lambda facts: facts.decision.calibration is not None,
+        "gate": lambda facts: facts.gate is not None,
+        "parent": lambda facts: facts.parent is not None,
+        "data_licences": lambda facts: bool(facts.data_licences),
+    }
+)
+
+
+def checklist(facts: BundleFacts) -> list[Item]:
+    """All items in order, answered by the first answer whose condition the bundle meets."""
+    text = (resources.files("leukoscope.bundle") / "tripod.json").read_text(encoding="utf-8")
+    items: list[Item] = []
+    for entry in json.loads(text)["items"]:
+        met = [answer["where"] for answer in entry["answers"] if CONDITIONS[answer["when"]](facts)]
+        where = met[0] if met else f"not answered because {entry['otherwise']}"
+        items.append(Item(entry["item"], entry["section"], entry["asks"], bool(met), where))
+    return items
+
+
+def source() -> str:
+    """What the checklist is taken from."""
+    text = (resources.files("leukoscope.bundle") / "tripod.json").read_text(encoding="utf-8")
+    return str(json.loads(text)["source"])
+
+
+_ALWAYS = (
+    "Research use only. It is decision support for people who read smears, never a diagnosis, and no medical device.",
+    "It knows two answers. Cells that are neither lymphoblasts nor normal lymphoid cells may get one of the two.",
+    "Cell size is a cue in the training data; a picture at another scale gets another answer.",
+    "Age, sex and origin of the people in the training data are not known, nor whether it serves all of them alike.",
+)
+_HOME = {
+    "cnmc2019": "It was trained on pictures of one laboratory, one stain and one camera, stain-normalised. Elsewhere "
+    "its figures do not hold until they have been measured there. All cells of a patient are labelled alike, blast or "
+    "normal; no red cell and no clinical fact comes with them.",
+    "rendered": "**It was trained on rendered cells.** What it says of real cells means nothing.",
+}
+_ELSEWHERE = "With another laboratory, stain or camera its figures do not hold until they have been measured there."
+
+
+def limits(facts: BundleFacts) -> str:
+    """What the bundle cannot do, with its worst subject and its worst fold, as a list."""
+    lines = [*_ALWAYS, _HOME.get("" if facts.training is None else facts.training.data, _ELSEWHERE)]
+    lines += [_worst_subject(m) for m in facts.measured]
+    return "\n".join(f"- {line}" for line in [*lines, *_worst_fold(facts.measured)])
+
+
+def _worst_subject(measured: MeasuredFacts) -> str:
+    where = f"of {measured.data}, fold {measured.fold}"
+    worst = measured.worst_subject
+    if worst is None:
+        return f"Worst subject {where}: not recorded."
+    return f"Worst subject {where}: {worst.subject}, {share(worst.accuracy)} of {worst.cells} cells decided rightly."
+
+
+def _worst_fold(measured: list[MeasuredFacts]) -> list[str]:
+    known = [(m.metrics["auc"].value, m) for m in measured if "auc" in m.metrics and m.metrics["auc"].value is not None]
+    if not known:
+        return []
+    if len(known) == 1:
+        return ["Worst fold: this network was measured on one part only; other folds are other networks."]
+    _, worst = min(known, key=lambda pair: pair[0] if pair[0] is not None else 1.0)
+    return [f"Worst part by ROC AUC: {worst.data}, fold {worst.fold}, {in_brackets(worst.metrics['auc'])}."]
+
+
+def adapted(facts: BundleFacts) -> list[str]:
+    """Heading and text of an adapted bundle; nothing for others."""
+    parent = facts.parent
+    if parent is None:
+        return []
+    left_out = "patient groups" if parent.by_patient else "parts of the cells, whose patients are not known,"
+    rows = [
+        f"| {key} | {in_brackets(parent.before[key])} | {in_brackets(after)} | {in_brackets(parent.gain[key])} |"
+        for key, after in parent.after.items()
+    ]
+    pull = (
+        "of which only the bias moved"
+        if parent.strength is None
+        else f"pulled towards the old one with strength {parent.strength:g}"
+    )
+    forced = " **It was written although nothing was clearly gained.**" if parent.forced else ""
+    files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in parent.files.items())
+    return [
+        "## Adapted",
+        (
+            f"The last layer of {parent.name} ({files}) was fitted anew on {parent.cells} cells of {parent.data}, "
+            f"{parent.blasts} of them blasts, {pull}.{forced} "
+            f"Figures are of cells left out of the fit, {len(parent.units)} {left_out} one by one. Figures below that "
+            "were measured elsewhere are not those of the adapted bundle."
+        ),
+        "\n".join(["| figure | before | after | gain |", "|---|---|---|---|", *rows]),
+    ]
+
+
+def tripod_table(facts: BundleFacts) -> str:
+    """The checklist with where each item is answered."""
+    items = checklist(facts)
+    answered = sum(each.answered for each in items)
+    head = f"{source()} Answered: {answered} of {len(items)} parts."
+    rows = [f"| {i.item} | {i.section} | {i.asks} | {i.where} |" for i in items]
+    return "\n".join([head, "", "| item | section | asks for | where |", "|---|---|---|---|", *rows])
+
+
+def precision_claim(facts: BundleFacts) -> list[str]:
+    """Heading and text of an 8-bit bundle; nothing for others."""
+    made = facts.quantised
+    if made is None:
+        return []
+    files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in made.files.items())
+    return [
+        "## 8-bit weights",
+        (
+            f"This is the 8-bit form of {made.parent} ({files}). The weights of {made.convolutions} of its "
+            "convolutions are kept in 8 bits; slope and offset of its logit were fitted to the float bundle's on "
+            f"{made.pictures} cells of {made.data} from {whose(made.groups)} that the network was trained "
+            f"on: {listed(made.groups)}. Threshold, "
+            "probabilities, band, gate and subject rule are those of the float bundle and were not fitted again. The "
+            "float bundle's figures are not repeated here: they were measured with another graph."
+        ),
+    ]
+
 
 _SHOWN = {
     "auc": "ROC AUC",

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from leukoscope.bundle.head import read_head, replace_head
 from leukoscope.bundle.read import Bundle
-from leukoscope.bundle.revise import revise_bundle
 from leukoscope.bundle.schema import GRAPH_FILE, BundleFacts, QuantisedFacts
+from leukoscope.bundle.write import revise_bundle
 from leukoscope.errors import BundleError, DataError, LeukoscopeError, missing_extra
 
 if TYPE_CHECKING:

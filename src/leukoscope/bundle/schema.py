@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from leukoscope.bundle.audit_facts import AuditFacts
-from leukoscope.bundle.estimate import Estimate as Estimate  # noqa: PLC0414 - also a name of this module
-from leukoscope.bundle.gate_facts import GateFacts
-from leukoscope.cells.prepare import Preparation
+from leukoscope.bundle.audits import (
+    AuditFacts,
+    Estimate,
+)
+from leukoscope.bundle.gate import GateFacts
+from leukoscope.cells.frame import Preparation
 
 FORMAT = "leukoscope-bundle"
 FORMAT_VERSION = 1
@@ -170,7 +172,7 @@ class SubjectErrorFacts(_Facts):
 
 
 class SubjectFacts(_Facts):
-    """How the cells of one subject become one statement; see `leukoscope.bundle.aggregation`.
+    """How the cells of one subject become one statement; see `leukoscope.bundle.patients`.
 
     It holds for cells called blast from `logit` upwards. `blasts likely` is stated from a share of cells called blast
     of `likely_from`, `blasts not seen` below `unlikely_below`; None: never, so few patients cannot promise it.

@@ -3,9 +3,7 @@
 Needs NumPy, OpenCV and Pillow only. `prepare` is the one way from a picture to a frame, for training and for running.
 """
 
-from leukoscope.cells.clahe import clahe
-from leukoscope.cells.frame import FRAME_SIZE, cell_mask, frame_cell, resize_frame
-from leukoscope.cells.prepare import Clahe, Preparation, prepare
+from leukoscope.cells.frame import FRAME_SIZE, Clahe, Preparation, cell_mask, clahe, frame_cell, prepare, resize_frame
 from leukoscope.cells.read import MAX_PIXELS, Picture, decode, read_picture
 
 __all__ = [

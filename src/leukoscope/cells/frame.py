@@ -4,16 +4,22 @@ The surround of a segmented cell is pure black in the original bitmaps, but loss
 level 18 in C-NMC 2019 pictures saved as WebP of quality 98. Measured on 57 such pictures against their originals, the
 level that divides cell from noise best is 10: intersection over union 0.998 on average and 0.994 at worst, area off by
 0.04 % on average and 0.35 % at worst, bounding box off by one pixel at most.
+
+Contrast-limited adaptive histogram equalisation of a cell's lightness.
+
+From a decoded picture to the frame that a network sees: the one preparation shared by training and running.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
 
 from leukoscope.errors import PictureError
 
@@ -138,3 +144,64 @@ def _border_share(lit: NDArray[np.uint8]) -> float:
     """Share of the outermost pixels with a channel that is not 0."""
     ring = np.concatenate([lit[0], lit[-1], lit[:, 0], lit[:, -1]])
     return float(ring.any(axis=1).mean())
+
+
+def clahe(rgb: NDArray[np.uint8], *, clip_limit: float = 2.0, tiles: int = 8) -> NDArray[np.uint8]:
+    """Equalise the local contrast of a picture on CIE LAB lightness; its colours (a, b) are kept.
+
+    Method: Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994, in OpenCV's
+    implementation. The histogram of a tile counts the black surround too, as OpenCV has no masked form.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        clip_limit: bound of a histogram bin, in multiples of the mean bin, above 0.
+        tiles: number of tiles along each side, at least 1.
+
+    Returns:
+        uint8 [H, W, 3]. Pixels that were exactly 0 in all channels are exactly 0.
+    """
+    lab = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2LAB)
+    equaliser = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
+    lab[..., 0] = equaliser.apply(np.ascontiguousarray(lab[..., 0]))
+    equalised: NDArray[np.uint8] = np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
+    black = cv2.inRange(rgb, np.zeros(3, np.uint8), np.zeros(3, np.uint8))
+    return np.asarray(cv2.bitwise_and(equalised, equalised, mask=cv2.bitwise_not(black)), np.uint8)
+
+
+class Clahe(BaseModel):
+    """Settings of contrast-limited adaptive histogram equalisation on LAB lightness."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    clip_limit: Annotated[float, Field(gt=0, le=40)] = 2.0
+    tiles: Annotated[int, Field(ge=1, le=32)] = 8
+
+
+class Preparation(BaseModel):
+    """How a picture becomes a frame. Plain data: it is stored in the recipe and in the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    frame_size: Annotated[int, Field(ge=32, le=1024)] = 450
+    clahe: Clahe | None = None
+
+
+def prepare(rgb: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint8]:
+    """Put the cell of a picture into the standard frame.
+
+    Args:
+        rgb: one cell on a black surround, uint8 [H, W, 3].
+        preparation: frame size in pixels and optional CLAHE.
+
+    Returns:
+        uint8 [F, F, 3], the cell centred, everything outside it exactly 0.
+
+    Raises:
+        PictureError: no cell on a black surround is found.
+    """
+    return equalise(frame_cell(rgb, preparation.frame_size), preparation)
+
+
+def equalise(frame: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint8]:
+    """The second half of `prepare`: a framed cell, uint8 [F, F, 3], with CLAHE where it is asked for."""
+    if preparation.clahe is None:
+        return frame
+    return clahe(frame, clip_limit=preparation.clahe.clip_limit, tiles=preparation.clahe.tiles)

@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.cutout import cutout
+from leukoscope.cells.cutout import View, cutout, view
 from leukoscope.cells.frame import cell_mask
-from leukoscope.cells.regions import depth, enclosed, inked, opened, outlines
+from leukoscope.cells.masks import depth, enclosed, inked, opened, outlines
 from leukoscope.cells.stain import Floats, Mask, median_stain, nuclear_stain, otsu_level, smooth
-from leukoscope.cells.view import View, view
 
 SMOOTHING = 0.01  # of D: Gaussian over the stain before it is divided
 GRAIN = 0.02  # of D: radius below which parts of the nucleus are grains of something else

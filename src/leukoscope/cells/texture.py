@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.regions import Mask, enclosed, inked, outlines
+from leukoscope.cells.masks import Mask, enclosed, inked, outlines
 from leukoscope.cells.stain import Floats
 
 BIN = 0.05  # of the logarithm, that is 5 % of brightness: width of the bins of the entropy

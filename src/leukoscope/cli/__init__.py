@@ -23,7 +23,7 @@ VERBS = {
     "compare": ("leukoscope.cli.compare", "Compare networks on the same cells, with what each one costs."),
     "reproduce": ("leukoscope.cli.reproduce", "Run a published protocol again, and decide about its claims."),
     "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refuses, on other patients."),
-    "audit": ("leukoscope.cli.audits", "Test a bundle: are its heat maps true, does it take shortcuts?"),
+    "audit": ("leukoscope.cli.audit", "Test a bundle: are its heat maps true, does it take shortcuts?"),
     "adapt": ("leukoscope.cli.adapt", "Fit the end of a bundle to the cells of one laboratory."),
     "subjects": ("leukoscope.cli.subjects", "Fit how the cells of one subject become one statement."),
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),

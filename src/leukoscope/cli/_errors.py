@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from leukoscope.errors import LeukoscopeError
-from leukoscope.printing import printable
+from leukoscope.text import printable
 
 USAGE = 2  # wrong usage, or something named on the command line is unusable
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h

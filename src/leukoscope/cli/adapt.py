@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
-    from leukoscope.data.manifest import Manifest
-    from leukoscope.evaluation.adapt import Adaptation, LocalCells
+    from leukoscope.datasets.dataset import Manifest
+    from leukoscope.fitting.head import Adaptation, LocalCells
 
 
 @click.command()
@@ -34,8 +34,8 @@ def adapt(bundle: Path, data: Path, out: Path, groups: Path | None, force: bool,
     """
     from leukoscope.bundle.head import read_head, replace_head
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.evaluation.adapt import adapt as fit
-    from leukoscope.evaluation.adapt import check_cells
+    from leukoscope.fitting.head import adapt as fit
+    from leukoscope.fitting.head import check_cells
 
     parent = read_bundle(bundle)
     head = read_head(parent)
@@ -60,9 +60,9 @@ def _cells(bundle: Bundle, data: Path, groups: Path | None, threads: int | None)
     import numpy as np
 
     from leukoscope.errors import DataError
-    from leukoscope.evaluation.adapt import LocalCells
-    from leukoscope.evaluation.table import Scores
+    from leukoscope.fitting.head import LocalCells
     from leukoscope.inference.classifier import Classifier
+    from leukoscope.metrics.scores import Scores
 
     part = _unseen(bundle, data, groups)
     with click.progressbar(length=len(part), label="reading", file=sys.stderr) as bar:
@@ -92,9 +92,9 @@ def _cells(bundle: Bundle, data: Path, groups: Path | None, threads: int | None)
 
 
 def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
-    from leukoscope.data.groups import apply_groups, read_groups
-    from leukoscope.data.readers import read_dataset
-    from leukoscope.studies.measuring import unseen_by
+    from leukoscope.datasets.groups import apply_groups, read_groups
+    from leukoscope.datasets.readers import read_dataset
+    from leukoscope.runs.measure import unseen_by
 
     manifest = read_dataset(data, both_classes=False).labelled()
     if groups is not None:
@@ -106,7 +106,7 @@ def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
 
 
 def _table(found: Adaptation, cells: LocalCells) -> str:
-    from leukoscope.bundle.claims import calibration_claim, refer_claim
+    from leukoscope.bundle.decision import calibration_claim, refer_claim
 
     unit = "patients" if cells.by_patient else "parts of the cells (patients unknown: says nothing of new ones)"
     blasts, total = int(cells.scores.label.sum()), len(cells.scores)
@@ -131,8 +131,9 @@ def _write(parent: Bundle, out: Path, graph: bytes, found: Adaptation, cells: Lo
     import math
     from dataclasses import replace
 
-    from leukoscope.bundle.revise import revise_bundle
-    from leukoscope.bundle.schema import Estimate, ParentFacts
+    from leukoscope.bundle.audits import Estimate
+    from leukoscope.bundle.schema import ParentFacts
+    from leukoscope.bundle.write import revise_bundle
 
     def told(table: dict[str, object]) -> dict[str, Estimate]:
         return {key: Estimate(**each.as_dict()) for key, each in table.items()}  # type: ignore[attr-defined]

@@ -1,77 +1,141 @@
-"""`leukoscope data audit`: which pictures show one physical cell, and what that does to splits."""
+"""`leukoscope audit`: test a bundle's heat maps, and look for the shortcuts it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from leukoscope.bundle.read import Bundle
+    from leukoscope.studies.audits.audit import Audited, Part
 
-@click.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="DIR|MANIFEST")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("leukoscope-audit"), show_default=True,
-    help="Folder for audit.html, audit.json and groups.csv.",
-)  # fmt: skip
-@click.option("--jobs", type=click.IntRange(1, 256), help="Processes to use.  [default: one per available core]")
-@click.option(
-    "--work", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that keeps what was computed, so that a killed audit goes on.  [default: OUT/work]",
-)  # fmt: skip
-@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A split to check (JSON).")
-@click.option("--any-angle", is_flag=True, help="Search copies turned by any angle; slower.")
-def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Path | None, any_angle: bool) -> int:
-    """Find the pictures that show the same physical cell, under one subject or under several.
 
-    Finds byte- and pixel-identical files, near-duplicates (re-encoded, resized, quarter turns, mirrored) and cells
-    photographed again. Subjects that share cells become one patient group in groups.csv.
+@click.group()
+def audit() -> None:
+    """Test a bundle's explanations, and look for the shortcuts that it takes.
 
-    DIR|MANIFEST is a data set as for `leukoscope data index`, or any folder of pictures.
-
-    Exit code: 0 all read, 1 some pictures unreadable, 2 wrong usage or unusable data.
+    Both compare with what must not happen, and end in a verdict by written rules. For what leaks in a data set see
+    `leukoscope data audit`.
     """
-    import sys
 
-    from leukoscope.data.audit import audit as run_audit
-    from leukoscope.data.audit.report import write_report
-    from leukoscope.data.audit.sources import read_any, read_parts
-    from leukoscope.machine import cpu_count
 
-    manifest, why = read_any(path)
-    if why:
-        click.echo(f"read as pictures without label and subject, as it is no data set: {why}", err=True)
-    parts = None if split is None else read_parts(split)
-    live = sys.stderr.isatty()
-    said: set[str] = set()
+def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments of both audits."""
+    for decorate in (
+        click.argument("bundle", type=click.Path(path_type=Path)),
+        click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder or CSV of labelled cells."),
+        click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group."),
+        click.option("--include-trained", is_flag=True, help="Also use groups that the bundle was trained on."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random."),
+        click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON and page.  [default: audit]"),
+        click.option("--write", is_flag=True, help="Record figures and verdict in BUNDLE and on its card."),
+        click.option("--threads", type=click.IntRange(min=1), help="Threads to use."),
+    ):
+        command = decorate(command)
+    return command
 
-    def tell(stage: str, done: int, total: int) -> None:
-        if live:
-            click.echo(f"\r{stage}: {done:,} of {total:,}\033[K", nl=done == total, err=True)
-        elif stage not in said:
-            said.add(stage)
-            click.echo(stage, err=True)
 
-    result = run_audit(
-        manifest, jobs=jobs or cpu_count(), progress=tell, work_folder=work or out / "work", any_angle=any_angle
-    )
-    facts = write_report(result, out, split=parts)
-    click.echo(facts["verdict"])
-    for kind, count in facts["links_by_kind"].items():
-        click.echo(f"  {kind}: {count['across_subjects']:,} across subjects, {count['other']:,} other")
-    for pair in result.review:
-        click.echo(f"  for review: subjects {pair.first} and {pair.second}, a single link of score {pair.best:.2f}")
-    if not result.groups:
-        click.echo("no subject is known: links join pictures only, and grouping is impossible")
-    if result.whole:
-        click.echo(f"{result.whole:,} pictures have no black surround and were compared as whole pictures")
-    if result.blank:
-        click.echo(f"{len(result.blank):,} pictures are blank and were compared with none, such as {result.blank[0]}")
-    if result.collisions:
-        one = ", ".join(result.collisions[0])
-        click.echo(f"{len(result.collisions):,} names are equal but for upper and lower case, such as {one}")
-    for name, reason in result.unreadable[:5]:
-        click.echo(f"unreadable: {name}: {reason}", err=True)
-    if len(result.unreadable) > 5:
-        click.echo(f"unreadable: {len(result.unreadable) - 5:,} more, see audit.json", err=True)
-    click.echo(f"wrote {out / 'audit.html'}")
-    return 1 if result.unreadable else 0
+@audit.command()
+@_shared
+@click.option(
+    "--cells", type=click.IntRange(min=8), default=240, show_default=True,
+    help="How many cells at most, of as many patients as there are.",
+)  # fmt: skip
+@click.option("--shuffled", type=click.Path(path_type=Path), help="Bundle of the same network, shuffled labels.")
+@click.option("--masks", type=click.Path(path_type=Path), help="Folder of NAME.png and NAME.mask.png: drawn nuclei.")
+def explanations(
+    bundle: Path,
+    data: Path,
+    groups: Path | None,
+    include_trained: bool,
+    seed: int,
+    out: Path | None,
+    write: bool,
+    threads: int | None,
+    cells: int,
+    shuffled: Path | None,
+    masks: Path | None,
+) -> int:
+    """Test the heat maps of BUNDLE: where they lie, whether the answer hangs on them, whether they hang on the network.
+
+    Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
+    """
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.inference.classifier import Classifier
+    from leukoscope.studies.audits.audit import audit_heat_maps
+
+    chosen = read_bundle(bundle)
+    part = _part(chosen, data, groups, include_trained)
+    other = None if shuffled is None else Classifier(read_bundle(shuffled), threads=threads)
+    found = audit_heat_maps(
+        Classifier(chosen, threads=threads), part, out or Path("audit"), count=cells, shuffled=other, masks=masks,
+        seed=seed, progress=lambda stage: click.echo(stage, err=True),
+    )  # fmt: skip
+    return _end(chosen, found, write=write)
+
+
+@audit.command()
+@_shared
+@click.option(
+    "--cells", type=click.IntRange(min=8), default=1000, show_default=True,
+    help="How many cells at most, of as many patients as there are.",
+)  # fmt: skip
+def shortcuts(
+    bundle: Path,
+    data: Path,
+    groups: Path | None,
+    include_trained: bool,
+    seed: int,
+    out: Path | None,
+    write: bool,
+    threads: int | None,
+    cells: int,
+) -> int:
+    """Measure BUNDLE on cells with one cue taken away or left: outline, size, texture, colour, surround.
+
+    Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
+    """
+    from leukoscope.bundle.read import read_bundle
+    from leukoscope.cli._progress import progress_bar
+    from leukoscope.inference.classifier import Classifier
+    from leukoscope.studies.audits.audit import audit_cues
+
+    chosen = read_bundle(bundle)
+    part = _part(chosen, data, groups, include_trained)
+    classifier = Classifier(chosen, threads=threads)
+    with progress_bar("asking", 2 * min(cells, len(part.cells))) as bar:
+        found = audit_cues(classifier, part, out or Path("audit"), count=cells, seed=seed, progress=bar)
+    return _end(chosen, found, write=write)
+
+
+def _part(bundle: Bundle, data: Path, groups: Path | None, include_trained: bool) -> Part:
+    """Labelled pictures of patients that the bundle has not seen."""
+    from leukoscope.datasets.groups import apply_groups, read_groups
+    from leukoscope.datasets.readers import read_dataset
+    from leukoscope.studies.audits.audit import part_of
+
+    manifest = read_dataset(data).labelled()
+    if groups is not None:
+        manifest = apply_groups(manifest, read_groups(groups))
+    part = part_of(bundle, manifest, include_trained=include_trained)
+    if part.left_out_pictures:
+        click.echo(f"{part.left_out_pictures} pictures of groups that the bundle has seen are left out", err=True)
+    return part
+
+
+def _end(bundle: Bundle, found: Audited, *, write: bool) -> int:
+    click.echo(found.text)
+    if write:
+        from leukoscope.bundle.write import record_audits
+
+        record_audits(bundle.folder, [found.facts])
+        click.echo(f"recorded in {bundle.folder}")
+    click.echo(f"wrote {found.page} and {found.page.with_suffix('.json').name}")
+    for path, reason in found.unreadable[:10]:
+        click.echo(f"unreadable: {path}: {reason}", err=True)
+    if found.unreadable:
+        click.echo(f"{len(found.unreadable)} pictures could not be read and are in no figure", err=True)
+    return 1 if found.unreadable else 0

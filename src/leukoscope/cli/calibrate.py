@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 if TYPE_CHECKING:
-    from leukoscope.bundle.gate_facts import GateFacts
+    from leukoscope.bundle.gate import GateFacts
     from leukoscope.bundle.read import Bundle
-    from leukoscope.data.manifest import Manifest
+    from leukoscope.datasets.dataset import Manifest
     from leukoscope.inference.classifier import Classifier
 
 
@@ -54,13 +54,13 @@ def calibrate(
     picture is referred whatever its probability are fitted too: on the same pictures, or with a run folder on its
     training and validation part.
     """
-    from leukoscope.bundle.claims import calibration_claim, refer_claim
-    from leukoscope.bundle.gate_claim import gate_claim
+    from leukoscope.bundle.decision import calibration_claim, refer_claim
+    from leukoscope.bundle.gate import gate_claim
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.bundle.revise import revise_bundle
-    from leukoscope.evaluation.calibrate import calibrate as fit
+    from leukoscope.bundle.write import revise_bundle
+    from leukoscope.fitting.decision import calibrate as fit
     from leukoscope.inference.classifier import Classifier
-    from leukoscope.studies.measuring import still_holding, table_of
+    from leukoscope.runs.measure import still_holding, table_of
 
     is_run = (bundle / "run.json").is_file()
     if data is None and not is_run:
@@ -91,7 +91,7 @@ def calibrate(
 
 def _validation_part(run: Path) -> tuple[Manifest, bool]:
     """The validation part of a run, and whether it decided about the weights."""
-    from leukoscope.studies.measuring import read_run
+    from leukoscope.runs.measure import read_run
     from leukoscope.training.recipe import Recipe
 
     facts, manifest, split = read_run(run)
@@ -103,8 +103,8 @@ def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFac
     import numpy as np
 
     from leukoscope.cli._progress import progress_bar
-    from leukoscope.studies.gate import gate_pictures, measure_gate
-    from leukoscope.studies.measuring import read_run
+    from leukoscope.runs.gate import gate_pictures, measure_gate
+    from leukoscope.runs.measure import read_run
 
     part, held_out = unseen, np.ones(len(unseen), dtype=np.bool_)
     if run is not None:
@@ -116,10 +116,10 @@ def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFac
 
 
 def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
-    from leukoscope.data.groups import apply_groups, read_groups
-    from leukoscope.data.readers import read_dataset
+    from leukoscope.datasets.groups import apply_groups, read_groups
+    from leukoscope.datasets.readers import read_dataset
     from leukoscope.errors import DataError
-    from leukoscope.studies.measuring import unseen_by
+    from leukoscope.runs.measure import unseen_by
 
     manifest = read_dataset(data).labelled()
     if groups is not None:

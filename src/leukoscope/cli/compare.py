@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from leukoscope.data.manifest import Manifest
-    from leukoscope.studies.comparison import Comparison
-    from leukoscope.studies.cost import Subject
-    from leukoscope.studies.outcome import Outcome
-    from leukoscope.studies.plan import Plan
+    from leukoscope.datasets.dataset import Manifest
+    from leukoscope.runs.run import Outcome
+    from leukoscope.studies.compare.cost import Subject
+    from leukoscope.studies.compare.plan import Plan
+    from leukoscope.studies.compare.table import Comparison
 
 
 @click.command()
@@ -86,10 +86,10 @@ def compare(
     except ImportError as error:
         raise missing_extra("comparing networks", "train") from error
     from leukoscope.cli._paths import cache_folder
-    from leukoscope.studies.comparison import compare_runs
-    from leukoscope.studies.grid import claimed
-    from leukoscope.studies.page import write_comparison
-    from leukoscope.studies.plan import read_plan
+    from leukoscope.studies.compare.grid import claimed
+    from leukoscope.studies.compare.plan import read_plan
+    from leukoscope.studies.compare.report import write_comparison
+    from leukoscope.studies.compare.table import compare_runs
 
     if epochs is not None:
         overrides = (*overrides, f"epochs={epochs}")
@@ -123,7 +123,7 @@ def compare(
 
 def _given_entries(runs: tuple[str, ...], bundles: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
     """Runs of one name are one entry; a run without a name bears that of its network."""
-    from leukoscope.studies.outcome import given_run
+    from leukoscope.runs.run import given_run
 
     named: dict[str, list[Path]] = {}
     for text in runs:
@@ -142,9 +142,9 @@ def _outcomes(
 ) -> tuple[Outcome, ...]:
     """Rows trained or reused, and runs that were given."""
     from leukoscope.errors import LeukoscopeError
-    from leukoscope.studies.grid import run_grid
-    from leukoscope.studies.outcome import Outcome, given_run
-    from leukoscope.studies.row import Row
+    from leukoscope.runs.recipe_row import Row
+    from leukoscope.runs.run import Outcome, given_run
+    from leukoscope.studies.compare.grid import run_grid
 
     outcomes: list[Outcome] = []
     rows = plan.rows()
@@ -164,8 +164,8 @@ def _outcomes(
 
 
 def _data(plan: Plan, cache: Path, jobs: int | None, say: Callable[[str], None]) -> Manifest:
-    from leukoscope.data.groups import apply_groups, read_groups
-    from leukoscope.studies.foreign import read_sets
+    from leukoscope.datasets.groups import apply_groups, read_groups
+    from leukoscope.runs.sets import read_sets
 
     if not plan.data:
         raise click.UsageError("give --data: there are networks to train (or --cost-only)")
@@ -198,8 +198,8 @@ def _costs(
     plan: Plan, outcomes: tuple[Outcome, ...], seconds: float, batches: tuple[int, ...], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.studies.comparison import measure_costs
-    from leukoscope.studies.cost import each_subject, subject_of_bundle, subject_of_row, subject_of_run
+    from leukoscope.studies.compare.cost import each_subject, subject_of_bundle, subject_of_row, subject_of_run
+    from leukoscope.studies.compare.table import measure_costs
 
     makers: dict[str, Callable[[], Subject]] = {}
     rows = {row.entry: row for row in reversed(plan.rows())}
@@ -225,7 +225,7 @@ def _load() -> str | None:
 
 def _show(comparison: Comparison) -> None:
     """The table in short."""
-    from leukoscope.evaluation.wording import decimal, with_interval
+    from leukoscope.reports.wording import decimal, with_interval
 
     width = max(map(len, comparison.names))
     for name in comparison.names:

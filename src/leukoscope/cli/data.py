@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from leukoscope.cli.audit import audit
+from leukoscope.cli.leaks import audit
 
 
 @click.group()
@@ -37,11 +37,11 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     PATH is a C-NMC 2019 tree, ALL-IDB1 or ALL-IDB2, a folder with class folders, or a CSV file with the columns path
     and label. The resolution of ALL-IDB is always looked at, as it is known to tell the class.
     """
-    from leukoscope.data.caveats import caveats, resolution_leak
-    from leukoscope.data.groups import natural
-    from leukoscope.data.readers import read_dataset
-    from leukoscope.data.readers.allidb import PUBLISHED
-    from leukoscope.data.record import LABEL_WORDS
+    from leukoscope.datasets.facts import caveats, resolution_leak
+    from leukoscope.datasets.groups import natural
+    from leukoscope.datasets.readers import read_dataset
+    from leukoscope.datasets.readers.allidb import PUBLISHED
+    from leukoscope.datasets.record import LABEL_WORDS
 
     manifest = read_dataset(path, reader=reader, both_classes=not one_class)
     records = manifest.records
@@ -82,9 +82,9 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV file to write.")
 def combine_sets(paths: tuple[Path, ...], out: Path) -> None:
     """Make one data set of several, which `train` and `evaluate` take as --data; pictures stay where they are."""
-    from leukoscope.data.caveats import caveats
-    from leukoscope.data.combining import combine, parts_of
-    from leukoscope.data.readers import read_dataset
+    from leukoscope.datasets.combine import combine, parts_of
+    from leukoscope.datasets.facts import caveats
+    from leukoscope.datasets.readers import read_dataset
 
     if len(paths) < 2:
         raise click.UsageError("give at least two data sets")
@@ -106,9 +106,9 @@ def cut(context: click.Context, path: Path, out: Path, jobs: int | None) -> None
 
     Exit code: 0 all cut, 1 some pictures without a cell that can be cut out.
     """
-    from leukoscope.data.caveats import caveats
-    from leukoscope.data.cutting import cut_cells
-    from leukoscope.data.readers import read_dataset
+    from leukoscope.datasets.cut import cut_cells
+    from leukoscope.datasets.facts import caveats
+    from leukoscope.datasets.readers import read_dataset
 
     manifest = read_dataset(path, both_classes=False)
     done = cut_cells(manifest, out, jobs=jobs)
@@ -136,8 +136,8 @@ def cut(context: click.Context, path: Path, out: Path, jobs: int | None) -> None
 @click.pass_context
 def verify(context: click.Context, folder: Path, table: Path, partial: bool) -> None:
     """Compare the files under FOLDER with a table of checksums; exit with 1 unless all is fine."""
-    from leukoscope.data.readers.pictures import shorten
-    from leukoscope.data.verify import verify_checksums
+    from leukoscope.datasets.pictures import shorten
+    from leukoscope.datasets.verify import verify_checksums
 
     report = verify_checksums(folder, table)
     click.echo(f"{len(report.ok):,} files are as published")

@@ -30,7 +30,7 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
-    from leukoscope.cli._batch import answer
+    from leukoscope.cli.predict import answer
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
     from leukoscope.inference.gallery import PAGE
@@ -58,8 +58,8 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     """
     from PIL import Image, PngImagePlugin
 
-    from leukoscope.data.record import SYNTHETIC_NOTE
-    from leukoscope.data.synthetic import LABEL, render_cell
+    from leukoscope.datasets.record import SYNTHETIC_NOTE
+    from leukoscope.datasets.synthetic import LABEL, render_cell
     from leukoscope.errors import LeukoscopeError
     from leukoscope.files import atomic_folder
 

@@ -17,7 +17,7 @@ import click
 from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
 from leukoscope.machine import cpu_count, cpu_name
-from leukoscope.printing import printable
+from leukoscope.text import printable
 
 BASE = ("numpy", "opencv-python-headless", "onnxruntime", "pillow", "pydantic", "click", "jinja2", "filelock")
 TRAIN = ("torch", "onnx", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "pyyaml")
@@ -118,7 +118,7 @@ def _bundle() -> Iterator[Finding]:
 def _prediction() -> Iterator[Finding]:
     import time
 
-    from leukoscope.data.synthetic import render_cell
+    from leukoscope.datasets.synthetic import render_cell
     from leukoscope.inference.classifier import load
 
     start = time.perf_counter()

@@ -11,9 +11,9 @@ import click
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
-    from leukoscope.data.manifest import Manifest
+    from leukoscope.datasets.dataset import Manifest
     from leukoscope.inference.classifier import Classifier
-    from leukoscope.studies.foreign import Sets
+    from leukoscope.runs.sets import Sets
 
 
 @click.command()
@@ -57,8 +57,8 @@ def evaluate(
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.inference.classifier import Classifier
     from leukoscope.machine import describe_machine
-    from leukoscope.studies.foreign import by_set, set_line, write_sets
-    from leukoscope.studies.measuring import headline, measure, write_measured
+    from leukoscope.runs.measure import headline, measure, write_measured
+    from leukoscope.runs.sets import by_set, set_line, write_sets
 
     if (run is None) == (not data):
         raise click.UsageError("give either a run folder or --data")
@@ -108,10 +108,10 @@ def _audits(
     classifier: Classifier, whole: Manifest, part: Manifest, folder: Path, count: int, *, write: bool
 ) -> dict[str, Any]:
     """Both audits, their pages written, as facts to show with the evaluation."""
-    from leukoscope.bundle.audit_claim import KINDS
-    from leukoscope.bundle.record import record_audits
+    from leukoscope.bundle.audits import KINDS
+    from leukoscope.bundle.write import record_audits
     from leukoscope.cli._progress import progress_bar
-    from leukoscope.studies.auditing import audit_cues, audit_heat_maps, part_of
+    from leukoscope.studies.audits.audit import audit_cues, audit_heat_maps, part_of
 
     bundle = classifier.bundle
     cells = part_of(bundle, whole.labelled(), test=part)
@@ -131,7 +131,7 @@ def _audits(
 
 
 def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, str, dict[str, Any]]:
-    from leukoscope.studies.measuring import read_run
+    from leukoscope.runs.measure import read_run
 
     facts, manifest, split = read_run(run)
     context = {
@@ -152,9 +152,9 @@ def _read(data: tuple[Path, ...], all_of: str | None, groups: Path | None) -> Se
     from dataclasses import replace
 
     from leukoscope.cli._paths import cache_folder
-    from leukoscope.data.groups import apply_groups, read_groups
-    from leukoscope.data.record import class_of
-    from leukoscope.studies.foreign import read_sets
+    from leukoscope.datasets.groups import apply_groups, read_groups
+    from leukoscope.datasets.record import class_of
+    from leukoscope.runs.sets import read_sets
 
     label = None if all_of is None else class_of(all_of)
     sets = read_sets(data, cut_folder=cache_folder(), label=label, say=partial(click.echo, err=True))
@@ -164,7 +164,7 @@ def _read(data: tuple[Path, ...], all_of: str | None, groups: Path | None) -> Se
 
 
 def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Manifest, str, dict[str, Any]]:
-    from leukoscope.data.combining import kin_of, same_patients
+    from leukoscope.datasets.combine import kin_of, same_patients
     from leukoscope.errors import DataError
 
     manifest = sets.manifest

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
-    from leukoscope.data.manifest import Manifest
+    from leukoscope.datasets.dataset import Manifest
 
 CALIBRATION_CELLS = 256
 
@@ -63,7 +63,7 @@ def export(
     from leukoscope.errors import missing_extra
 
     try:
-        from leukoscope.training.restore import restore
+        from leukoscope.training.checkpoint import restore
     except ImportError as error:
         raise missing_extra("exporting", "train") from error
     from leukoscope.bundle.export import graph_bytes, write_bundle
@@ -106,10 +106,10 @@ def export(
 def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> None:
     from leukoscope.bundle.quantize import quantize_bundle
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.cells.prepare import prepare
+    from leukoscope.cells.frame import prepare
     from leukoscope.cells.read import read_picture
-    from leukoscope.data.readers import read_dataset
-    from leukoscope.data.whose import whose
+    from leukoscope.datasets.patients import whose
+    from leukoscope.datasets.readers import read_dataset
 
     bundle = read_bundle(given / "bundle" if (given / "run.json").is_file() else given)
     manifest = read_dataset(data).labelled()
@@ -136,7 +136,7 @@ def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> N
 
 def _trained_on(bundle: Bundle, manifest: Manifest, cells: int, seed: int) -> Manifest:
     """Cells of patient groups that the bundle was trained on, spread over classes and groups."""
-    from leukoscope.data.sampling import limit
+    from leukoscope.datasets.split import limit
     from leukoscope.errors import BundleError, DataError
 
     training = bundle.facts.training

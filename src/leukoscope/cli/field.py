@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leukoscope.fields.normalise import Normalisation
-    from leukoscope.inference.field_run import FieldTally
+    from leukoscope.inference.batch import FieldTally
+    from leukoscope.smears.normalise import Normalisation
 
 
 @click.command()
@@ -69,13 +69,11 @@ def field(
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
-    from leukoscope.inference.batch import RESEARCH_USE, find_pictures
-    from leukoscope.inference.classifier import load
-    from leukoscope.inference.field import HONEST
-    from leukoscope.inference.field_patients import patients_from_csv
-    from leukoscope.inference.field_run import FieldSettings, run_fields
+    from leukoscope.inference.batch import RESEARCH_USE, FieldSettings, find_pictures, run_fields
+    from leukoscope.inference.classifier import HONEST, load
+    from leukoscope.inference.patients import patients_from_csv
     from leukoscope.machine import cpu_count
-    from leukoscope.printing import printable
+    from leukoscope.text import printable
 
     if truth:
         other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
@@ -113,7 +111,7 @@ def _say_patients(path: Path | None) -> None:
         return
     import json
 
-    from leukoscope.printing import printable
+    from leukoscope.text import printable
 
     for patient in json.loads(path.read_text(encoding="utf-8"))["patients"]:
         click.echo(printable(patient["words"]))
@@ -126,8 +124,8 @@ def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: f
     from leukoscope.cli._progress import progress_bar
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
-    from leukoscope.printing import printable
-    from leukoscope.studies.detection_study import FIGURES, headline, measure_allidb
+    from leukoscope.studies.allidb.report import FIGURES, headline, measure_allidb
+    from leukoscope.text import printable
 
     if len(paths) != 1 or wrong:
         raise click.UsageError("--truth takes one folder, and neither patients, --red-cell-um nor --stain")

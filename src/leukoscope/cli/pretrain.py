@@ -50,15 +50,15 @@ def pretrain(
 
     from leukoscope.cli._paths import cache_folder
     from leukoscope.cli._progress import progress_bar
-    from leukoscope.data.cache import open_cache
-    from leukoscope.data.cutting import cut_cells
-    from leukoscope.data.kinds import kind_of, read_kinds
+    from leukoscope.datasets.cache import open_cache
+    from leukoscope.datasets.cut import cut_cells
+    from leukoscope.datasets.kinds import kind_of, read_kinds
     from leukoscope.models import create_model
+    from leukoscope.training.batches import seed_for
     from leukoscope.training.pretrain import pretrain as learn
     from leukoscope.training.pretrain import save_pretrained
     from leukoscope.training.recipe import load_recipe
     from leukoscope.training.runtime import start_runtime
-    from leukoscope.training.sampling import seed_for
 
     options = {"model.name": model, "epochs": epochs, "seed": seed}
     chosen = load_recipe(recipe, (*overrides, *(f"{k}={v}" for k, v in options.items() if v is not None)))

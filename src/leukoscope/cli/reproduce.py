@@ -68,11 +68,11 @@ def paper(
         raise missing_extra("reproducing the paper", "train") from error
     from leukoscope.cli._paths import cache_folder
     from leukoscope.models import model_spec
-    from leukoscope.studies.claims import CUSTOM, RIVALS
-    from leukoscope.studies.foreign import read_sets
-    from leukoscope.studies.reproduce import reproduce as run
-    from leukoscope.studies.reproduce_plan import Plan
-    from leukoscope.studies.reproduce_report import lines, write_reproduction
+    from leukoscope.runs.sets import read_sets
+    from leukoscope.studies.paper.claims import CUSTOM, RIVALS
+    from leukoscope.studies.paper.report import lines, write_reproduction
+    from leukoscope.studies.paper.reproduce import reproduce as run
+    from leukoscope.studies.paper.study import Plan
 
     for name in models:
         model_spec(name)  # an unknown name is refused before anything is trained

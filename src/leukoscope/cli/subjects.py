@@ -36,11 +36,11 @@ def subjects(
     from dataclasses import replace
 
     from leukoscope.bundle.decision import logit_at
+    from leukoscope.bundle.patients import subject_claim
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.bundle.revise import revise_bundle
-    from leukoscope.bundle.subject_claim import subject_claim
-    from leukoscope.evaluation.aggregation import fit_subjects, patients_of, subject_errors
-    from leukoscope.evaluation.table import Scores
+    from leukoscope.bundle.write import revise_bundle
+    from leukoscope.fitting.patients import fit_subjects, patients_of, subject_errors
+    from leukoscope.metrics.scores import Scores
 
     chosen = read_bundle(bundle)
     names = [_check_alike(chosen, run) for run in runs]
@@ -71,7 +71,7 @@ def _check_alike(bundle: Bundle, run: Path) -> str:
     """Name of the run's data; an error where its network or its preparation is another than the bundle's."""
     from leukoscope.bundle.read import read_bundle
     from leukoscope.errors import DataError
-    from leukoscope.studies.measuring import read_run
+    from leukoscope.runs.measure import read_run
 
     facts, manifest, split = read_run(run)
     if split.protocol != "group":

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from leukoscope.studies.foreign import Sets
+    from leukoscope.runs.sets import Sets
+    from leukoscope.runs.train import Run
     from leukoscope.training.recipe import Recipe
-    from leukoscope.training.run import Run
 
 
 @click.command()
@@ -70,12 +70,12 @@ def train(
     except ImportError as error:
         raise missing_extra("training", "train") from error
     from leukoscope.cli._paths import cache_folder
-    from leukoscope.data.groups import apply_groups, read_groups
+    from leukoscope.datasets.groups import apply_groups, read_groups
     from leukoscope.models import model_spec
-    from leukoscope.studies.foreign import read_sets
+    from leukoscope.runs.sets import read_sets
+    from leukoscope.runs.train import train_run
     from leukoscope.studies.teaching import teach
     from leukoscope.training.recipe import load_recipe
-    from leukoscope.training.run import train_run
     from leukoscope.training.runtime import start_runtime
 
     options = {
@@ -121,12 +121,12 @@ def train(
 
 def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
     """Bundle, calibration and figures, shown on the terminal."""
-    from leukoscope.bundle.claims import calibration_claim, refer_claim
-    from leukoscope.bundle.gate_claim import gate_claim
+    from leukoscope.bundle.decision import calibration_claim, refer_claim
+    from leukoscope.bundle.gate import gate_claim
     from leukoscope.cli._progress import progress_bar
-    from leukoscope.studies.finish import finish_run
-    from leukoscope.studies.foreign import set_line
-    from leukoscope.studies.measuring import headline
+    from leukoscope.runs.finish import finish_run
+    from leukoscope.runs.measure import headline
+    from leukoscope.runs.sets import set_line
 
     done = finish_run(run, name, notes=notes, progress=progress_bar)
     split, decision = run.split, done.bundle.facts.decision

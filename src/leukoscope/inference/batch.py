@@ -1,25 +1,51 @@
-"""From a list of pictures to a table, to JSON lines, to CSV, or to a gallery, as the answers come."""
+"""Many pictures as one batch: to a table, lines or a gallery as the answers come; many fields into one folder.
+
+Fields are read on all cores, resumable, one field in memory for each process.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import cv2
+
+from leukoscope._version import __version__
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.errors import PictureError
-from leukoscope.files import atomic_path, write_text
-from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.gallery import gallery
-from leukoscope.inference.loading import BATCH_SIZE
-from leukoscope.inference.prediction import Decision, Prediction
-from leukoscope.inference.rows import SUFFIX, RowFormat, header, row
-from leukoscope.inference.subject_names import SubjectNames
-from leukoscope.inference.subject_rows import subject_lines
-from leukoscope.inference.subjects import SubjectTally
-from leukoscope.inference.walk import find_pictures
+from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.files import atomic_path, write_bytes, write_json, write_text
+from leukoscope.inference.answer import Decision, Prediction
+from leukoscope.inference.cells import BATCH_SIZE
+from leukoscope.inference.classifier import HONEST, Classifier, load, read_field
+from leukoscope.inference.gallery import PAGE, gallery, safe_stem, write_page
+from leukoscope.inference.overlay import annotated, encode, reduced, thumbnail
+from leukoscope.inference.patients import FieldCounts, SubjectNames, SubjectTally, patient_of, statement
+from leukoscope.inference.sources import find_pictures
+from leukoscope.inference.writers import (
+    SUFFIX,
+    RowFormat,
+    header,
+    row,
+    subject_lines,
+    write_coco,
+    write_csv,
+    write_geojson,
+)
+from leukoscope.smears.find import MAX_FIELD_PIXELS
+from leukoscope.smears.normalise import Normalisation
+from leukoscope.smears.ruler import RED_CELL_UM
+from leukoscope.text import decodable
 
 __all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "summary"]
 
@@ -148,3 +174,235 @@ def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Callable[[P
         write(row(kind, prediction))
 
     return add
+
+
+SETTINGS = "leukoscope-fields.json"
+FIELDS, OVERLAYS, CELLS, GEOJSON = "fields", "overlays", "cells", "geojson"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSettings:
+    """What decides the answer for a field; a folder of results has one."""
+
+    bundle: str | None = None
+    um_per_px: float | None = None
+    red_cell_um: float = RED_CELL_UM
+    max_pixels: int = MAX_FIELD_PIXELS
+    stain: Normalisation = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTally:
+    """What a run did: fields read, unreadable, taken over from an earlier run; white cells by decision."""
+
+    fields: int
+    unreadable: int
+    resumed: int
+    cells: Counter[str]
+
+
+def run_fields(
+    pictures: Sequence[Path | PictureError],
+    out: Path,
+    settings: FieldSettings,
+    *,
+    processes: int = 1,
+    by_patient: bool = False,
+    patients: dict[str, str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> FieldTally:
+    """Answer for every field; write JSON, pictures, tables, contours, patients and the page into ``out``.
+
+    A field whose JSON is there already, from the same file and the same settings, is not read again: a run that was
+    stopped goes on where it was. What is written of one field appears whole, its JSON last.
+
+    Args:
+        pictures: from `leukoscope.inference.sources.find_pictures`.
+        out: the folder; that of an earlier run with the same settings, or one without results.
+        settings: scale and bundle.
+        processes: how many fields are worked on at once, each by a process with one thread.
+        by_patient: state patients too.
+        patients: patient of each picture; None: the folder that holds it.
+        progress: called with the number of fields newly done.
+
+    Raises:
+        LeukoscopeError: ``out`` holds results of other settings, cannot be written, or a process died.
+        DataError: the table of patients does not name a picture.
+    """
+    owners = [patient_of(_name(item), patients) if by_patient else "" for item in pictures]
+    _claim(out, settings)
+    stems = [_stem(_name(item)) for item in pictures]
+    for item, stem in zip(pictures, stems, strict=True):
+        if isinstance(item, PictureError):
+            _write_unreadable(out, stem, _name(item), item, None)
+    done = [isinstance(item, PictureError) for item in pictures]
+    kept = [not bad and _is_done(out, stem, item) for item, stem, bad in zip(pictures, stems, done, strict=True)]
+    todo = [
+        (str(item), stem)
+        for item, stem, bad, old in zip(pictures, stems, done, kept, strict=True)
+        if not bad and not old
+    ]
+    if progress is not None:
+        progress(len(pictures) - len(todo))
+    for _ in _work_all(todo, out, settings, processes):
+        if progress is not None:
+            progress(1)
+
+    def records() -> Iterator[Record]:
+        for stem in stems:
+            record = _read_record(out, stem)
+            if record is not None and record["error"] is None:
+                yield record
+
+    write_csv(out / "cells.csv", records())
+    write_coco(out / "cells.coco.json", records)
+    statements = _statements(out, owners, stems) if by_patient else None
+    if statements is not None:
+        write_json(out / "patients.json", {"statement": HONEST, "patients": statements})
+    write_page(out / PAGE, (_read_record(out, stem) for stem in stems), stems, statements)
+    cells: Counter[str] = Counter()
+    fields = 0
+    for record in records():
+        fields += 1
+        cells.update(cell["decision"] for cell in record["cells"])
+    return FieldTally(fields, len(pictures) - fields, sum(kept), cells)
+
+
+def _work_all(todo: Sequence[tuple[str, str]], out: Path, settings: FieldSettings, processes: int) -> Iterator[None]:
+    """Work off the fields, a few in flight at a time, so that memory does not grow with their number."""
+    if processes == 1 or len(todo) < 2:
+        for path, stem in todo:
+            _work(path, stem, out, settings)
+            yield
+        return
+    waiting = iter(todo)
+    pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn"))
+    try:
+        flight: set[Future[None]] = set()
+        while True:
+            while len(flight) < 2 * processes and (following := next(waiting, None)) is not None:
+                flight.add(pool.submit(_work, *following, out, settings))
+            if not flight:
+                return
+            finished, flight = wait(flight, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                yield
+    except BrokenProcessPool as error:
+        raise LeukoscopeError(
+            "a process that reads fields was ended from outside, for want of memory perhaps",
+            path=out,
+            remedy="run the same command again with fewer --threads: it goes on where it was",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _work(path: str, stem: str, out: Path, settings: FieldSettings) -> None:
+    """Read one field and write all that is written of it alone."""
+    cv2.setNumThreads(1)
+    stamp = _stamp(Path(path))
+    try:
+        field = read_field(
+            _classifier(settings.bundle), path, um_per_px=settings.um_per_px, red_cell_um=settings.red_cell_um,
+            max_pixels=settings.max_pixels, stain=settings.stain,
+        )  # fmt: skip
+    except PictureError as error:
+        _write_unreadable(out, stem, path, error, stamp)
+        return
+    except (MemoryError, cv2.error, ValueError) as error:  # a decoder's own failure is this picture's alone
+        why = PictureError(f"cannot be read as a field ({type(error).__name__}: {error})", path=path)
+        _write_unreadable(out, stem, path, why, stamp)
+        return
+    record = field.to_json() | {"file": stamp}
+    write_bytes(out / OVERLAYS / f"{stem}.png", encode(annotated(field), Path("a.png")))
+    for cell in field.cells:
+        name = out / CELLS / f"{stem}-{cell.number:03d}.webp"
+        write_bytes(name, encode(thumbnail(field, cell), name))
+        seen = None if cell.prediction is None else cell.prediction.frame
+        if seen is not None:
+            name = out / CELLS / f"{stem}-{cell.number:03d}-asked.webp"
+            write_bytes(name, encode(reduced(seen), name))
+    write_geojson(out / GEOJSON / f"{stem}.geojson", record)
+    write_json(out / FIELDS / f"{stem}.json", record)
+
+
+@cache
+def _classifier(bundle: str | None) -> Classifier:
+    """One for each process: a session is loaded once, not once a field."""
+    return load(bundle, threads=1)
+
+
+def _claim(out: Path, settings: FieldSettings) -> None:
+    """Write the settings, or check that those there are the same."""
+    wanted = {"version": __version__, **asdict(settings)}
+    path = out / SETTINGS
+    if path.exists():
+        if _json(path) != wanted:
+            raise LeukoscopeError(
+                "holds results of other settings or of another version", path=out, remedy="choose another --out folder"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise LeukoscopeError("holds other files", path=out, remedy="choose an empty --out folder")
+    write_json(path, wanted)
+
+
+def _is_done(out: Path, stem: str, path: Path | PictureError) -> bool:
+    record = _read_record(out, stem)
+    return record is not None and isinstance(path, Path) and record.get("file") == _stamp(path) is not None
+
+
+def _read_record(out: Path, stem: str) -> Record | None:
+    found = _json(out / FIELDS / f"{stem}.json")
+    return found if isinstance(found, dict) and "error" in found else None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_unreadable(out: Path, stem: str, path: str, error: PictureError, stamp: list[int] | None) -> None:
+    why = "; ".join(part for part in (error.what, error.remedy) if part)
+    record = {"path": decodable(path), "statement": HONEST, "cells": [], "error": why, "file": stamp}
+    write_json(out / FIELDS / f"{stem}.json", record)
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Size and time of change, by which a file is known again."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _stem(path: str) -> str:
+    """The same name for the same picture in every run, whatever else is given."""
+    digest = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:10]  # noqa: PTH100  (links stay links)
+    return f"{safe_stem(0, path).removeprefix('00000').lstrip('-') or 'field'}-{digest}"
+
+
+def _name(item: Path | PictureError) -> str:
+    return str(item.path) if isinstance(item, PictureError) else str(item)
+
+
+def _statements(out: Path, owners: Sequence[str], stems: Sequence[str]) -> list[Record]:
+    fields: dict[str, list[FieldCounts]] = {owner: [] for owner in owners}
+    unreadable: Counter[str] = Counter()
+    for owner, stem in zip(owners, stems, strict=True):
+        record = _read_record(out, stem)
+        if record is None or record["error"] is not None:
+            unreadable[owner] += 1
+            continue
+        fields[owner].append(
+            FieldCounts(
+                record["white_cells"], record["blast"], record["normal"], record["ruler"]["um_per_px"],
+                tuple(record["warnings"]),
+            )
+        )  # fmt: skip
+    return [statement(owner, counts, unreadable[owner]) for owner, counts in fields.items()]

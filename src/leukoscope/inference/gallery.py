@@ -1,14 +1,15 @@
-"""The gallery of a batch: one HTML page with the cells, their heat maps and their answers, needing nothing outside."""
+"""The pages of a batch: cells with heat maps; patients, fields and their cells. Each needs nothing outside."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path, PurePath
+from typing import Any
 from unicodedata import normalize
 
 import cv2
@@ -17,17 +18,17 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from leukoscope._version import __version__
-from leukoscope.bundle.claims import refer_claim
+from leukoscope.bundle.decision import refer_claim
+from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.schema import BundleFacts
-from leukoscope.bundle.subject_claim import subject_claim
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
-from leukoscope.inference.field import HONEST
-from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, REFER_RGB, map_scale, overlay
-from leukoscope.inference.prediction import Prediction
-from leukoscope.inference.reference import shipped_reference
-from leukoscope.inference.subjects import SubjectTally, interval
-from leukoscope.printing import printable
+from leukoscope.inference.answer import Prediction
+from leukoscope.inference.classifier import HONEST
+from leukoscope.inference.morphology import shipped_reference
+from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
+from leukoscope.inference.patients import SubjectTally, interval
+from leukoscope.text import printable
 
 PAGE = "report.html"
 CELLS, OVERLAYS = "cells", "overlays"
@@ -189,3 +190,28 @@ def _check_ours(out: Path) -> None:
             path=out / taken[0],
             remedy="choose another --out folder",
         )
+
+
+def write_page(
+    path: Path,
+    records: Iterable[dict[str, Any] | None],
+    stems: Sequence[str],
+    patients: Sequence[dict[str, Any]] | None,
+) -> None:
+    """Write the page, one field after another: it is never held whole. All values are escaped."""
+    template = (resources.files("leukoscope.inference") / "fields.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pairs = ((_shown(record), stem) for record, stem in zip(records, stems, strict=True) if record is not None)
+    parts = environment.from_string(template).generate(
+        fields=pairs,
+        patients=patients,
+        honest=HONEST,
+        version=__version__,
+        colours={name: "rgb({} {} {})".format(*rgb) for name, rgb in COLOURS.items()},
+    )
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(parts)
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {"path": printable(str(record["path"]))}

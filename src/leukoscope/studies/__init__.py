@@ -1,1 +1,1 @@
-"""Whole studies: runs finished to measured bundles, grids of runs, comparisons and what they cost."""
+"""Guests of the package: whole studies of many runs or bundles. Nothing but the command line imports them."""

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.bundle.read import Bundle, read_bundle
-from leukoscope.data.combining import same_patients
-from leukoscope.data.manifest import Manifest
-from leukoscope.data.splits import Split
+from leukoscope.datasets.combine import same_patients
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.split import Split
 from leukoscope.errors import PictureError, TrainingError
 from leukoscope.inference.classifier import Classifier
-from leukoscope.studies.measuring import table_of
+from leukoscope.runs.measure import table_of
 from leukoscope.training.recipe import Recipe
 
 

@@ -1,6 +1,16 @@
 """Random changes of a batch of pictures, as tensor operations on the device, one draw per picture.
 
 Black stays black under every change of light and colour, so that none of them paints the surround.
+
+What JPEG leaves of pictures, as tensor operations: blocks of 8x8, cosine transform, quantised coefficients.
+
+Colours keep their full resolution. Quantisation tables and colour space: ITU-T T.81 (JPEG), annex K, and T.871 (JFIF);
+how a quality becomes a table: Independent JPEG Group's library.
+
+Errors of another segmentation: a cell cut out too tightly or too widely, with a bite missing or a scrap attached.
+
+How a cell was cut out tells the day of its preparation better than its disease (docs/champion.md): these changes take
+that away from what can be learnt.
 """
 
 from __future__ import annotations
@@ -8,14 +18,134 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from leukoscope.training.compression import compress
-from leukoscope.training.outlines import cell_of, hang_scraps, shift_outlines
 from leukoscope.training.recipe import Augmentation
+
+BLOCK: Final = 8
+_LUMINANCE: Final = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+_CHROMINANCE: Final = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
+    47, 66, 99, 99, 99, 99, 99, 99, *(99,) * 32,
+)  # fmt: skip
+_TO_YCC: Final = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+def compress(pictures: Tensor, quality: Tensor) -> Tensor:
+    """Write and read pictures as JPEG of the given quality.
+
+    Args:
+        pictures: float [N, 3, H, W] in 0..1.
+        quality: float [N], 1 to 100; more is finer.
+
+    Returns:
+        The same shape; slightly beyond 0..1 where coefficients were rounded outwards.
+    """
+    height, width = pictures.shape[-2:]
+    below, right = -height % BLOCK, -width % BLOCK
+    padded = F.pad(pictures, (0, right, 0, below), mode="replicate") if below or right else pictures
+    to_ycc = pictures.new_tensor(_TO_YCC)
+    level = pictures.new_tensor([128.0, 0, 0])[:, None, None]
+    planes = torch.einsum("nchw,kc->nkhw", padded * 255, to_ycc) - level
+    rows, columns = (side // BLOCK for side in planes.shape[-2:])
+    squares = planes.reshape(-1, 3, rows, BLOCK, columns, BLOCK).transpose(3, 4)  # [N, 3, rows, columns, 8, 8]
+    basis, step = _basis().to(pictures), quantisation(quality)[:, :, None]
+    coefficients = squares.reshape(len(pictures), 3, -1, BLOCK * BLOCK) @ basis.T
+    coefficients = (coefficients / step).round() * step
+    squares = (coefficients @ basis).view_as(squares)
+    planes = squares.transpose(3, 4).flatten(4, 5).flatten(2, 3) + level
+    rgb = torch.einsum("nkhw,ck->nchw", planes, torch.linalg.inv(to_ycc)) / 255
+    return rgb[:, :, :height, :width]
+
+
+def quantisation(quality: Tensor) -> Tensor:
+    """Steps of the coefficients of quality [N], float [N, 3, 64]: luminance and twice chrominance."""
+    tables = quality.new_tensor([_LUMINANCE, _CHROMINANCE, _CHROMINANCE])
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    return ((tables * scale + 50) / 100).floor().clamp(1, 255)
+
+
+@cache
+def _basis() -> Tensor:
+    """The 64 waves of the orthonormal cosine transform (DCT-II) of a block, each a row: float32 [64, 64]."""
+    u, x = torch.arange(BLOCK)[:, None], torch.arange(BLOCK)[None]
+    wave = torch.cos((2 * x + 1) * u * math.pi / (2 * BLOCK)) / 2
+    wave[0] /= math.sqrt(2)
+    return torch.einsum("uy,va->uvya", wave, wave).reshape(BLOCK * BLOCK, BLOCK * BLOCK)
+
+
+GROUND: Final = (0.894, 0.855, 0.875)  # of a smear's plasma, assumed
+RED_CELL: Final = (0.769, 0.588, 0.627)  # assumed
+
+
+def shift_outlines(pictures: Tensor, shifts: Tensor) -> Tensor:
+    """Move each cell's outline outwards or inwards, smoothing it; ground comes in where the cell was not cut out.
+
+    The mask is smoothed by a box. Along a straight edge the share of cell in the box falls evenly, so that a level of
+    that share is an outline moved by so many pixels.
+
+    Args:
+        pictures: float [N, 3, S, S] in 0..1, exactly 0 outside the cell.
+        shifts: pixels, float [N], positive outwards.
+    """
+    reach = math.ceil(float(shifts.abs().max())) + 1
+    shifts = shifts[:, None, None, None]
+    inside = cell_of(pictures)
+    share = F.avg_pool2d(inside, 2 * reach + 1, 1, padding=reach)
+    moved = (share > 0.5 - shifts / (2 * reach + 1)).to(pictures.dtype)
+    return _laid_under(pictures, inside, moved * (shifts > 0), GROUND) * moved
+
+
+def hang_scraps(pictures: Tensor, angles: Tensor, radii: Tensor) -> Tensor:
+    """Attach a scrap of a red cell to the outline, or bite a piece off.
+
+    Args:
+        pictures: float [N, 3, S, S] in 0..1, exactly 0 outside the cell.
+        angles: where, float [N], radians: the point of the cell that is farthest in that direction.
+        radii: of the disc around that point, as a share of the radius of the cell's area, float [N]; positive: a scrap
+            of a red cell, negative: a bite.
+    """
+    size = pictures.shape[-1]
+    inside = cell_of(pictures)
+    steps = torch.arange(size, device=pictures.device, dtype=pictures.dtype)
+    row, column = torch.meshgrid(steps, steps, indexing="ij")
+    along = row * torch.sin(angles)[:, None, None] + column * torch.cos(angles)[:, None, None]
+    farthest = along.masked_fill(inside[:, 0] == 0, -math.inf).flatten(1).argmax(1)
+    y, x = (farthest // size)[:, None, None], (farthest % size)[:, None, None]
+    radius = radii.abs()[:, None, None] * (inside.sum((1, 2, 3)) / math.pi).sqrt()[:, None, None]
+    disc = ((row - y).square() + (column - x).square() <= radius.square())[:, None]
+    added = (radii > 0)[:, None, None, None]
+    bitten = torch.where(disc & ~added, 0.0, pictures)
+    scrap = (disc & added).to(pictures.dtype)
+    return _laid_under(bitten, inside, scrap, RED_CELL)
+
+
+def cell_of(pictures: Tensor) -> Tensor:
+    """1 where a picture is not black, else 0: float [N, 1, S, S], planar (else PyTorch pools five times slower)."""
+    return (pictures.amax(1) > 0).to(pictures.dtype).unsqueeze(1)
+
+
+def _laid_under(pictures: Tensor, inside: Tensor, region: Tensor, colour: tuple[float, float, float]) -> Tensor:
+    """Colour where a region [N, 1, S, S] is not covered by the cell.
+
+    A pixel on the outline was mixed with black when the frame was made smaller: it covers as much as it is bright
+    beside its brightest neighbour.
+    """
+    brightness = pictures.amax(1).unsqueeze(1)
+    near = F.max_pool2d(brightness, 3, 1, padding=1)
+    on_outline = F.max_pool2d(1 - inside, 3, 1, padding=1)
+    coverage = inside * torch.lerp(torch.ones_like(near), brightness / near.clamp_min(1e-6), on_outline)
+    return pictures + region * (1 - coverage) * pictures.new_tensor(colour)[:, None, None]
+
 
 _GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 _DARKEST = 1 / 255

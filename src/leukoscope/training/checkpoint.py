@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from leukoscope.errors import TrainingError
 from leukoscope.files import atomic_folder, write_json
+from leukoscope.models import CellClassifier, create_model
+from leukoscope.training.recipe import Recipe
 
 _PREFIX = "epoch-"
 
@@ -137,3 +140,27 @@ def _join_optimizer(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     return state
+
+
+def restore(folder: Path) -> tuple[Recipe, CellClassifier, int]:
+    """Rebuild a run's network with its best weights so far.
+
+    Returns:
+        Recipe, network in evaluation mode on the CPU, number of finished epochs.
+
+    Raises:
+        TrainingError: the folder is no run, has no checkpoint yet, or is damaged.
+    """
+    checkpoints = sorted((folder / "checkpoints").glob("epoch-*"))
+    if not checkpoints:
+        raise TrainingError(
+            "no checkpoint here", path=folder, remedy="give the folder of a run with at least one finished epoch"
+        )
+    try:
+        recipe = Recipe.model_validate(json.loads((folder / "run.json").read_text(encoding="utf-8"))["recipe"])
+        model = create_model(recipe.model.name, **recipe.model.arguments)
+        model.load_state_dict(load_file(checkpoints[-1] / "best.safetensors"))
+        epochs = int(json.loads((checkpoints[-1] / "state.json").read_text())["progress"]["epoch"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
+        raise TrainingError(f"the run is damaged ({error})", path=folder, remedy="train it again") from error
+    return recipe, model.eval(), epochs

@@ -20,14 +20,20 @@ from leukoscope.errors import DataError, TrainingError
 from leukoscope.files import write_text
 from leukoscope.models import CellClassifier
 from leukoscope.training import augment
-from leukoscope.training.averaging import averaged, move_average, start_average
+from leukoscope.training.batches import FrameSource, class_weights, epoch_order, generator_for, seed_for
 from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
+from leukoscope.training.optimise import (
+    averaged,
+    epochs_without_improvement,
+    learning_rate,
+    move_average,
+    parameter_groups,
+    set_learning,
+    set_modes,
+    start_average,
+)
 from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime, batch_loss, share_batch_norm
-from leukoscope.training.sampling import class_weights, epoch_order, generator_for, seed_for
-from leukoscope.training.schedule import epochs_without_improvement, learning_rate
-from leukoscope.training.source import FrameSource
-from leukoscope.training.stages import parameter_groups, set_learning, set_modes
 
 Listener = Callable[[dict[str, float]], None]
 

@@ -11,12 +11,11 @@ from leukoscope.errors import RecipeError
 from leukoscope.files import write_text
 from leukoscope.models import CellClassifier, create_model, model_spec
 from leukoscope.models.ensemble import Ensemble
+from leukoscope.training.batches import FrameSource, seed_for
 from leukoscope.training.checkpoint import Progress, save_finished
 from leukoscope.training.loop import FitResult, Listener, fit, score
 from leukoscope.training.recipe import ModelChoice, Recipe
 from leukoscope.training.runtime import Runtime
-from leukoscope.training.sampling import seed_for
-from leukoscope.training.source import FrameSource
 
 FOLDER = "members"
 

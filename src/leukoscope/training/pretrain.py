@@ -22,10 +22,10 @@ from leukoscope.errors import DataError, TrainingError
 from leukoscope.files import atomic_path
 from leukoscope.models import CellClassifier
 from leukoscope.training import augment
+from leukoscope.training.batches import generator_for, seed_for
+from leukoscope.training.optimise import learning_rate
 from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime
-from leukoscope.training.sampling import generator_for, seed_for
-from leukoscope.training.schedule import learning_rate
 
 HELD_OUT = 0.1
 

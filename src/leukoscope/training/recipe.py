@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from leukoscope.cells.prepare import Preparation
+from leukoscope.cells.frame import Preparation
 from leukoscope.errors import RecipeError
 
 

@@ -1,0 +1,147 @@
+"""Several data sets as one, each still told apart; and whose patients two data sets share by name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.record import Record
+from leukoscope.errors import DataError
+
+#: Sets that show the same patients under other names, where nobody published who is who.
+KIN: Final = (frozenset({"allidb1", "allidb2"}),)
+
+
+def combine(sets: Sequence[Manifest]) -> Manifest:
+    """One data set of several.
+
+    The paths of a part start with its name, and so do its subjects and groups (`cnmc2019:20+21`), so that equal numbers
+    of two laboratories stay two patients. The order of the parts does not matter: the same sets give the same records
+    and the same fingerprint, wherever they lie.
+
+    Args:
+        sets: data sets of different names; a single one comes back as it is.
+
+    Raises:
+        DataError: none given, one given twice, one that is combined already, or sets that are not independent.
+    """
+    if not sets:
+        raise DataError("there is no data set to combine")
+    if len(sets) == 1:
+        return sets[0]
+    nested = [each for each in sets if each.parts]
+    if nested:
+        raise DataError(
+            f"{nested[0].name} is combined already", path=nested[0].root, remedy="give each single data set once"
+        )
+    names = set_names(sets)
+    for kin in KIN:
+        if len(kin & {record.source.rpartition("/")[2] for each in sets for record in each.records}) > 1:
+            raise DataError(
+                f"{' and '.join(sorted(kin))} are not independent: the cells of one are cut out of the pictures of the "
+                "other, and nobody published which",
+                remedy="combine only one of them with other sets",
+            )
+    ordered = sorted(zip(names, sets, strict=True), key=lambda pair: pair[0])
+    records = tuple(
+        sorted((_within(name, r) for name, each in ordered for r in each.records), key=lambda record: record.path)
+    )
+    roots = tuple((name, each.root.resolve()) for name, each in ordered)
+    return Manifest(_common([root for _, root in roots]), records, "+".join(sorted(names)), roots)
+
+
+def parts_of(manifest: Manifest) -> NDArray[Any]:
+    """Which data set each picture comes from, strings [N]: its part, or the set that its source names."""
+    if manifest.parts:
+        return np.array([record.path.partition("/")[0] for record in manifest.records], dtype=np.str_)
+    return np.array([record.source.partition("/")[0] for record in manifest.records], dtype=np.str_)
+
+
+def same_patients(trained_on: str, groups: Iterable[str], data: Manifest) -> set[str]:
+    """Groups of a data set that are named among the groups of a training set, either of which may be combined.
+
+    Args:
+        trained_on: name of the training set.
+        groups: its groups.
+        data: the other set.
+
+    Returns:
+        Names of groups as ``data`` gives them.
+    """
+    told = list(groups)
+    combined = "+" in trained_on and all(_owner(group) in trained_on.split("+") for group in told)
+    seen = {_canonical(group) if combined else (trained_on, group) for group in told}
+    here = set(data.groups().tolist())
+    return {group for group in here if (_canonical(group) if data.parts else (data.name, group)) in seen}
+
+
+def kin_of(trained_on: str, data: Manifest) -> str | None:
+    """A sentence where a data set shares unknown patients with the training set, under other names; else None."""
+    there, here = set(trained_on.split("+")), set(data.name.split("+"))
+    for kin in KIN:
+        trained, tested = kin & there, kin & here
+        if trained and tested and trained != tested:
+            return (
+                f"The model was trained on {', '.join(sorted(trained))}, and {', '.join(sorted(tested))} shows the "
+                "same patients under other names: the figures say nothing about new ones."
+            )
+    return None
+
+
+def set_names(sets: Sequence[Manifest]) -> list[str]:
+    """A distinct name for each set, that can start a path.
+
+    Raises:
+        DataError: a set is given twice, or two bear one name and come from one source.
+    """
+    for make in (lambda each: each.name, lambda each: f"{each.name}-{_inner(each)}"):
+        names = [re.sub(r"[^\w.-]+", "-", make(each)).strip(".") or "data" for each in sets]
+        if len({name.casefold() for name in names}) == len(sets):
+            return names
+    prints = [each.fingerprint() for each in sets]
+    what = "is given twice" if len(set(prints)) < len(prints) else "bears the name of another"
+    raise DataError(
+        f"a data set {what}: {', '.join(sorted(names))}",
+        remedy="give each set once, under names of their own (the name of a folder or of a CSV file)",
+    )
+
+
+def _inner(manifest: Manifest) -> str:
+    return "+".join(sorted({record.source.rpartition("/")[2] for record in manifest.records}))
+
+
+def _within(name: str, record: Record) -> Record:
+    return replace(
+        record,
+        path=f"{name}/{record.path}",
+        subject=record.subject and f"{name}:{record.subject}",
+        group=record.group and f"{name}:{record.group}",
+    )
+
+
+def _owner(group: str) -> str:
+    return _canonical(group)[0]
+
+
+def _canonical(group: str) -> tuple[str, str]:
+    """The part and the group within it, of a group of a combined set."""
+    if group.startswith("picture:"):
+        part, _, path = group.removeprefix("picture:").partition("/")
+        return part, f"picture:{path}"
+    part, _, rest = group.partition(":")
+    return part, rest
+
+
+def _common(roots: list[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath(roots))
+    except ValueError:  # on different drives
+        return roots[0]

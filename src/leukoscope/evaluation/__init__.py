@@ -1,1 +1,0 @@
-"""Measure a table of answers: figures with intervals over patient groups, and the pages that show them."""

@@ -1,0 +1,1 @@
+"""What is fitted after training: probabilities and the band, the gate, the rule for patients, a laboratory's head."""

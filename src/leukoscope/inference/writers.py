@@ -1,0 +1,215 @@
+"""Answers, statements and fields as text: aligned tables, CSV, JSON lines, COCO, GeoJSON for QuPath."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from leukoscope.files import atomic_path, write_text
+from leukoscope.inference.answer import Prediction
+from leukoscope.inference.overlay import COLOURS
+from leukoscope.inference.patients import SubjectStatement, interval
+from leukoscope.text import printable
+
+RowFormat = Literal["table", "csv", "jsonl"]
+SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
+CELL_COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate", "cell")
+
+
+def header(kind: RowFormat) -> str | None:
+    """First line of the output, if it has one.
+
+    >>> header("csv")
+    'path,sha256,probability,logit,decision,model,ms,error,reason,gate,cell'
+    """
+    if kind == "table":
+        return f"{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
+    return ",".join(CELL_COLUMNS) if kind == "csv" else None
+
+
+def row(kind: RowFormat, prediction: Prediction) -> str:
+    """One line for one prediction; only CSV may hold line breaks, quoted, where a file's name does.
+
+    >>> answer = Prediction("a.png", None, 0.98, 3.9, "blast", "m", 1.0)
+    >>> row("table", answer)
+    '      0.980    +3.90  blast       a.png'
+    """
+    if kind == "table":
+        return _cell_row(prediction)
+    values = prediction.to_json()
+    if kind == "jsonl":
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(
+        ["" if values[name] is None else values[name] for name in CELL_COLUMNS]
+    )
+    return line.getvalue().removesuffix("\r\n")  # a terminator of both makes csv quote both within names
+
+
+def _cell_row(prediction: Prediction) -> str:
+    name = printable(prediction.name)
+    if prediction.probability is None or prediction.logit is None:
+        told = printable(prediction.error or prediction.reason or "no reason")
+        return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({told})"
+    why = f"  ({printable(prediction.reason)})" if prediction.reason else ""
+    stated = f"{prediction.probability:.3f}"
+    if prediction.gate == "turned down":  # in brackets: what the network says of a picture that it should not judge
+        stated = f"({stated})"
+    return f"{stated:>11}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}{why}"
+
+
+Record = dict[str, Any]
+Source = Callable[[], Iterable[Record]]
+FIELD_COLUMNS = (
+    "path", "number", "state", "decision", "probability", "logit", "reason", "x", "y", "width", "height",
+    "diameter_um", "nucleus_area_um2", "nucleus_share", "um_per_px",
+)  # fmt: skip
+CATEGORIES = ("blast", "normal", "refer")
+
+
+def write_csv(path: Path, records: Iterable[Record]) -> None:
+    """One row for each white cell."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, FIELD_COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for record in records:
+            for cell in record["cells"]:
+                x, y, width, height = cell["box"]
+                place = {"path": record["path"], "x": x, "y": y, "width": width, "height": height}
+                writer.writerow(cell | place | {"um_per_px": record["ruler"]["um_per_px"]})
+
+
+def write_coco(path: Path, records: Source) -> None:
+    """All fields in COCO's format for instances: categories 1 blast, 2 normal, 3 refer; contours as polygons.
+
+    Args:
+        path: the file.
+        records: gives the fields anew at each call: they are read twice and never held together.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        categories = [{"id": i, "name": name, "supercategory": "white cell"} for i, name in enumerate(CATEGORIES, 1)]
+        file.write(f'{{"info": {{"description": "Leukoscope"}}, "categories": {json.dumps(categories)}, "images": [')
+        _write_all(file.write, _coco_images(records()))
+        file.write('], "annotations": [')
+        _write_all(file.write, _coco_cells(records()))
+        file.write("]}\n")
+
+
+def geojson(record: Record) -> dict[str, Any]:
+    """One field's cells as a GeoJSON feature collection, as QuPath imports it; y runs downwards, unit pixel."""
+    features = []
+    for cell in record["cells"]:
+        colour = list(COLOURS[cell["decision"]])
+        shapes = [
+            ("annotation", cell["outline"], "cell"),
+            *(("annotation", ring, "nucleus") for ring in cell["nucleus"]),
+        ]
+        for kind, ring, part in shapes:
+            name = f"{cell['number']} {cell['decision']}" if part == "cell" else f"{cell['number']} nucleus"
+            properties: dict[str, Any] = {
+                "objectType": kind,
+                "name": name,
+                "classification": {"name": cell["decision"] if part == "cell" else "nucleus", "color": colour},
+            }
+            if part == "cell" and cell["probability"] is not None:
+                properties["measurements"] = {"probability of blast": cell["probability"]}
+            shape = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+            features.append({"type": "Feature", "geometry": shape, "properties": properties})
+    return {"type": "FeatureCollection", "features": features}
+
+
+def write_geojson(path: Path, record: Record) -> None:
+    """One field's cells for QuPath."""
+    write_text(path, json.dumps(geojson(record), ensure_ascii=False) + "\n")
+
+
+def _write_all(write: Callable[[str], object], items: Iterator[Record]) -> None:
+    for number, item in enumerate(items):
+        write((",\n" if number else "\n") + json.dumps(item, ensure_ascii=False))
+
+
+def _coco_images(records: Iterable[Record]) -> Iterator[Record]:
+    for number, record in enumerate(records, 1):
+        yield {"id": number, "file_name": record["path"], "width": record["width"], "height": record["height"]}
+
+
+def _coco_cells(records: Iterable[Record]) -> Iterator[Record]:
+    count = 0
+    for image, record in enumerate(records, 1):
+        for cell in record["cells"]:
+            count += 1
+            yield {
+                "id": count,
+                "image_id": image,
+                "category_id": CATEGORIES.index(cell["decision"]) + 1,
+                "bbox": cell["box"],
+                "area": round(_area(cell["outline"]), 1),
+                "iscrowd": 0,
+                "segmentation": [[value for point in cell["outline"] for value in point]],
+                "attributes": {"state": cell["state"], "probability": cell["probability"]},
+            }
+
+
+def _area(ring: list[list[float]]) -> float:
+    """The polygon's area (the surveyor's formula)."""
+    return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise([*ring, ring[0]]))) / 2
+
+
+PATIENT_COLUMNS = (
+    "subject", "statement", "reason", "pictures", "answered", "blast", "normal", "referred", "turned_down",
+    "unreadable", "repeated", "share", "share_low", "share_high", "share_interval", "fields", "corrected",
+    "corrected_low", "corrected_high", "strongest",
+)  # fmt: skip
+_WIDTHS = (16, 8, 8, 18, 18)
+
+
+def subject_lines(kind: RowFormat, statements: Sequence[SubjectStatement]) -> Iterator[str]:
+    """The lines of all statements, with a header where the kind has one.
+
+    >>> list(subject_lines("table", []))
+    ['statement         answered   refused  called blast        corrected           subject']
+    """
+    if kind == "jsonl":
+        for each in statements:
+            yield json.dumps(each.to_json(), ensure_ascii=False, allow_nan=False)
+    elif kind == "csv":
+        yield ",".join(PATIENT_COLUMNS)
+        yield from map(_csv_row, statements)
+    else:
+        yield _aligned("statement", "answered", "refused", "called blast", "corrected", "subject")
+        yield from map(_patient_row, statements)
+
+
+def _patient_row(each: SubjectStatement) -> str:
+    refused = each.turned_down + each.unreadable + each.repeated
+    called = "-" if each.share is None else interval(each.share)
+    corrected = "-" if each.corrected is None else interval(each.corrected)
+    name = f"{printable(each.subject)}  ({printable(each.reason)})"
+    return _aligned(each.statement, str(each.answered), str(refused), called, corrected, name)
+
+
+def _aligned(*words: str) -> str:
+    left, *numbers = words[:3]
+    cells = [left.ljust(_WIDTHS[0]), *(n.rjust(w) for n, w in zip(numbers, _WIDTHS[1:3], strict=True))]
+    cells += [word.ljust(w) for word, w in zip(words[3:5], _WIDTHS[3:], strict=True)]
+    return "  ".join([*cells, words[5]])
+
+
+def _csv_row(each: SubjectStatement) -> str:
+    value = each.to_json()
+    for name in ("share", "corrected"):
+        ends = value.pop(name) or {}
+        value |= {name: ends.get("value"), f"{name}_low": ends.get("low"), f"{name}_high": ends.get("high")}
+        if name == "share":
+            value |= {"fields": ends.get("fields"), "share_interval": ends.get("interval")}
+    value["strongest"] = json.dumps([cell["path"] for cell in value["strongest"]], ensure_ascii=False)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(
+        "" if value[name] is None else value[name] for name in PATIENT_COLUMNS
+    )
+    return line.getvalue().removesuffix("\r\n")

@@ -1,0 +1,1 @@
+"""A table of answers in figures, with intervals over patient groups."""

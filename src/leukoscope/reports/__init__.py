@@ -1,0 +1,1 @@
+"""Pages and drawings of what was measured, and the words for figures."""

@@ -1,0 +1,197 @@
+"""The folder of an evaluation: figures as JSON, answers as CSV, drawings, and one page that explains them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jinja2
+
+from leukoscope.bundle.audits import KINDS, AuditFacts, audited_on, verdict_of
+from leukoscope.datasets.patients import all_known, listed, whose
+from leukoscope.errors import DataError
+from leukoscope.files import write_bytes, write_json
+from leukoscope.metrics.bootstrap import Estimate
+from leukoscope.metrics.coverage import BAND_TITLES
+from leukoscope.metrics.evaluation import Evaluation
+from leukoscope.metrics.panel import BY_KEY, ENOUGH_CELLS, TERMS
+from leukoscope.metrics.scores import Scores
+from leukoscope.reports import plots, wording
+from leukoscope.text import natural
+
+STATEMENT = "Research use only: decision support, never a diagnosis."
+HEADLINES = ("auc", "sensitivity", "specificity", "balanced_accuracy", "f1_weighted")
+CAPTIONS = {
+    "roc": "Sensitivity against false positive rate at every threshold. The dot is the threshold in use, "
+    "the dashed line a coin.",
+    "pr": "Precision against recall of blast at every threshold. The dashed line is the share of blasts, which a coin "
+    "gets.",
+    "reliability": "Where the stated probability is right, the points lie on the dashed line. Below: how many pictures "
+    "each point stands for.",
+    "coverage": "What is gained by leaving cells undecided, from none decided (left) to all (right). The dashed grey "
+    "line is 1 %. Bands that are chosen on a curve look better than they are on other patients.",
+    "confusion": "Pictures by truth and decision, with the share of each true class. Blue is right, orange is wrong.",
+}
+_FACTS = {
+    "data": "Data set",
+    "fingerprint": "Fingerprint of the data",
+    "model": "Model",
+    "machine": "Machine",
+    "seed": "Seed of the split",
+    "probabilities": "Probabilities",
+    "refer": "Refer",
+    "subjects": "Statements about subjects",
+}
+_SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable", "audits", "audit_pages"}
+_ROLES = {
+    plots.INK: "ink",
+    plots.MUTED: "muted",
+    plots.RULE: "rule",
+    plots.BLUE: "blue",
+    plots.ORANGE: "orange",
+}
+
+
+def write_evaluation(
+    evaluation: Evaluation, scores: Scores, folder: str | os.PathLike[str], *, gallery: str | None = None
+) -> Path:
+    """Write metrics.json, predictions.csv, five SVG figures and report.html into ``folder``.
+
+    Each file appears whole or not at all. ``metrics.json`` is removed first and written last: where it stands, the
+    other files belong to it.
+
+    Args:
+        evaluation: what ``evaluate`` gave for ``scores``.
+        scores: the answers themselves.
+        folder: made if absent; other files in it are left alone.
+        gallery: address, relative to ``folder``, of a page with the pictures, to link to.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        DataError: ``scores`` are not those of ``evaluation``, or ``gallery`` leads out of ``folder``.
+        LeukoscopeError: the folder cannot be written.
+    """
+    if len(scores) != evaluation.counts["pictures"]:
+        raise DataError(f"{len(scores)} answers beside an evaluation of {evaluation.counts['pictures']}")
+    target = Path(folder)
+    drawings = {name: draw(evaluation) for name, draw in plots.DRAWINGS.items()}
+    page = render_report(evaluation, drawings, gallery=gallery)
+    with suppress(OSError):  # what cannot be removed cannot be written either, and writing says why
+        (target / "metrics.json").unlink()
+    scores.write_csv(target / "predictions.csv")
+    for name, drawing in drawings.items():
+        write_bytes(target / f"{name}.svg", drawing)
+    write_bytes(target / "report.html", page.encode("utf-8", "replace"))
+    write_json(target / "metrics.json", evaluation.as_dict())
+    return target / "report.html"
+
+
+def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery: str | None = None) -> str:
+    """The page as HTML that needs no other file; ``drawings`` are SVG by the names of ``plots.DRAWINGS``.
+
+    Raises:
+        DataError: ``gallery`` is no relative address inside the folder of the page.
+    """
+    if gallery is not None and not _inside(gallery):
+        raise DataError(f"the gallery {gallery!r} is not inside the folder of the report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        decimal=wording.decimal,
+        share=wording.share,
+        whose=whose,
+        listed=listed,
+        counted=wording.counted,
+        interval=lambda each: wording.interval(each.low, each.high),
+        track=_track,
+    )
+    source = resources.files("leukoscope.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
+    context = evaluation.context
+    tested_on = sorted({row.group for row in evaluation.subjects}, key=natural)
+    known = all_known(tested_on)
+    return environment.from_string(source).render(
+        e=evaluation,
+        title=wording.protocol_title(context["protocol"], context.get("fold")),
+        meaning=wording.protocol_meaning(context["protocol"], patients_known=known),
+        honest=wording.is_of_new_patients(context["protocol"], patients_known=known),
+        shortened=context.get("shortened"),
+        warning=context.get("warning"),
+        unreadable=context.get("unreadable"),
+        trained_on=_names(context.get("trained_on")),
+        tested_on=tested_on,
+        patients_known=known,
+        audits=_audits(context),
+        audit_kinds=KINDS,
+        facts=_facts(evaluation),
+        headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
+        terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
+        figures=[(name, inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
+        band_titles=BAND_TITLES,
+        enough_cells=ENOUGH_CELLS,
+        gallery=gallery,
+        statement=STATEMENT,
+    )
+
+
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    keys = [*_FACTS, *(key for key in evaluation.context if key not in _FACTS and key not in _SHOWN_APART)]
+    known = [(_FACTS.get(key, key.replace("_", " ").capitalize()), evaluation.context.get(key)) for key in keys]
+    bootstrap = f"{evaluation.replicates:,} replicates over patient groups, seed {evaluation.seed}"
+    return [*((name, str(value)) for name, value in known if value is not None), ("Intervals", bootstrap)]
+
+
+def _audits(context: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Each audit of the bundle in words; None where no bundle answered."""
+    if "audits" not in context:
+        return None
+    found = [AuditFacts.model_validate(each) for each in context["audits"]]
+    pages = context.get("audit_pages", {})
+    return [
+        {"kind": each.kind, "verdict": verdict_of(each), "cells": audited_on(each).replace("**", ""),
+         "rules": each.rules, "page": pages.get(each.kind)}
+        for each in found
+    ]  # fmt: skip
+
+
+def _names(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else sorted((str(each) for each in value), key=natural)
+
+
+def _inside(address: str) -> bool:
+    path = PurePosixPath(address)
+    return not path.is_absolute() and ".." not in path.parts and re.match(r"[\w.-]+(/|$)", address) is not None
+
+
+def _track(each: Estimate) -> dict[str, float] | None:
+    """Places in percent of a figure and its interval on a scale from 0 to 1; None where there is nothing to place."""
+    if math.isnan(each.value):
+        return None
+    low, high = (each.value, each.value) if math.isnan(each.low) else (each.low, each.high)
+    ends = [100 * min(max(end, 0.0), 1.0) for end in (low, high, each.value)]
+    return {"left": round(ends[0], 2), "width": round(ends[1] - ends[0], 2), "at": round(ends[2], 2)}
+
+
+def inline(name: str, svg: bytes) -> str:
+    """An SVG file as a part of the page: own identifiers, and the page's colours, which follow light and dark."""
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    for colour, role in _ROLES.items():
+        text = text.replace(colour, f"var(--{role})")
+    head, rest = text.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    return f'{head} role="img" aria-labelledby="caption-{name}">{rest}'

@@ -1,0 +1,263 @@
+"""The sheet that each figure of an evaluation is drawn on: square axes under a head that says what was measured.
+
+The five figures of an evaluation, drawn with matplotlib's objects: no window, no global figure.
+
+Colours are those of Okabe & Ito, told apart with any colour vision. Shaded bands are pointwise 95 % intervals from the
+bootstrap over patient groups.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from leukoscope.errors import missing_extra
+from leukoscope.metrics.panel import GRID
+from leukoscope.reports.wording import counted, decimal, intervals_over, of_whom, protocol_title, share, with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from leukoscope.metrics.evaluation import Curve, Evaluation
+
+Kind = Literal["svg", "png"]
+BLUE, ORANGE, INK, MUTED, RULE = "#0072b2", "#d55e00", "#1d2330", "#667080", "#c9ced6"
+_SQUARE = (4.8, 5.0)  # inches
+
+
+def square(
+    evaluation: Evaluation,
+    title: str,
+    draw: Callable[[Axes], None],
+    kind: Kind,
+    *,
+    height: float = _SQUARE[1],
+    unit_limits: bool = True,
+) -> bytes:
+    """A square plot under a head that says what was measured, and whether the run was cut short."""
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - an optional extra
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_extra("drawing figures", "train") from error
+    # Real text in the SVG, same identifiers each time, and a dollar in a name is a dollar.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.parse_math": False}):
+        lines = _subtitle(evaluation)
+        stamp = textwrap.wrap(_stamp(evaluation), 58)
+        head = 0.42 + 0.16 * len(lines) + 0.19 * len(stamp)
+        total = height + head - 0.6
+        figure = Figure(figsize=(_SQUARE[0], total), facecolor="none")
+        side = _SQUARE[0] - 0.85
+        axes = figure.add_axes((0.68 / _SQUARE[0], 1 - (head + side) / total, side / _SQUARE[0], side / total))
+        plain_axes(axes)
+        if unit_limits:
+            axes.set_xlim(-0.01, 1.01)
+            axes.set_ylim(-0.01, 1.01)
+        draw(axes)
+        _head(figure, title, lines, stamp, total)
+        return _saved(figure, kind, title)
+
+
+def _head(figure: Figure, title: str, lines: list[str], stamp: list[str], total: float) -> None:
+    left = 0.68 / _SQUARE[0]
+    y = 0.2
+    figure.text(left, 1 - y / total, title, size=12.5, weight="bold", color=INK, va="center")
+    for line in lines:
+        y += 0.17
+        figure.text(left, 1 - y / total, line, size=7.5, color=MUTED, va="center")
+    for line in stamp:
+        y += 0.19
+        figure.text(left, 1 - y / total, line, size=8, weight="bold", color=ORANGE, va="center")
+
+
+def plain_axes(axes: Axes) -> None:
+    """Quiet axes: two spines, a faint grid, no ground of their own."""
+    axes.set_facecolor("none")
+    axes.grid(visible=True, color=RULE, lw=0.5, alpha=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, labelsize=8, length=3)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in {"left", "bottom"})
+        spine.set_color(RULE)
+
+
+def _subtitle(evaluation: Evaluation) -> list[str]:
+    counts = evaluation.counts
+    size = f"{counted(counts['pictures'], 'picture')} of {of_whom(counts)}"
+    split = protocol_title(evaluation.context["protocol"], evaluation.context.get("fold"))
+    return [*textwrap.wrap(split, 68, max_lines=2), f"{size}; {intervals_over(counts)}"]
+
+
+def _stamp(evaluation: Evaluation) -> str:
+    shortened = evaluation.context.get("shortened")
+    return f"SHORTENED RUN: {shortened}" if shortened else ""
+
+
+def _saved(figure: Figure, kind: Kind, title: str) -> bytes:
+    out = io.BytesIO()
+    if kind == "svg":
+        figure.savefig(out, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
+    else:
+        figure.savefig(out, format="png", dpi=200, facecolor="white", metadata={"Software": None, "Title": title})
+    return out.getvalue()
+
+
+_FIRST_COVERAGE = 0.05  # among fewer pictures one error more or less moves the curve over the whole sheet
+
+
+def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+    """Sensitivity against false positive rate, with the operating point at the threshold."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=RULE, lw=1, ls=(0, (4, 3)))
+        _band(axes, evaluation.roc, from_index=0)
+        axes.plot(evaluation.roc.x, evaluation.roc.y, color=BLUE, lw=1.8)
+        sensitivity, specificity = (evaluation.metrics[key].value for key in ("sensitivity", "specificity"))
+        axes.plot([1 - specificity], [sensitivity], "o", color=ORANGE, ms=7, mec="white", mew=1)
+        axes.text(0.97, 0.13, f"AUC {with_interval(evaluation.metrics['auc'])}", ha="right", color=BLUE, weight="bold")
+        found = f"sensitivity {decimal(sensitivity)}, specificity {decimal(specificity)}"
+        point = f"● threshold {evaluation.threshold:.3g}: {found}"
+        axes.text(0.97, 0.05, point, ha="right", color=ORANGE, size=7.5)
+        axes.set_xlabel("False positive rate (1 - specificity)")
+        axes.set_ylabel("Sensitivity")
+
+    return square(evaluation, "ROC curve", draw, kind)
+
+
+def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+    """Precision against recall of blast; the dashed line is what a coin gets."""
+
+    def draw(axes: Axes) -> None:
+        prevalence = evaluation.counts["blasts"] / evaluation.counts["pictures"]
+        axes.plot([0, 1], [prevalence] * 2, color=RULE, lw=1, ls=(0, (4, 3)))
+        _band(axes, evaluation.precision_recall, from_index=1)
+        curve = evaluation.precision_recall
+        axes.plot(curve.x[1:], curve.y[1:], color=BLUE, lw=1.8, drawstyle="steps-pre")
+        recall, precision = (evaluation.metrics[key].value for key in ("sensitivity", "precision_blast"))
+        axes.plot([recall], [precision], "o", color=ORANGE, ms=7, mec="white", mew=1)
+        label = f"Average precision {with_interval(evaluation.metrics['average_precision'])}"
+        axes.text(0.03, 0.13, label, color=BLUE, weight="bold")
+        point = f"● threshold {evaluation.threshold:.3g}: recall {decimal(recall)}, precision {decimal(precision)}"
+        axes.text(0.03, 0.05, point, color=ORANGE, size=7.5)
+        axes.set_xlabel("Recall of blast (sensitivity)")
+        axes.set_ylabel("Precision of blast")
+
+    return square(evaluation, "Precision and recall", draw, kind)
+
+
+def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+    """Share of blasts against stated probability in 15 bins, above the number of pictures in each bin."""
+    bins = evaluation.reliability.bins
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=RULE, lw=1, ls=(0, (4, 3)))
+        full = bins.weight > 0
+        x, y = bins.mean_probability[full], bins.observed[full]
+        low, high = evaluation.reliability.low[full], evaluation.reliability.high[full]
+        axes.vlines(x, low, high, color=BLUE, alpha=0.45, lw=3)
+        axes.plot(x, y, "-o", color=BLUE, lw=1.2, ms=4.5)
+        label = f"Calibration error {with_interval(evaluation.metrics['ece'])}"
+        axes.text(0.97, 0.05, label, ha="right", color=BLUE, weight="bold")
+        axes.set_ylabel("Observed share of blasts")
+        axes.tick_params(labelbottom=False)
+        below = axes.inset_axes((0, -0.35, 1, 0.24))
+        plain_axes(below)
+        edges = np.linspace(0, 1, len(bins.weight) + 1)
+        width, normals = edges[1] * 0.86, bins.weight - bins.blasts
+        middle = (edges[1:] + edges[:-1]) / 2
+        below.bar(middle, normals, width, color=RULE, label="normal")
+        below.bar(middle, bins.blasts, width, bottom=normals, color=BLUE, label="blast")
+        below.set_xlim(-0.01, 1.01)
+        below.set_ylabel("Pictures")
+        below.set_xlabel("Stated probability of blast")
+        below.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.02, 0.94),
+            frameon=False,
+            fontsize=7.5,
+            labelcolor=MUTED,
+            ncols=2,
+        )
+
+    return square(evaluation, "Reliability", draw, kind, height=6.4)
+
+
+def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+    """What is decided wrongly, and which blasts are called normal, against the share of pictures decided."""
+    risk, missed = evaluation.risk_coverage, evaluation.missed_coverage
+
+    def draw(axes: Axes) -> None:
+        highest = 0.02
+        for curve, colour, style in ((risk, BLUE, "-"), (missed, ORANGE, (0, (5, 2)))):
+            shown = (max(curve.x[0], _FIRST_COVERAGE) <= GRID) & ~np.isnan(curve.on_grid)
+            points = curve.x >= _FIRST_COVERAGE
+            axes.fill_between(GRID[shown], curve.low[shown], curve.high[shown], color=colour, alpha=0.15, lw=0)
+            axes.plot(curve.x[points], curve.y[points], color=colour, lw=1.8, ls=style)
+            ends = np.concatenate([curve.y[points], curve.high[shown]])
+            highest = max(highest, float(np.nanmax(ends, initial=0.0)))
+        axes.set_ylim(-0.03 * highest, 1.35 * highest)
+        axes.axhline(0.01, color=RULE, lw=1, ls=(0, (4, 3)))
+        lines = [
+            ("━ decided wrongly, least sure refused first", BLUE),
+            ("╍ blasts called normal, cells below the threshold refused", ORANGE),
+        ]
+        if evaluation.referral is not None:
+            decided, blasts = (evaluation.referral.figures[key].value for key in ("decided", "missed"))
+            axes.plot([decided], [blasts], "o", color=ORANGE, ms=7, mec="white", mew=1)
+            lines.append((f"● band in use: {share(decided)} decided, {share(blasts)} of blasts missed", ORANGE))
+        for row, (text, colour) in enumerate(lines):
+            axes.text(0.03, 0.95 - 0.055 * row, text, transform=axes.transAxes, color=colour, size=8, va="center")
+        axes.set_xlabel("Share of pictures decided (coverage)")
+        axes.set_ylabel("Share wrong; share of blasts called normal")
+
+    return square(evaluation, "What refusing buys", draw, kind)
+
+
+def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+    """Counts of truth against decision, with the share of each true class."""
+    counts = evaluation.confusion
+    rows = (("Blast", counts["tp"], counts["fn"], 0), ("Normal", counts["fp"], counts["tn"], 1))
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.patches import Rectangle  # noqa: PLC0415 - an optional extra
+
+        for _name, blast, normal, y in rows:
+            for x, count in enumerate((blast, normal)):
+                part = count / (blast + normal) if blast + normal else 0.0
+                colour = BLUE if x == y else ORANGE
+                axes.add_patch(Rectangle((x + 0.01, y + 0.01), 0.98, 0.98, fc=colour, alpha=0.08 + 0.5 * part, lw=0))
+                axes.text(x + 0.5, y + 0.46, f"{count:,}", ha="center", va="center", size=19, weight="bold", color=INK)
+                of_class = f"{share(part)} of {rows[y][0].lower()}" if blast + normal else "no pictures"
+                axes.text(x + 0.5, y + 0.66, of_class, ha="center", va="center", size=8.5, color=INK)
+        axes.set_xlim(0, 2)
+        axes.set_ylim(2, 0)
+        axes.set_xticks([0.5, 1.5], ["Blast", "Normal"])
+        axes.set_yticks([0.5, 1.5], ["Blast", "Normal"], rotation=90, va="center")
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel(f"Called (blast where probability ≥ {evaluation.threshold:.3g})")
+        axes.set_ylabel("Truth")
+
+    return square(evaluation, "Decisions", draw, kind, unit_limits=False)
+
+
+DRAWINGS: dict[str, Callable[..., bytes]] = {
+    "roc": roc,
+    "pr": precision_recall,
+    "reliability": reliability,
+    "coverage": coverage,
+    "confusion": confusion,
+}
+
+
+def _band(axes: Axes, curve: Curve, *, from_index: int) -> None:
+    axes.fill_between(GRID[from_index:], curve.low[from_index:], curve.high[from_index:], color=BLUE, alpha=0.18, lw=0)

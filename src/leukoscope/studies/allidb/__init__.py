@@ -1,0 +1,1 @@
+"""How well white cells and blasts are found in the whole fields of ALL-IDB1."""

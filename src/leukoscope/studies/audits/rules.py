@@ -1,0 +1,99 @@
+"""Verdicts by written rules: what was asked, what was found, and whether that passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from leukoscope.metrics.bootstrap import Estimate, Resampling, estimates
+from leukoscope.metrics.counts import Array, ratio
+
+Outcome = Literal["passes", "fails", "not measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule and how it came out.
+
+    Attributes:
+        key: short name.
+        asked: the rule, as a sentence.
+        found: what was measured, in words and figures.
+        outcome: passes, fails, or not measured.
+    """
+
+    key: str
+    asked: str
+    found: str
+    outcome: Outcome
+
+    @classmethod
+    def of(cls, key: str, asked: str, found: str, holds: bool | None) -> Rule:
+        """A rule that holds, does not, or (None) could not be measured."""
+        return cls(key, asked, found, "not measured" if holds is None else "passes" if holds else "fails")
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return {"key": self.key, "asked": self.asked, "found": self.found, "outcome": self.outcome}
+
+
+def verdict(rules: Sequence[Rule]) -> tuple[bool, str]:
+    """Whether all rules that could be measured hold, and a sentence that names those that do not.
+
+    >>> verdict([Rule.of("size", "It is small.", "0.3", False), Rule.of("age", "It is old.", "9", True)])
+    (False, 'FAILS 1 of 2 rules: size')
+    """
+    failed = [rule.key for rule in rules if rule.outcome == "fails"]
+    missing = [rule.key for rule in rules if rule.outcome == "not measured"]
+    known = len(rules) - len(missing)
+    tail = f"; not measured: {', '.join(missing)}" if missing else ""
+    if failed:
+        return False, f"FAILS {len(failed)} of {known} rules: {', '.join(failed)}{tail}"
+    if not known:
+        return False, f"FAILS: no rule could be measured{tail}"
+    return True, f"passes all {known} rules{tail}"
+
+
+def mean_estimates(columns: Mapping[str, Array], plan: Resampling) -> dict[str, Estimate]:
+    """Mean of each column over the pictures, with its interval over patient groups.
+
+    Args:
+        columns: float64 [N] each; NaN where a picture has no value, which leaves it out of that mean.
+        plan: of the draws.
+    """
+    table = np.stack(list(columns.values()), axis=1)  # [N, K]
+    present = np.isfinite(table)
+    filled = np.where(present, table, 0.0)
+
+    def means(weights: Array) -> Array:
+        return ratio(weights @ filled, weights @ present.astype(np.float64))
+
+    return dict(zip(columns, with_ends(means(np.ones(len(table))), means, plan), strict=True))
+
+
+def with_ends(value: Array, statistic: Any, plan: Resampling) -> list[Estimate]:
+    """Estimates of ``value`` [K] by ``statistic``, weights [B, N] to [B, K]; no ends where nothing can be resampled."""
+    found = estimates(value, plan.apply(statistic))
+    return found if plan.varies else [Estimate(each.value, math.nan, math.nan, each.undefined) for each in found]
+
+
+def words(each: Estimate, digits: int = 3) -> str:
+    """A figure with its interval: ``0.412 [0.380, 0.441]``."""
+    if math.isnan(each.value):
+        return "undefined"
+    ends = "unknown" if math.isnan(each.low) else f"{each.low:.{digits}f}, {each.high:.{digits}f}"
+    return f"{each.value:.{digits}f} [{ends}]"
+
+
+def low_end(each: Estimate) -> float:
+    """The lower end, or the value where there is no interval; NaN where undefined."""
+    return each.value if math.isnan(each.low) else each.low
+
+
+def above(each: Estimate, least: float) -> bool | None:
+    """Whether the lower end is above ``least``; None where undefined."""
+    return None if math.isnan(each.value) else bool(low_end(each) > least)

@@ -1,0 +1,197 @@
+"""What a bundle is worth on cells with one cue taken away or left, and how far its answer hangs on size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from leukoscope.errors import DataError
+from leukoscope.metrics import ranking
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
+from leukoscope.metrics.counts import Array, as_weights, ratio
+from leukoscope.studies.audits.rules import Rule, with_ends, words
+
+MOST_BY_SIZE = 0.02  # of AUC
+MOST_CORRELATED = 0.1
+MOST_BY_BACKGROUND = 0.05  # of AUC, away from a coin's 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcuts:
+    """What came out.
+
+    Attributes:
+        auc: of the bundle, by variant of the cells.
+        lost: AUC of the plain cells less that of each variant, paired.
+        area_auc: of the area alone, without any network: what size alone is worth on these cells.
+        partial: correlation of logit and area within the classes.
+        partial_normalised: of the logit on cells scaled to one area with their original area.
+        within: correlation of logit and area among ``blast`` and ``normal`` cells.
+        black: whether nothing but black is left of every cell's surround.
+        rules: the verdict.
+    """
+
+    auc: dict[str, Estimate]
+    lost: dict[str, Estimate]
+    area_auc: Estimate
+    partial: Estimate
+    partial_normalised: Estimate | None
+    within: dict[str, Estimate]
+    black: bool
+    rules: tuple[Rule, ...]
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+    context: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "context": self.context,
+            "counts": self.counts,
+            "rules": [rule.as_dict() for rule in self.rules],
+            "auc": {name: each.as_dict() for name, each in self.auc.items()},
+            "lost": {name: each.as_dict() for name, each in self.lost.items()},
+            "area_auc": self.area_auc.as_dict(),
+            "partial_correlation_with_area": self.partial.as_dict(),
+            "partial_correlation_with_area_size_normalised": (
+                None if self.partial_normalised is None else self.partial_normalised.as_dict()
+            ),
+            "correlation_with_area_within": {name: each.as_dict() for name, each in self.within.items()},
+            "surround_is_black": self.black,
+            "notes": list(self.notes),
+        }
+
+
+def partial_correlation(
+    first: ArrayLike, second: ArrayLike, label: ArrayLike, weights: ArrayLike | None = None
+) -> Array:
+    """Correlation of two columns after each class's mean is taken from both.
+
+    Args:
+        first: float [N].
+        second: float [N].
+        label: 0 or 1 [N].
+        weights: [N] or [B, N]; ones by default.
+
+    Returns:
+        [] or [B] in -1..1; NaN where a column does not vary within the classes.
+    """
+    x, y, blast = (np.asarray(each, dtype=np.float64) for each in (first, second, label))
+    w = as_weights(weights, len(x))
+    products = np.zeros((3, *w.shape[:-1]))
+    for member in (blast == 1, blast == 0):
+        if not member.any():
+            continue
+        of_class = w[..., member]
+        # Centred first: sums of squares of large areas would lose digits.
+        u, v = x[member] - x[member].mean(), y[member] - y[member].mean()
+        total = of_class.sum(-1)
+        for row, (a, b) in enumerate(((u, u), (v, v), (u, v))):
+            product = np.nan_to_num(ratio((of_class @ a) * (of_class @ b), total))
+            products[row] += of_class @ (a * b) - product
+    return ratio(products[2], np.sqrt(np.maximum(products[0] * products[1], 0)))
+
+
+def audit_shortcuts(
+    logits: Mapping[str, Array],
+    area: Array,
+    label: NDArray[np.int64],
+    group: NDArray[Any],
+    *,
+    black: bool,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    context: Mapping[str, Any] | None = None,
+) -> Shortcuts:
+    """Measure answers on variants of the same cells.
+
+    Args:
+        logits: by variant, float64 [N] each; "plain" and "size normalised" among them.
+        area: of the cells in pixels of the frame, [N].
+        label: int64 [N], 1 blast, 0 normal.
+        group: patient group [N].
+        black: whether the frames hold nothing but black outside the cells.
+        replicates: of the bootstrap over patient groups.
+        seed: of the bootstrap.
+        context: facts to show.
+
+    Raises:
+        DataError: a class is missing, or a variant that the rules need.
+    """
+    if len(np.unique(label)) < 2:
+        raise DataError("the cells are all of one class, so no AUC exists", remedy="add cells of the other class")
+    if missing := {"plain", "size normalised"} - set(logits):
+        raise DataError(f"answers on the variant {sorted(missing)[0]!r} are missing")
+    plan = Resampling.by_group(label, group, replicates=replicates, seed=seed)
+    orders = {
+        name: ranking.Ranking.of(label, logits[name]) for name in sorted(logits, key=lambda name: name != "plain")
+    }
+    orders["area"] = ranking.Ranking.of(label, area)
+
+    def figures(weights: Array) -> Array:
+        aucs = [ranking.roc_auc(order.sweep(weights)) for order in orders.values()]
+        lost = [aucs[0] - each for each in aucs]
+        pairs = [partial_correlation(logits[name], area, label, weights) for name in ("plain", "size normalised")]
+        single = [
+            partial_correlation(logits["plain"], area, np.ones(len(label)), weights * (label == value))
+            for value in (1, 0)
+        ]
+        return np.stack([*aucs, *lost, *pairs, *single], axis=-1)
+
+    found = with_ends(figures(np.ones(len(label))), figures, plan)
+    count = len(orders)
+    auc, lost = dict(zip(orders, found, strict=False)), dict(zip(orders, found[count:], strict=False))
+    area_auc = auc.pop("area")
+    del lost["area"], lost["plain"]
+    partial, normalised, *within = found[2 * count :]
+    return Shortcuts(
+        auc=auc,
+        lost=lost,
+        area_auc=area_auc,
+        partial=partial,
+        partial_normalised=normalised,
+        within=dict(zip(("blast", "normal"), within, strict=True)),
+        black=black,
+        rules=_judge(auc, lost, partial, black=black),
+        counts={"cells": len(label), "blasts": int(label.sum()), **plan.counts},
+        notes=plan.notes,
+        context={**(context or {}), "replicates": replicates, "seed": seed},
+    )
+
+
+def _judge(
+    auc: Mapping[str, Estimate], lost: Mapping[str, Estimate], partial: Estimate, *, black: bool
+) -> tuple[Rule, ...]:
+    """By the figures themselves: with few patients the ends of an interval would pass or fail nothing."""
+    size = lost["size normalised"]
+    rules = [
+        Rule.of(
+            "size",
+            f"With all cells scaled to one area, the AUC is within {MOST_BY_SIZE} of that of the plain cells.",
+            f"{words(auc['size normalised'])} against {words(auc['plain'])}, difference {words(size)}",
+            None if np.isnan(size.value) else abs(size.value) <= MOST_BY_SIZE,
+        ),
+        Rule.of(
+            "area",
+            "Within the classes the logit does not follow the cell's area: correlation of at most "
+            f"{MOST_CORRELATED} in magnitude.",
+            words(partial),
+            None if np.isnan(partial.value) else abs(partial.value) <= MOST_CORRELATED,
+        ),
+    ]
+    background = auc.get("background only")
+    if background is not None:
+        tail = "; the preparation leaves the surround exactly black" if black else ""
+        rules.append(
+            Rule.of(
+                "background",
+                f"Without the cell the AUC is within {MOST_BY_BACKGROUND} of a coin's 0.5.",
+                words(background) + tail,
+                None if np.isnan(background.value) else abs(background.value - 0.5) <= MOST_BY_BACKGROUND,
+            )
+        )
+    return tuple(rules)

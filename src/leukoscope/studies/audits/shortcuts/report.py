@@ -1,0 +1,86 @@
+"""The shortcut audit for people: text, page, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.files import write_json, write_text
+from leukoscope.metrics.bootstrap import Estimate
+from leukoscope.reports.wording import of_whom
+from leukoscope.studies.audits.page import Table, bars, render_page, sheet
+from leukoscope.studies.audits.rules import verdict, words
+from leukoscope.studies.audits.shortcuts.audit import Shortcuts
+from leukoscope.studies.audits.shortcuts.variants import MEANING, VARIANTS
+
+ALONE = "area alone, no network"
+
+
+def text_of(found: Shortcuts) -> str:
+    """What a terminal shows."""
+    lines = [f"verdict: {verdict(found.rules)[1]}"]
+    lines += [f"  {rule.outcome:<13} {rule.key}: {rule.found}" for rule in found.rules]
+    lines += ["", f"  {'AUC on':<26}[95 % interval over patients]"]
+    lines += [f"  {name:<26}{words(each)}" for name, each in (*found.auc.items(), (ALONE, found.area_auc))]
+    lines += ["", "  correlation of logit and area"]
+    lines += [f"  {name:<26}{words(each)}" for name, each in _correlations(found)]
+    return "\n".join(lines)
+
+
+def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()) -> Path:
+    """Write shortcuts.json and shortcuts.html; returns the path of the page.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        LeukoscopeError: the folder cannot be written.
+    """
+    counts = found.counts
+    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {of_whom(counts)}"
+    rows = [*found.auc.items(), (ALONE, found.area_auc)]
+    drawing = sheet("AUC with one cue taken away or left", sub, bars(rows, "AUC", chance=0.5))
+    lost = [
+        (name, MEANING[name], words(found.auc[name]), words(found.lost[name]) if name in found.lost else "")
+        for name in VARIANTS
+        if name in found.auc
+    ]
+    tables = [
+        Table(
+            "All figures",
+            "AUC of the bundle on the same cells, changed [95 % interval over patient groups]; differences are paired.",
+            ("Cells", "What was done", "AUC", "Lost against plain"),
+            (*lost, (ALONE, "The cell's area as the score.", words(found.area_auc), "")),
+        ),
+        Table(
+            "Does the answer follow the size?",
+            "Correlation of the logit with the area of the cell. Blasts are larger, so over all cells it would be high "
+            "for any good model; within the classes it should not be.",
+            ("Cells", "Correlation"),
+            tuple((name, words(each)) for name, each in _correlations(found)),
+        ),
+    ]
+    page = render_page(
+        f"Shortcuts of {found.context.get('model', 'a bundle')}",
+        f"{found.context.get('data', 'Data')}: {sub}.",
+        found.rules,
+        tables,
+        [("shortcuts", drawing, "Points with 95 % intervals over patient groups; the dashed line is a coin.")],
+        pictures,
+        found.notes,
+        [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
+    )
+    write_text(folder / "shortcuts.html", page)
+    write_json(folder / "shortcuts.json", found.as_dict())
+    return folder / "shortcuts.html"
+
+
+def _correlations(found: Shortcuts) -> list[tuple[str, Estimate]]:
+    rows = [
+        ("within the classes", found.partial),
+        *((f"among {name} cells", each) for name, each in found.within.items()),
+    ]
+    if found.partial_normalised is not None:
+        rows.append(("within, one area for all", found.partial_normalised))
+    return rows

@@ -1,0 +1,1 @@
+"""Many runs, resumable, and one table of what they reach and cost."""

@@ -1,0 +1,381 @@
+"""From runs to entries: the test parts of all folds of one entry put together, on cells that all entries share.
+
+The figures of a comparison as one function of cell weights, and their paired bootstrap over patient groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.bundle.read import read_bundle
+from leukoscope.errors import DataError, LeukoscopeError
+from leukoscope.metrics import calibration, counts, ranking
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
+from leukoscope.metrics.counts import Array
+from leukoscope.metrics.panel import BY_KEY, ENOUGH_CELLS, GRID, SubjectRanking, subject_names
+from leukoscope.metrics.scores import Scores
+from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Outcome, measured_at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The answers of one entry with one seed: each cell judged by the network whose fold left it out.
+
+    Attributes:
+        seed: of the training.
+        scores: all test parts, sorted by path.
+        called: bool [N], whether the cell is called blast at the fold's own threshold. Folds are calibrated apart, so
+            that their thresholds differ.
+        fold: int64 [N], which fold a cell was tested in.
+    """
+
+    seed: int
+    scores: Scores
+    called: NDArray[np.bool_]
+    fold: NDArray[np.int64]
+
+    def take(self, paths: Iterable[str]) -> Pool:
+        """The cells of these paths, in their order."""
+        place = {path: row for row, path in enumerate(self.scores.path)}
+        return self.part(np.array([place[path] for path in paths], dtype=np.int64))
+
+    def part(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Pool:
+        """The cells at these places."""
+        return Pool(self.seed, self.scores.take(which), self.called[which], self.fold[which])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is compared: one network trained in one way, over all its folds and seeds.
+
+    Attributes:
+        name: as shown.
+        pools: one per seed, sorted by it; all on the same cells in the same order.
+        protocol: how its test parts were separated.
+        folds: the folds that are in, sorted.
+        data: name and fingerprint of the data.
+        facts: what was cut short, what machine trained it, which recipe: the same for all runs, or listed; and the
+            minutes that a run was trained, where all of them tell.
+    """
+
+    name: str
+    pools: tuple[Pool, ...]
+    protocol: str
+    folds: tuple[int, ...]
+    data: tuple[str, str]
+    facts: Mapping[str, Any]
+
+
+def pool_entries(outcomes: Sequence[Outcome]) -> tuple[list[Entry], dict[str, str]]:
+    """Entries in the order in which they first occur, and by name why others are none.
+
+    An entry with a failed run is none: its figures would be those of other cells than the rest.
+    """
+    names = list(dict.fromkeys(each.row.entry for each in outcomes))
+    entries: list[Entry] = []
+    faults: dict[str, str] = {}
+    for name in names:
+        mine = [each for each in outcomes if each.row.entry == name]
+        failed = [each for each in mine if not each.ok]
+        try:
+            if failed:
+                part = f" ({len(failed)} of {len(mine)} runs)" if len(mine) > 1 else ""
+                faults[name] = f"{failed[0].reason}{part}"
+            else:
+                entries.append(_entry(name, mine))
+        except LeukoscopeError as error:
+            faults[name] = str(error)
+    return entries, faults
+
+
+def _entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
+    parts: dict[int, list[tuple[Outcome, Scores, float, int]]] = {}
+    protocols, folds, data = set(), set(), set()
+    facts: dict[str, list[Any]] = {}
+    for outcome in {each.folder: each for each in outcomes}.values():
+        bundle = read_bundle(outcome.bundle).facts
+        run, _, split = read_run(outcome.folder)
+        seed = int(run["recipe"]["seed"])
+        parts.setdefault(seed, []).append((outcome, outcome.scores(), measured_at(outcome.folder)[0], split.fold))
+        protocols.add(split.protocol)
+        folds.add(split.fold)
+        data.add((str(run["data"]), str(run["fingerprint"])))
+        told = {"recipe": run["recipe"]["name"], "input_size": bundle.input_size}
+        if bundle.training is not None:
+            told |= {"model": bundle.training.model, "shortened": bundle.training.shortened}
+            told |= {"machine": bundle.training.machine}
+        for key, value in told.items():
+            if value not in facts.setdefault(key, []):
+                facts[key].append(value)
+    for what, found in (("protocols", protocols), ("data sets", data)):
+        if len(found) > 1:
+            words = ", ".join(sorted(" ".join(each) if isinstance(each, tuple) else each for each in found))
+            raise DataError(
+                f"the runs of the entry {name!r} have several {what}: {words}", remedy="give them different entries"
+            )
+    pools = [_pool(name, seed, parts[seed]) for seed in sorted(parts)]
+    if any(pool.scores.path != pools[0].scores.path for pool in pools):
+        raise DataError(f"the seeds of the entry {name!r} were tested on different cells", remedy="run all folds")
+    single = {key: values[0] if len(values) == 1 else values for key, values in facts.items()}
+    single["training_minutes"] = _minutes([outcome for part in parts.values() for outcome, *_ in part])
+    return Entry(name, tuple(pools), protocols.pop(), tuple(sorted(folds)), data.pop(), single)
+
+
+def _minutes(runs: Sequence[Outcome]) -> dict[str, float] | None:
+    """Median, least and most, of one run; what else the machine did meanwhile is in it."""
+    taken = [each.minutes() for each in runs]
+    known = [each for each in taken if each is not None]
+    if len(known) < len(taken):
+        return None
+    return {"median": round(float(np.median(known)), 1), "low": round(min(known), 1), "high": round(max(known), 1)}
+
+
+def _pool(name: str, seed: int, parts: list[tuple[Outcome, Scores, float, int]]) -> Pool:
+    tables = [scores for _, scores, _, _ in parts]
+    path = [each for scores in tables for each in scores.path]
+    if len(set(path)) != len(path):
+        folders = ", ".join(str(outcome.folder) for outcome, *_ in parts)
+        raise DataError(
+            f"runs of the entry {name!r} with seed {seed} were tested on the same cells ({folders})",
+            remedy="give them different entries",
+        )
+    order = np.argsort(np.array(path, dtype=object))
+    columns = {
+        key: np.concatenate([getattr(scores, key) for scores in tables])
+        for key in ("label", "probability", "logit", "subject", "group")
+    }
+    called = np.concatenate([scores.probability >= threshold for _, scores, threshold, _ in parts])
+    fold = np.concatenate([np.full(len(scores), number, dtype=np.int64) for _, scores, _, number in parts])
+    scores = Scores(path=tuple(path), **columns).take(order)
+    return Pool(seed, scores, called[order], fold[order])
+
+
+def on_common_cells(entries: Sequence[Entry], reference: str) -> tuple[list[Entry], dict[str, str], list[str]]:
+    """Cut all entries down to the cells that they share by name.
+
+    Args:
+        entries: what is compared.
+        reference: the entry whose data set counts.
+
+    Returns:
+        The entries that can be compared, why others cannot (other data, other labels or groups, no shared cells), and
+        notes on what was left out.
+
+    Raises:
+        DataError: there is no such reference.
+    """
+    home = next((each for each in entries if each.name == reference), None)
+    if home is None:
+        raise DataError(f"the reference {reference!r} has no figures", remedy="choose another --reference")
+    kept: list[Entry] = []
+    faults: dict[str, str] = {}
+    truth = _truth(home.pools[0].scores)
+    for entry in entries:
+        mine = _truth(entry.pools[0].scores)
+        shared = truth.keys() & mine.keys()
+        if entry.data[0] != home.data[0]:
+            faults[entry.name] = f"measured on other data ({entry.data[0]}) than the reference ({home.data[0]})"
+        elif not shared:
+            faults[entry.name] = f"shares no test cell with the reference {reference}"
+        elif differing := next((path for path in sorted(shared) if truth[path] != mine[path]), None):
+            faults[entry.name] = f"gives the cell {differing} another label or patient group than {reference}"
+        else:
+            kept.append(entry)
+    common = set.intersection(*(set(each.pools[0].scores.path) for each in kept))
+    labels = {truth[path][0] for path in common}
+    if len(labels) < 2:
+        raise DataError("the cells that all entries share are not of both classes", remedy="compare the same folds")
+    notes = [
+        f"{each.name} was tested on {len(each.pools[0].scores):,} cells; its figures here are those of the "
+        f"{len(common):,} that all entries share."
+        for each in kept
+        if len(each.pools[0].scores) != len(common)
+    ]
+    if len({each.protocol for each in kept}) > 1:
+        words = ", ".join(f"{each.name}: {each.protocol}" for each in kept)
+        notes.append(f"The entries were split by different protocols ({words}): what differs is not the network alone.")
+    paths = sorted(common)
+    return [replace(each, pools=tuple(p.take(paths) for p in each.pools)) for each in kept], faults, notes
+
+
+def _truth(scores: Scores) -> dict[str, tuple[int, str]]:
+    return dict(zip(scores.path, zip(scores.label.tolist(), scores.group.tolist(), strict=True), strict=True))
+
+
+KEYS = (
+    "auc", "balanced_accuracy", "sensitivity", "specificity", "accuracy", "f1_weighted", "f1_macro", "matthews",
+    "average_precision", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity", "brier", "ece",
+    "subject_auc",
+)  # fmt: skip
+
+
+FOLD_KEYS = ("auc", "f1_weighted")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gauge:
+    """Figures of one pool; sorts once, then takes any weights."""
+
+    pool: Pool
+    order: ranking.Ranking
+    subjects: SubjectRanking
+
+    @classmethod
+    def of(cls, pool: Pool) -> Self:
+        """Cells are ranked by logit across folds, and called as each fold's own bundle calls them."""
+        scores = pool.scores
+        return cls(pool, ranking.Ranking.of(scores.label, scores.logit), SubjectRanking.of(scores))
+
+    def figures(self, weights: Array) -> Array:
+        """Figures in the order of ``KEYS``: weights [N] or [B, N] to [K] or [B, K]."""
+        label, probability = self.pool.scores.label, self.pool.scores.probability
+        sweep = self.order.sweep(weights)
+        table = counts.confusion(label, self.pool.called, weights)
+        values = {
+            "auc": ranking.roc_auc(sweep),
+            "balanced_accuracy": counts.balanced_accuracy(table),
+            "sensitivity": counts.sensitivity(table),
+            "specificity": counts.specificity(table),
+            "accuracy": counts.accuracy(table),
+            "f1_weighted": counts.f1_weighted(table),
+            "f1_macro": counts.f1_macro(table),
+            "matthews": counts.matthews(table),
+            "average_precision": ranking.average_precision(sweep),
+            "sensitivity_at_95_specificity": ranking.sensitivity_at(sweep, 0.95),
+            "specificity_at_95_sensitivity": ranking.specificity_at(sweep, 0.95),
+            "brier": calibration.brier(label, probability, weights),
+            "ece": calibration.calibration_error(calibration.equal_width(label, probability, weights)),
+            "subject_auc": self.subjects.auc(weights),
+        }
+        return np.stack([values[key] for key in KEYS], axis=-1)
+
+    def roc(self) -> Array:
+        """Sensitivity on ``panel.GRID`` of false positive rates, float64 [101]."""
+        return ranking.roc_on(self.order.sweep(np.ones(len(self.pool.scores))), GRID)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """What an entry reached.
+
+    Attributes:
+        figures: key to the mean over seeds, with its interval over patient groups.
+        differences: key to this entry minus the reference, paired; empty for the reference itself.
+        seeds: seed to the figures of that seed.
+        folds: fold to the figures ``FOLD_KEYS`` within it, mean over seeds.
+        worst: of the subjects with ``ENOUGH_CELLS`` cells or more, the one with the fewest cells decided rightly, and
+            that share, mean over seeds; None if no subject has so many.
+        roc: sensitivity on ``panel.GRID``, mean over seeds, float64 [101].
+    """
+
+    figures: dict[str, Estimate]
+    differences: dict[str, Estimate]
+    seeds: dict[int, dict[str, float]]
+    folds: dict[int, dict[str, float]]
+    worst: tuple[str, float] | None
+    roc: Array
+
+    def better(self, key: str) -> bool | None:
+        """Whether the entry is better than the reference; None if the cells do not tell them apart."""
+        found = self.differences.get(key)
+        if found is None or np.isnan(found.low) or found.low <= 0 <= found.high:
+            return None
+        return (found.low > 0) == BY_KEY[key].higher_is_better
+
+
+def measure_entries(
+    entries: Sequence[Entry], reference: str, *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[dict[str, Measure], Resampling]:
+    """Figures of all entries on the same replicates of the same cells.
+
+    What makes a patient hard for two networks cancels in their difference (paired bootstrap: Efron & Tibshirani 1993).
+    A figure of several seeds is the mean of the seeds' figures, in each replicate too: the interval is about patients,
+    and how much seeds differ is shown beside it. Intervals are not widened for the number of comparisons.
+
+    Args:
+        entries: from ``pool.on_common_cells``: same cells, same order.
+        reference: what differences are taken to.
+        replicates: number of bootstrap replicates.
+        seed: of the bootstrap.
+    """
+    scores = entries[0].pools[0].scores
+    plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
+    gauges = {entry.name: [Gauge.of(pool) for pool in entry.pools] for entry in entries}
+    names = list(gauges)
+
+    def everything(weights: Array) -> Array:
+        means = [np.mean([each.figures(weights) for each in gauges[name]], axis=0) for name in names]
+        return np.stack(means, axis=-2)
+
+    value = everything(np.ones(len(scores)))
+    drawn = plan.apply(everything)
+    home = names.index(reference)
+    found: dict[str, Measure] = {}
+    for at, entry in enumerate(entries):
+        own = gauges[entry.name]
+        ones = np.ones(len(scores))
+        found[entry.name] = Measure(
+            figures=_honest(estimates(value[at], drawn[:, at]), entry.pools[0], plan),
+            differences={}
+            if at == home
+            else _honest(estimates(value[at] - value[home], drawn[:, at] - drawn[:, home]), entry.pools[0], plan),
+            seeds={g.pool.seed: dict(zip(KEYS, g.figures(ones).tolist(), strict=True)) for g in own},
+            folds={fold: _within(entry, fold) for fold in sorted(set(entry.pools[0].fold.tolist()))},
+            worst=_worst(entry),
+            roc=np.mean([g.roc() for g in own], axis=0),
+        )
+    return found, plan
+
+
+def _honest(values: list[Estimate], pool: Pool, plan: Resampling) -> dict[str, Estimate]:
+    """By key; a figure whose class comes from one patient group gets no interval: nothing of it can vary."""
+    scores = pool.scores
+    several = {
+        "both": plan.varies,
+        "blast": len(np.unique(scores.group[scores.label == 1])) > 1,
+        "normal": len(np.unique(scores.group[scores.label == 0])) > 1,
+    }
+    return {
+        key: each if several[BY_KEY[key].needs] else Estimate(each.value, np.nan, np.nan, each.undefined)
+        for key, each in zip(KEYS, values, strict=True)
+    }
+
+
+def _within(entry: Entry, fold: int) -> dict[str, float]:
+    parts = [Gauge.of(pool.part(pool.fold == fold)) for pool in entry.pools]
+    means = np.mean([part.figures(np.ones(len(part.pool.scores))) for part in parts], axis=0)
+    return {key: float(means[KEYS.index(key)]) for key in FOLD_KEYS}
+
+
+def _worst(entry: Entry) -> tuple[str, float] | None:
+    first = entry.pools[0].scores
+    names, index = np.unique(subject_names(first), return_inverse=True)
+    right = np.mean([pool.called == pool.scores.label for pool in entry.pools], axis=0)
+    cells = np.bincount(index)
+    share = np.bincount(index, weights=right) / cells
+    many = np.flatnonzero(cells >= ENOUGH_CELLS).tolist()
+    at = min(many, key=lambda place: (share[place], -cells[place]), default=None)
+    return None if at is None else (str(names[at]), float(share[at]))
+
+
+def as_json(measure: Measure) -> dict[str, Any]:
+    """A measure as plain JSON values; NaN becomes None."""
+
+    def number(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    return {
+        "metrics": {key: each.as_dict() for key, each in measure.figures.items()},
+        "minus_reference": {key: each.as_dict() for key, each in measure.differences.items()} or None,
+        "better_than_reference": {key: measure.better(key) for key in measure.differences} or None,
+        "by_seed": {str(s): {key: number(v) for key, v in each.items()} for s, each in measure.seeds.items()},
+        "by_fold": {str(f): {key: number(v) for key, v in each.items()} for f, each in measure.folds.items()},
+        "worst_subject": measure.worst and {"subject": measure.worst[0], "accuracy": measure.worst[1]},
+        "roc": {"false_positive_rate": GRID.tolist(), "sensitivity": [number(v) for v in measure.roc.tolist()]},
+    }

@@ -1,0 +1,1 @@
+"""The paper's claims, remade and ruled on."""

@@ -1,0 +1,1 @@
+"""What changes of light, stain and focus do to the answers."""

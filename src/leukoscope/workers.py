@@ -1,0 +1,70 @@
+"""Processes that share work and end with the process that started them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+import cv2
+
+Progress = Callable[[str, int, int], None]
+
+
+class Run(Protocol):
+    """Runs a function over many arguments and gives the outcomes in their order."""
+
+    def __call__(self, stage: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run ``function`` once per entry of ``calls``."""
+
+
+def _start() -> None:
+    """Set a worker up: one thread, and an end when the process that started it is killed."""
+    cv2.setNumThreads(1)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def workers(jobs: int, progress: Progress | None) -> Iterator[Run]:
+    """Processes that share the work; with one job, the work is done in this process.
+
+    Args:
+        jobs: number of processes.
+        progress: called with the stage, the calls done and the calls in all.
+    """
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start) if jobs > 1 else None
+
+    def run(stage: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        results: list[Any] = [None] * len(calls)
+        if progress and calls:
+            progress(stage, 0, len(calls))
+        if pool is None:
+            for number, call in enumerate(calls):
+                results[number] = function(*call)
+                if progress:
+                    progress(stage, number + 1, len(calls))
+            return results
+        waiting: dict[Future[Any], int] = {pool.submit(function, *call): n for n, call in enumerate(calls)}
+        for done, future in enumerate(as_completed(waiting), 1):
+            results[waiting[future]] = future.result()
+            if progress:
+                progress(stage, done, len(calls))
+        return results
+
+    try:
+        yield run
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
