@@ -29,6 +29,7 @@ from smears.smear import with_red_cells
 
 FILES = Path(__file__).parent / "files"
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s|min|minutes|seconds)\b|\d+ ?(?:pictures|cells|fields)/s")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d UTC)?")
 _DIGEST = re.compile(r"\b(?=[0-9]*[a-f])[0-9a-f]{10,64}\b")
 
 
@@ -77,7 +78,7 @@ def plain(text: str, *folders: Path) -> str:
     """Text without what differs from day to day: folders, times, digests, versions."""
     for folder in folders:
         text = text.replace(str(folder), "FOLDER")
-    text = _DIGEST.sub("DIGEST", _TIMES.sub("TIME", text))
+    text = _DIGEST.sub("DIGEST", _TIMES.sub("TIME", _DAY.sub("DAY", text)))
     return text.replace(leukoscope.__version__, "VERSION")
 
 

@@ -15,11 +15,11 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from allidb_files import write_allidb2
 from leukoscope.cli import main
+from leukoscope.datasets.open import open_sets
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError, ModelError
 from leukoscope.metrics.scores import Scores
-from leukoscope.runs.sets import read_sets
 from leukoscope.studies.paper.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, load_claims
 from leukoscope.studies.paper.report import lines, verdict_text, write_reproduction
 from leukoscope.studies.paper.reproduce import reproduce
@@ -165,7 +165,7 @@ def test_the_command_uses_finished_runs_and_trains_nothing(
 
 def test_two_sets_are_crossed_and_combined(cells: Path, made: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     _, folder = made
-    two = read_sets([write_allidb2(tmp_path / "ALL_IDB2")], cut_folder=tmp_path / "cache", jobs=1).manifest
+    two = open_sets([write_allidb2(tmp_path / "ALL_IDB2")], cut_folder=tmp_path / "cache", jobs=1).manifest
     plan = Plan(models=("plain_cnn",), folds=2, epochs=1, limit=60, overrides=SET)
     value = reproduce(
         [read_dataset(cells), two],

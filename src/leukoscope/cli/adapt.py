@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
+from leukoscope.cli._show import progress_bar, show_lost
+
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
-    from leukoscope.datasets.dataset import Manifest
     from leukoscope.fitting.head import Adaptation, LocalCells
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder or CSV of labelled local cells.")
+@data_option()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
-@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@GROUPS
 @click.option("--force", is_flag=True, help="Write the bundle even if nothing was clearly gained; it says so.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts that are left out.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
-def adapt(bundle: Path, data: Path, out: Path, groups: Path | None, force: bool, seed: int, threads: int | None) -> int:
+def adapt(
+    bundle: Path, data: tuple[Path, ...], out: Path, groups: Path | None, force: bool, seed: int, threads: int | None
+) -> int:
     """Fit the last layer of BUNDLE, its probabilities and its band to 20 to 200 labelled cells of a laboratory.
 
     The new last layer is pulled towards the old one; how much is chosen on cells left out. What is reported before and
@@ -56,7 +59,7 @@ def adapt(bundle: Path, data: Path, out: Path, groups: Path | None, force: bool,
     return 0
 
 
-def _cells(bundle: Bundle, data: Path, groups: Path | None, threads: int | None) -> tuple[LocalCells, str]:
+def _cells(bundle: Bundle, data: tuple[Path, ...], groups: Path | None, threads: int | None) -> tuple[LocalCells, str]:
     import numpy as np
 
     from leukoscope.errors import DataError
@@ -64,14 +67,15 @@ def _cells(bundle: Bundle, data: Path, groups: Path | None, threads: int | None)
     from leukoscope.inference.classifier import Classifier
     from leukoscope.metrics.scores import Scores
 
-    part = _unseen(bundle, data, groups)
-    with click.progressbar(length=len(part), label="reading", file=sys.stderr) as bar:
-        answers = list(Classifier(bundle, threads=threads).predict_many(part.paths(), progress=bar.update))
+    sets = open_data(data, groups)
+    show_lost(sets.failed, word="left out")
+    part = unseen_cells(bundle, sets)
+    with progress_bar("reading", len(part)) as bar:
+        answers = list(Classifier(bundle, threads=threads).predict_many(part.paths(), progress=bar))
     read = np.array([a.logit is not None for a in answers], dtype=np.bool_)
-    for answer in [a for a in answers if a.logit is None][:10]:
-        click.echo(f"unreadable: {answer.path}: {answer.error}", err=True)
+    show_lost([(a.path, a.error) for a in answers if a.logit is None])
     if not read.any():
-        raise DataError("none of the cells can be read", path=data)
+        raise DataError("none of the cells can be read", path=sets.manifest.root)
     kept, good = part.select(read), [a for a in answers if a.logit is not None]
     turned_down = sum(a.gate == "turned down" for a in good)
     if turned_down:
@@ -89,20 +93,6 @@ def _cells(bundle: Bundle, data: Path, groups: Path | None, threads: int | None)
     )
     embedding = np.array([a.embedding for a in good], dtype=np.float64)
     return LocalCells(scores, embedding), part.name
-
-
-def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
-    from leukoscope.datasets.groups import apply_groups, read_groups
-    from leukoscope.datasets.readers import read_dataset
-    from leukoscope.runs.measure import unseen_by
-
-    manifest = read_dataset(data, both_classes=False).labelled()
-    if groups is not None:
-        manifest = apply_groups(manifest, read_groups(groups))
-    unseen = unseen_by(bundle, manifest)
-    if len(unseen) < len(manifest):
-        click.echo(f"{len(manifest) - len(unseen)} cells of patients that the bundle has seen are left out", err=True)
-    return unseen
 
 
 def _table(found: Adaptation, cells: LocalCells) -> str:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._show import progress_bar, show_lost
+
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
     from leukoscope.studies.audits.audit import Audited, Part
@@ -26,8 +29,8 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of both audits."""
     for decorate in (
         click.argument("bundle", type=click.Path(path_type=Path)),
-        click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder or CSV of labelled cells."),
-        click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group."),
+        data_option(),
+        GROUPS,
         click.option("--include-trained", is_flag=True, help="Also use groups that the bundle was trained on."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random."),
         click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON and page.  [default: audit]"),
@@ -48,7 +51,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder of NAME.png and NAME.mask.png: drawn nuclei.")
 def explanations(
     bundle: Path,
-    data: Path,
+    data: tuple[Path, ...],
     groups: Path | None,
     include_trained: bool,
     seed: int,
@@ -85,7 +88,7 @@ def explanations(
 )  # fmt: skip
 def shortcuts(
     bundle: Path,
-    data: Path,
+    data: tuple[Path, ...],
     groups: Path | None,
     include_trained: bool,
     seed: int,
@@ -99,7 +102,6 @@ def shortcuts(
     Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
     """
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.cli._progress import progress_bar
     from leukoscope.inference.classifier import Classifier
     from leukoscope.studies.audits.audit import audit_cues
 
@@ -111,16 +113,13 @@ def shortcuts(
     return _end(chosen, found, write=write)
 
 
-def _part(bundle: Bundle, data: Path, groups: Path | None, include_trained: bool) -> Part:
+def _part(bundle: Bundle, data: tuple[Path, ...], groups: Path | None, include_trained: bool) -> Part:
     """Labelled pictures of patients that the bundle has not seen."""
-    from leukoscope.datasets.groups import apply_groups, read_groups
-    from leukoscope.datasets.readers import read_dataset
     from leukoscope.studies.audits.audit import part_of
 
-    manifest = read_dataset(data).labelled()
-    if groups is not None:
-        manifest = apply_groups(manifest, read_groups(groups))
-    part = part_of(bundle, manifest, include_trained=include_trained)
+    sets = open_data(data, groups, both_classes=True)
+    show_lost(sets.failed, word="left out")
+    part = part_of(bundle, sets.manifest, include_trained=include_trained)
     if part.left_out_pictures:
         click.echo(f"{part.left_out_pictures} pictures of groups that the bundle has seen are left out", err=True)
     return part
@@ -134,8 +133,7 @@ def _end(bundle: Bundle, found: Audited, *, write: bool) -> int:
         record_audits(bundle.folder, [found.facts])
         click.echo(f"recorded in {bundle.folder}")
     click.echo(f"wrote {found.page} and {found.page.with_suffix('.json').name}")
-    for path, reason in found.unreadable[:10]:
-        click.echo(f"unreadable: {path}: {reason}", err=True)
+    show_lost(found.unreadable)
     if found.unreadable:
         click.echo(f"{len(found.unreadable)} pictures could not be read and are in no figure", err=True)
     return 1 if found.unreadable else 0

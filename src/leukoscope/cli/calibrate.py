@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+
+from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
+from leukoscope.cli._show import progress_bar, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.gate import GateFacts
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE_OR_RUN")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder or CSV of labelled cells.")
-@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@data_option(required=False)
+@GROUPS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle.  [default: in its place]")
 @click.option(
     "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.01, show_default=True,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
 def calibrate(
     bundle: Path,
-    data: Path | None,
+    data: tuple[Path, ...],
     groups: Path | None,
     out: Path | None,
     level: float,
@@ -63,19 +65,19 @@ def calibrate(
     from leukoscope.runs.measure import still_holding, table_of
 
     is_run = (bundle / "run.json").is_file()
-    if data is None and not is_run:
+    if not data and not is_run:
         raise click.UsageError("give --data, or a run folder whose validation part is to be used")
     chosen = read_bundle(bundle / "bundle" if is_run else bundle)
     if gate:  # also where the gate in the bundle belongs to another graph
         chosen = replace(chosen, facts=chosen.facts.model_copy(update={"gate": None}))
-    part, steered = _validation_part(bundle) if data is None else (_unseen(chosen, data, groups), False)
-    with click.progressbar(length=len(part), label="calibrating", file=sys.stderr) as bar:
-        scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar.update)
+    part, steered = (_unseen(chosen, data, groups), False) if data else _validation_part(bundle)
+    with progress_bar("calibrating", len(part)) as bar:
+        scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar)
     decision = fit(
         scores, chosen.facts.decision, data=part.name, chose_epoch=steered, level=level, confidence=confidence,
         method=method,
     )  # fmt: skip
-    fitted = _gate(Classifier(chosen, threads=threads), part, bundle if data is None else None) if gate else None
+    fitted = _gate(Classifier(chosen, threads=threads), part, None if data else bundle) if gate else None
     folder = out or chosen.folder
     facts = revise_bundle(chosen, folder, decision=decision, measured=still_holding(chosen.facts.measured), gate=fitted)
     click.echo(calibration_claim(decision))
@@ -84,8 +86,7 @@ def calibrate(
     click.echo(f"bundle: {folder}")
     if facts.measured:
         click.echo("figures of the old probabilities were left out; measure again with `leukoscope evaluate`")
-    for answer in unreadable[:10]:
-        click.echo(f"unreadable: {answer.path}: {answer.error}", err=True)
+    show_lost([(answer.path, answer.error) for answer in unreadable])
     return 1 if unreadable else 0
 
 
@@ -102,7 +103,6 @@ def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFac
     """A gate fitted on unseen pictures, or on the training and validation part of a run."""
     import numpy as np
 
-    from leukoscope.cli._progress import progress_bar
     from leukoscope.runs.gate import gate_pictures, measure_gate
     from leukoscope.runs.measure import read_run
 
@@ -115,20 +115,16 @@ def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFac
         return measure_gate(classifier, part, held_out, progress=done)
 
 
-def _unseen(bundle: Bundle, data: Path, groups: Path | None) -> Manifest:
-    from leukoscope.datasets.groups import apply_groups, read_groups
-    from leukoscope.datasets.readers import read_dataset
+def _unseen(bundle: Bundle, data: tuple[Path, ...], groups: Path | None) -> Manifest:
     from leukoscope.errors import DataError
-    from leukoscope.runs.measure import unseen_by
 
-    manifest = read_dataset(data).labelled()
-    if groups is not None:
-        manifest = apply_groups(manifest, read_groups(groups))
-    unseen = unseen_by(bundle, manifest, calibrated=False)
+    sets = open_data(data, groups, both_classes=True)
+    show_lost(sets.failed, word="left out")
+    unseen = unseen_cells(bundle, sets, calibrated=False)
     if not len(unseen):
         raise DataError(
             "holds no labelled picture of a patient group that the bundle has not seen",
-            path=data,
+            path=sets.manifest.root,
             remedy="calibrate on other patients",
         )
     return unseen

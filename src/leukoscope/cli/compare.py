@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._show import show_lost
+
 if TYPE_CHECKING:
     from leukoscope.datasets.dataset import Manifest
     from leukoscope.runs.run import Outcome
@@ -22,9 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("plan_file", required=False, type=click.Path(path_type=Path), metavar="[PLAN.yaml]")
-@click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path), help="Folder or CSV of labelled cells; several: combined."
-)
+@data_option(required=False)
 @click.option("--model", "models", multiple=True, help="Network to train; give it for each. `leukoscope models`.")
 @click.option("--recipe", "recipes", multiple=True, help="Recipe; each network is trained by each.  [default: paper]")
 @click.option("--run", "runs", multiple=True, metavar="[NAME=]FOLDER", help="A run that is trained; one NAME pools.")
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs; every figure will say so.")
 @click.option("--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of all recipes.")
-@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@GROUPS
 @click.option("--reference", help="Row that differences are taken to.  [default: the first]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True)
 @click.option("--cost/--no-cost", default=True, help="Measure what each row costs.")
@@ -150,7 +151,7 @@ def _outcomes(
     rows = plan.rows()
     if rows:
         _check_names(plan)
-        manifest = _data(plan, cache, jobs, say)
+        manifest = _data(plan, cache, jobs)
         say(f"{len(rows)} runs on {manifest.name}, {len(manifest)} pictures; runs: {folder}")
         used = devices or _all_devices()
         outcomes += run_grid(rows, manifest, folder, cache_folder=cache, devices=used, jobs=jobs, say=say)
@@ -163,21 +164,14 @@ def _outcomes(
     return tuple(outcomes)
 
 
-def _data(plan: Plan, cache: Path, jobs: int | None, say: Callable[[str], None]) -> Manifest:
-    from leukoscope.datasets.groups import apply_groups, read_groups
-    from leukoscope.runs.sets import read_sets
-
+def _data(plan: Plan, cache: Path, jobs: int | None) -> Manifest:
     if not plan.data:
         raise click.UsageError("give --data: there are networks to train (or --cost-only)")
-    sets = read_sets(plan.data, cut_folder=cache, both_classes=True, jobs=jobs, say=say)
+    sets = open_data(plan.data, plan.groups, both_classes=True, cache=cache, jobs=jobs)
     for note in sets.notes:
-        say(f"note: {note}")
-    for path, reason in sets.failed[:10]:
-        say(f"left out: {path}: {reason}")
-    manifest = sets.manifest
-    if plan.groups is not None:
-        manifest = apply_groups(manifest, read_groups(plan.groups))
-    return manifest
+        click.echo(f"note: {note}", err=True)
+    show_lost(sets.failed, word="left out")
+    return sets.manifest
 
 
 def _check_names(plan: Plan) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._show import show_lost
 from leukoscope.cli.leaks import audit
 
 
@@ -113,10 +114,7 @@ def cut(context: click.Context, path: Path, out: Path, jobs: int | None) -> None
     manifest = read_dataset(path, both_classes=False)
     done = cut_cells(manifest, out, jobs=jobs)
     click.echo(f"{len(done.manifest):,} cells out of {done.pictures:,} pictures, at their own scale: none is known")
-    for each in done.failed[:10]:
-        click.echo(f"left out: {each.path}: {each.reason}", err=True)
-    if len(done.failed) > 10:
-        click.echo(f"left out: {len(done.failed) - 10:,} more", err=True)
+    show_lost([(each.path, each.reason) for each in done.failed], word="left out")
     for sentence in caveats(done.manifest):
         click.echo(f"note: {sentence}")
     click.echo(f"wrote {done.manifest.root / 'manifest.csv'}")

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._show import progress_bar, show_lost
+
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
     from leukoscope.datasets.dataset import Manifest
+    from leukoscope.datasets.open import Sets
     from leukoscope.inference.classifier import Classifier
-    from leukoscope.runs.sets import Sets
 
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle to measure; the default one otherwise.")
-@click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path), help="Folder or CSV of labelled cells; may be repeated."
-)
+@data_option(required=False)
 @click.option(
     "--all", "all_of", type=click.Choice(["normal", "blast"]), help="Every picture of --data is of this class."
 )
-@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@GROUPS
 @click.option("--include-trained", is_flag=True, help="Also measure on groups that the bundle was trained on.")
 @click.option("--audit", is_flag=True, help="Audit heat maps and shortcuts on the same pictures.")
 @click.option(
@@ -55,6 +55,7 @@ def evaluate(
     --audit they are run now (see `leukoscope audit`; needs the extra train).
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
+    from leukoscope.datasets.record import class_of
     from leukoscope.inference.classifier import Classifier
     from leukoscope.machine import describe_machine
     from leukoscope.runs.measure import headline, measure, write_measured
@@ -71,7 +72,8 @@ def evaluate(
         folder = out or run / "evaluation"
     else:
         chosen = read_bundle(bundle or default_bundle())
-        sets = _read(data, all_of, groups)
+        label = None if all_of is None else class_of(all_of)
+        sets = open_data(data, groups, label=label)
         whole = sets.manifest
         part, protocol, context = _unseen_part(chosen, sets, include_trained)
         lost = sets.failed
@@ -83,9 +85,9 @@ def evaluate(
         context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
     if audit:
         context |= _audits(classifier, whole, part, folder, audit_cells, write=write)
-    with click.progressbar(length=len(part), label="measuring", file=sys.stderr) as bar:
+    with progress_bar("measuring", len(part)) as bar:
         shown = {key: value for key, value in context.items() if key != "notes"}
-        measured = measure(classifier, part, protocol=protocol, context=shown, progress=bar.update)
+        measured = measure(classifier, part, protocol=protocol, context=shown, progress=bar)
     told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.context)
     write_measured(measured, folder)
     write_sets(told, folder)
@@ -98,8 +100,7 @@ def evaluate(
     click.echo(f"report: {folder / 'report.html'}")
     lost += tuple((str(answer.path), str(answer.error)) for answer in measured.unreadable)
     if lost:
-        for path, reason in lost[:10]:
-            click.echo(f"unreadable: {path}: {reason}", err=True)
+        show_lost(lost)
         click.echo(f"{len(lost)} pictures could not be read and are in no figure", err=True)
         raise SystemExit(1)
 
@@ -110,7 +111,6 @@ def _audits(
     """Both audits, their pages written, as facts to show with the evaluation."""
     from leukoscope.bundle.audits import KINDS
     from leukoscope.bundle.write import record_audits
-    from leukoscope.cli._progress import progress_bar
     from leukoscope.studies.audits.audit import audit_cues, audit_heat_maps, part_of
 
     bundle = classifier.bundle
@@ -146,21 +146,6 @@ def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, str, dict
     if used and split.protocol == "group":
         context["warning"] = f"Probabilities and band were fitted on {len(used)} of these patient groups."
     return manifest, part, split.protocol, context
-
-
-def _read(data: tuple[Path, ...], all_of: str | None, groups: Path | None) -> Sets:
-    from dataclasses import replace
-
-    from leukoscope.cli._paths import cache_folder
-    from leukoscope.datasets.groups import apply_groups, read_groups
-    from leukoscope.datasets.record import class_of
-    from leukoscope.runs.sets import read_sets
-
-    label = None if all_of is None else class_of(all_of)
-    sets = read_sets(data, cut_folder=cache_folder(), label=label, say=partial(click.echo, err=True))
-    if groups is None:
-        return sets
-    return replace(sets, manifest=apply_groups(sets.manifest, read_groups(groups)))
 
 
 def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Manifest, str, dict[str, Any]]:

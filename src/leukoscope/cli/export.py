@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leukoscope.cli._data import open_data
+from leukoscope.cli._show import show_lost
+
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
     from leukoscope.datasets.dataset import Manifest
@@ -25,8 +28,9 @@ CALIBRATION_CELLS = 256
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Blast where the probability is at least this.")
 @click.option("--int8", is_flag=True, help="Write the 8-bit form of the run's bundle, or of the bundle given.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="With --int8: the data set that the network was trained on."
-)
+    "--data", multiple=True, type=click.Path(path_type=Path),
+    help="With --int8: the data set that the network was trained on; several are combined.",
+)  # fmt: skip
 @click.option(
     "--cells",
     type=click.IntRange(min=1),
@@ -41,7 +45,7 @@ def export(
     name: str | None,
     threshold: float | None,
     int8: bool,
-    data: Path | None,
+    data: tuple[Path, ...],
     cells: int,
     seed: int,
 ) -> None:
@@ -53,9 +57,9 @@ def export(
     With --int8, the weights of a bundle's larger convolutions are kept in 8 bits. It decides as the float bundle does,
     and holds no figures until `leukoscope evaluate` has measured it.
     """
-    if int8 != (data is not None):
+    if int8 != bool(data):
         raise click.UsageError("--int8 and --data go together: the data set that the network was trained on")
-    if data is not None:
+    if data:
         if name is not None or threshold is not None:
             raise click.UsageError("--name and --threshold belong to the float bundle")
         _int8(run, data, out, cells, seed)
@@ -103,16 +107,17 @@ def export(
         click.echo("its graph is another one than was audited: run `leukoscope audit` with it")
 
 
-def _int8(given: Path, data: Path, out: Path | None, cells: int, seed: int) -> None:
+def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, seed: int) -> None:
     from leukoscope.bundle.quantize import quantize_bundle
     from leukoscope.bundle.read import read_bundle
     from leukoscope.cells.frame import prepare
     from leukoscope.cells.read import read_picture
     from leukoscope.datasets.patients import whose
-    from leukoscope.datasets.readers import read_dataset
 
     bundle = read_bundle(given / "bundle" if (given / "run.json").is_file() else given)
-    manifest = read_dataset(data).labelled()
+    sets = open_data(data, both_classes=True)
+    show_lost(sets.failed, word="left out")
+    manifest = sets.manifest
     part = _trained_on(bundle, manifest, cells, seed)
     source = bundle.folder.resolve()
     folder = out or source.with_name(f"{source.name}-int8")

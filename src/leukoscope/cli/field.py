@@ -121,7 +121,7 @@ def _say_patients(path: Path | None) -> None:
 
 def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: float | None, *, wrong: bool) -> int:
     """ALL-IDB against its own lists of blasts."""
-    from leukoscope.cli._progress import progress_bar
+    from leukoscope.cli._show import progress_bar
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
     from leukoscope.studies.allidb.report import FIGURES, headline, measure_allidb

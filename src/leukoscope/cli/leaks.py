@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._show import show_lost
+
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="DIR|MANIFEST")
@@ -69,9 +71,6 @@ def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Pat
     if result.collisions:
         one = ", ".join(result.collisions[0])
         click.echo(f"{len(result.collisions):,} names are equal but for upper and lower case, such as {one}")
-    for name, reason in result.unreadable[:5]:
-        click.echo(f"unreadable: {name}: {reason}", err=True)
-    if len(result.unreadable) > 5:
-        click.echo(f"unreadable: {len(result.unreadable) - 5:,} more, see audit.json", err=True)
+    show_lost(result.unreadable)
     click.echo(f"wrote {out / 'audit.html'}")
     return 1 if result.unreadable else 0

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._show import progress_bar, show_lost
+
 
 @click.command()
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds a folder per kind.")
@@ -49,7 +51,6 @@ def pretrain(
     import numpy as np
 
     from leukoscope.cli._paths import cache_folder
-    from leukoscope.cli._progress import progress_bar
     from leukoscope.datasets.cache import open_cache
     from leukoscope.datasets.cut import cut_cells
     from leukoscope.datasets.kinds import kind_of, read_kinds
@@ -78,8 +79,7 @@ def pretrain(
             done = count
 
         cut = cut_cells(manifest, place, jobs=jobs, progress=show)
-    for failed in cut.failed[:5]:
-        click.echo(f"left out: {failed.path}: {failed.reason}", err=True)
+    show_lost([(failed.path, failed.reason) for failed in cut.failed], word="left out")
     preparation = chosen.input.preparation.model_copy(update={"frame_size": frame})
     entry = open_cache(cut.manifest, preparation, chosen.input.size, place, jobs=jobs, on_error="skip")
     kinds = [kind_of(record) for record in entry.manifest.records]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._data import open_data
+
 
 @click.group()
 def reproduce() -> None:
@@ -68,7 +70,6 @@ def paper(
         raise missing_extra("reproducing the paper", "train") from error
     from leukoscope.cli._paths import cache_folder
     from leukoscope.models import model_spec
-    from leukoscope.runs.sets import read_sets
     from leukoscope.studies.paper.claims import CUSTOM, RIVALS
     from leukoscope.studies.paper.report import lines, write_reproduction
     from leukoscope.studies.paper.reproduce import reproduce as run
@@ -77,7 +78,7 @@ def paper(
     for name in models:
         model_spec(name)  # an unknown name is refused before anything is trained
     cells = cache or cache_folder()
-    read = [read_sets([path], cut_folder=cells, both_classes=True, jobs=jobs, say=click.echo) for path in data]
+    read = [open_data([path], both_classes=True, cache=cells, jobs=jobs) for path in data]
     notes = [note for each in read for note in each.notes]
     notes += [f"left out: {path}: {reason}" for each in read for path, reason in each.failed]
     plan = Plan(

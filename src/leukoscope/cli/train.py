@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._show import progress_bar, show_lost
+
 if TYPE_CHECKING:
-    from leukoscope.runs.sets import Sets
+    from leukoscope.datasets.open import Sets
     from leukoscope.runs.train import Run
     from leukoscope.training.recipe import Recipe
 
 
 @click.command()
-@click.option(
-    "--data", required=True, multiple=True, type=click.Path(path_type=Path),
-    help="Folder or CSV of labelled cells; several are combined, their patients kept apart.",
-)  # fmt: skip
+@data_option()
 @click.option("--recipe", default="paper", show_default=True, help="Name of a recipe, or a YAML file.")
 @click.option("--model", help="Network, instead of the recipe's. `leukoscope models` lists them.")
 @click.option("--weights", metavar="FILE|none|hub", help="What it starts from; published networks: hub, ours: none.")
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, help="At most so many epochs.")
 @click.option("--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
-@click.option("--groups", type=click.Path(path_type=Path), help="CSV of subject,group; overrides the known groups.")
+@GROUPS
 @click.option("--name", help="Name of the bundle.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
@@ -70,9 +69,7 @@ def train(
     except ImportError as error:
         raise missing_extra("training", "train") from error
     from leukoscope.cli._paths import cache_folder
-    from leukoscope.datasets.groups import apply_groups, read_groups
     from leukoscope.models import model_spec
-    from leukoscope.runs.sets import read_sets
     from leukoscope.runs.train import train_run
     from leukoscope.studies.teaching import teach
     from leukoscope.training.recipe import load_recipe
@@ -91,10 +88,8 @@ def train(
     chosen = load_recipe(recipe, (*overrides, *given))
     model_spec(chosen.model.name)  # an unknown name is said at once
     cells = cache or cache_folder()
-    sets = read_sets(data, cut_folder=cells, both_classes=True, jobs=jobs, say=partial(click.echo, err=True))
+    sets = open_data(data, groups, both_classes=True, cache=cells, jobs=jobs)
     manifest = sets.manifest
-    if groups is not None:
-        manifest = apply_groups(manifest, read_groups(groups))
     folder = out or Path("runs") / _run_name(chosen)
     with start_runtime(chosen.precision, device) as runtime:
         talk = _Talk(quiet=not runtime.is_main)
@@ -123,7 +118,6 @@ def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
     """Bundle, calibration and figures, shown on the terminal."""
     from leukoscope.bundle.decision import calibration_claim, refer_claim
     from leukoscope.bundle.gate import gate_claim
-    from leukoscope.cli._progress import progress_bar
     from leukoscope.runs.finish import finish_run
     from leukoscope.runs.measure import headline
     from leukoscope.runs.sets import set_line
@@ -168,10 +162,8 @@ class _Talk:
         """What was found out about the data, and which pictures gave no cell."""
         for note in sets.reading:
             self.say(f"note: {note}")
-        for path, reason in sets.failed[:10]:
-            self.say(f"left out: {path}: {reason}")
-        if len(sets.failed) > 10:
-            self.say(f"left out: {len(sets.failed) - 10} more")
+        if not self._quiet:
+            show_lost(sets.failed, word="left out", err=False)
 
     def cached(self, done: int, total: int) -> None:
         self._show(f"preparing pictures {done}/{total}", last=done == total)

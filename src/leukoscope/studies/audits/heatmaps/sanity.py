@@ -32,8 +32,10 @@ def ranks(values: ArrayLike) -> Array:
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> float:
-    """Product-moment correlation of two vectors, NaN where one of them is constant."""
+    """Product-moment correlation of two vectors, NaN where one of them is constant or both are empty."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if not len(x):
+        return float("nan")
     x, y = x - x.mean(), y - y.mean()
     size = float(np.sqrt((x**2).sum() * (y**2).sum()))
     scale = float(np.abs(a).max(initial=0) * np.abs(b).max(initial=0)) * len(x)

@@ -1,0 +1,1 @@
+"""One folder is one run: trained, packed into a bundle, measured."""

@@ -1,0 +1,193 @@
+"""Running a bundle over labelled pictures and measuring its answers; reading a run folder back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leukoscope.bundle.decision import calibration_claim, refer_claim
+from leukoscope.bundle.gate import NOT_CHECKED
+from leukoscope.bundle.read import Bundle
+from leukoscope.bundle.audits import Estimate
+from leukoscope.bundle.schema import MeasuredFacts, WorstFacts
+from leukoscope.bundle.patients import subject_claim
+from leukoscope.datasets.combine import same_patients
+from leukoscope.datasets.dataset import Manifest, read_manifest
+from leukoscope.datasets.split import Split
+from leukoscope.errors import DataError, TrainingError
+from leukoscope.metrics.coverage import BAND_KEYS
+from leukoscope.metrics.evaluation import Evaluation, evaluate
+from leukoscope.fitting.gate_share import GateShare, gate_share
+from leukoscope.reports.evaluation import write_evaluation
+from leukoscope.metrics.scores import Scores
+from leukoscope.inference.classifier import Classifier
+from leukoscope.inference.answer import Prediction
+
+BATCH = 8  # more gains nothing on a CPU and costs memory
+# Figures of what is stated, not of the order of the pictures or of the side of the threshold they are on.
+_OF_PROBABILITIES = frozenset({"brier", "ece", "ece_adaptive", "aurc", "subject_auc", *BAND_KEYS})
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An evaluation, its table, the pictures that gave no answer, and what the gate, if there is one, turned down."""
+
+    evaluation: Evaluation
+    scores: Scores
+    unreadable: list[Prediction]
+    gate: GateShare | None = None
+
+
+def measure(
+    classifier: Classifier,
+    data: Manifest,
+    *,
+    protocol: str,
+    context: dict[str, Any],
+    progress: Callable[[int], None] | None = None,
+) -> Measured:
+    """Run a bundle over all pictures of a labelled manifest, through the same path as `predict`, and measure it.
+
+    Raises:
+        DataError: no picture can be read.
+    """
+    scores, unreadable, good = _answers(classifier, data, progress)
+    rule = classifier.bundle.facts.decision
+    share: GateShare | None = None
+    if classifier.bundle.facts.gate is not None:
+        reasons = [[finding.reason for finding in answer.findings] for answer in good]
+        share = gate_share(reasons, scores.label, scores.group)
+    context = {"gate": NOT_CHECKED if share is None else share.sentence(), **context}
+    audits = [each.model_dump(mode="json") for each in classifier.bundle.facts.audits]
+    context = {"subjects": subject_claim(classifier.bundle.facts), "audits": audits, **context}
+    context = {"probabilities": calibration_claim(rule), "refer": refer_claim(rule) or None, **context}
+    if unreadable:
+        context["unreadable"] = len(unreadable)
+    evaluation = evaluate(
+        scores,
+        threshold=rule.threshold,
+        refer_from=None if rule.refer is None else rule.refer.low,
+        protocol=protocol,
+        context=context,
+    )
+    return Measured(evaluation, scores, unreadable, share)
+
+
+def table_of(
+    classifier: Classifier, data: Manifest, *, progress: Callable[[int], None] | None = None
+) -> tuple[Scores, list[Prediction]]:
+    """Answers of a bundle on all pictures of a labelled manifest, and those that gave none.
+
+    Raises:
+        DataError: no picture can be read.
+    """
+    scores, unreadable, _ = _answers(classifier, data, progress)
+    return scores, unreadable
+
+
+def _answers(
+    classifier: Classifier, data: Manifest, progress: Callable[[int], None] | None
+) -> tuple[Scores, list[Prediction], list[Prediction]]:
+    """The table, the pictures that gave no answer, and the answers of the others, in the table's order."""
+    stream = classifier.predict_many(data.paths(), batch_size=BATCH, progress=progress)
+    answers = [replace(answer, frame=None, heatmap=None) for answer in stream]  # 0.6 MB for each frame
+    read = np.array([answer.logit is not None for answer in answers], dtype=np.bool_)
+    unreadable = [answer for answer in answers if answer.logit is None]
+    if not read.any():
+        raise DataError("none of the pictures can be read", path=data.root, remedy=unreadable[0].error)
+    kept = data.select(read)
+    good = [answer for answer in answers if answer.logit is not None]
+    scores = Scores(
+        path=tuple(record.path for record in kept.records),
+        label=kept.labels(),
+        probability=np.array([answer.probability for answer in good], dtype=np.float64),
+        logit=np.array([answer.logit for answer in good], dtype=np.float64),
+        subject=kept.subjects(),
+        group=kept.groups(),
+    )
+    return scores, unreadable, good
+
+
+def write_measured(measured: Measured, folder: Path) -> None:
+    """Write metrics.json, predictions.csv, the figures and report.html."""
+    write_evaluation(measured.evaluation, measured.scores, folder)
+
+
+def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -> MeasuredFacts:
+    """What of an evaluation goes into a bundle."""
+    referral, worst = measured.evaluation.referral, measured.evaluation.worst
+    figures = {**measured.evaluation.metrics, **(referral.figures if referral else {})}
+    if measured.gate is not None:
+        figures["turned_down"] = measured.gate.turned_down
+    return MeasuredFacts(
+        data=data,
+        protocol=protocol,
+        fold=fold,
+        pictures=len(measured.scores.path),
+        groups=sorted(set(measured.scores.group.tolist())),
+        metrics={key: Estimate(**each.as_dict()) for key, each in figures.items()},
+        worst_subject=None
+        if worst is None
+        else WorstFacts(subject=worst.subject, accuracy=worst.accuracy, cells=worst.n),
+    )
+
+
+def still_holding(measured: Iterable[MeasuredFacts]) -> tuple[MeasuredFacts, ...]:
+    """Figures of a bundle that stay true when its probabilities are fitted anew."""
+    return tuple(
+        each.model_copy(update={"metrics": {k: v for k, v in each.metrics.items() if k not in _OF_PROBABILITIES}})
+        for each in measured
+    )
+
+
+def unseen_by(bundle: Bundle, data: Manifest, *, calibrated: bool = True) -> Manifest:
+    """The pictures of groups that the bundle was neither trained nor validated nor, if asked, calibrated on.
+
+    Patients are told apart by data set and group, also where one of the sets is a combination that holds the other.
+    """
+    seen: set[str] = set()
+    training, fitted = bundle.facts.training, bundle.facts.decision.calibration
+    if training is not None:
+        seen |= same_patients(training.data, (*training.groups_trained, *training.groups_validated), data)
+    if calibrated and fitted is not None:
+        seen |= same_patients(fitted.data, fitted.groups, data)
+    return data.select([i for i, group in enumerate(data.groups().tolist()) if group not in seen])
+
+
+def read_run(run: Path) -> tuple[dict[str, Any], Manifest, Split]:
+    """Facts, pictures and split of a run folder.
+
+    Raises:
+        TrainingError: it is none.
+    """
+    try:
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        manifest = read_manifest(run / "manifest.csv")
+        split = Split.from_dict(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
+        manifest = replace(manifest, name=str(facts["data"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"not a run folder ({error})", path=run, remedy="give the folder that `leukoscope train` wrote"
+        ) from error
+    return facts, manifest, split
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The figures that a terminal shows, one a line."""
+    lines = []
+    for key in ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "ece"):
+        ends = evaluation.metrics[key].as_dict()
+        text = "undefined" if ends["value"] is None else f"{ends['value']:.3f}"
+        if ends["low"] is not None and ends["high"] is not None:
+            text += f"  [{ends['low']:.3f}, {ends['high']:.3f}]"
+        lines.append(f"  {key:<18} {text}")
+    if evaluation.referral is not None:
+        found = evaluation.referral.figures
+        lines.append(f"  decided            {found['decided'].value:.3f}  (the others are referred)")
+        lines.append(f"  missed             {found['missed'].value:.3f}  (blasts called normal)")
+    return "\n".join(lines)

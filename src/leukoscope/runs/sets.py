@@ -1,0 +1,87 @@
+"""Several data sets measured together, and the figures of each apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leukoscope.datasets.facts import caveats, resolution_leak
+from leukoscope.datasets.combine import combine, parts_of
+from leukoscope.datasets.cut import CutSet, cut_cells, shows_surroundings
+from leukoscope.datasets.dataset import Manifest, Record
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.readers.allidb import PUBLISHED
+from leukoscope.datasets.pictures import list_pictures
+from leukoscope.datasets.record import LABEL_WORDS
+from leukoscope.errors import DataError
+from leukoscope.metrics.evaluation import Evaluation, evaluate
+from leukoscope.metrics.bootstrap import REPLICATES
+from leukoscope.metrics.scores import Scores
+from leukoscope.files import write_json, write_text
+
+SETS_JSON, SETS_CSV = "sets.json", "sets.csv"
+COLUMNS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_weighted")
+
+
+def by_set(
+    scores: Scores, manifest: Manifest, threshold: float, context: Mapping[str, Any], *, replicates: int = REPLICATES
+) -> dict[str, Evaluation]:
+    """The figures of each data set apart; empty where there is one only.
+
+    Args:
+        scores: answers on pictures of ``manifest``, all or some.
+        manifest: what was measured.
+        threshold: of the bundle.
+        context: of the whole evaluation; it holds the protocol.
+        replicates: of the bootstrap.
+    """
+    home = dict(zip((record.path for record in manifest.records), parts_of(manifest).tolist(), strict=True))
+    part = np.array([home[path] for path in scores.path])
+    names = np.unique(part).tolist()
+    if len(names) < 2:
+        return {}
+    own = {key: value for key, value in context.items() if key != "protocol"}
+    return {
+        name: evaluate(
+            scores.take(part == name),
+            threshold=threshold,
+            protocol=str(context["protocol"]),
+            replicates=replicates,
+            context={**own, "data": name},
+        )
+        for name in names
+    }
+
+
+def write_sets(sets: Mapping[str, Evaluation], folder: Path) -> None:
+    """Write sets.json and sets.csv: one row per data set and figure; remove older ones where there is one set only."""
+    if not sets:
+        for name in (SETS_JSON, SETS_CSV):
+            (folder / name).unlink(missing_ok=True)
+        return
+    write_json(folder / SETS_JSON, {name: each.as_dict() for name, each in sets.items()})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("set", "pictures", "groups", "figure", "value", "low", "high"))
+    for name, each in sets.items():
+        for key, figure in each.metrics.items():
+            ends = figure.as_dict()
+            writer.writerow((name, each.counts["pictures"], each.counts["groups"], key, *ends.values()))
+    write_text(folder / SETS_CSV, text.getvalue())
+
+
+def set_line(name: str, evaluation: Evaluation) -> str:
+    """One data set's figures on a line."""
+    told = []
+    for key in COLUMNS:
+        ends = evaluation.metrics[key].as_dict()
+        if ends["value"] is not None:
+            within = "" if ends["low"] is None else f" [{ends['low']:.3f}, {ends['high']:.3f}]"
+            told.append(f"{key} {ends['value']:.3f}{within}")
+    return f"{name}, {evaluation.counts['pictures']:,} pictures: {', '.join(told)}"
