@@ -20,7 +20,7 @@ from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.errors import DataError
 from leukoscope.files import write_json
 from leukoscope.fitting.band import groups_needed, limit_for_new_patients, limit_for_same_patients
-from leukoscope.fitting.decision import FITS, choose_map, log_loss
+from leukoscope.fitting.decision import choose_temperature, log_loss, temperature
 from leukoscope.metrics import calibration
 from leukoscope.metrics.coverage import BAND_KEYS, Descent, band_figures
 from leukoscope.metrics.scores import Scores
@@ -59,13 +59,12 @@ def voices(scores: Scores) -> np.ndarray:
 
 
 def calibration_errors(fit: Scores, test: Scores) -> dict[str, float]:
-    """Adaptive calibration error and log loss on ``test`` of each map fitted on ``fit``."""
+    """Adaptive calibration error and log loss on ``test`` of each temperature fitted on ``fit``."""
     rules: dict[str, DecisionFacts | None] = {"as trained": DecisionFacts()}
     z, y = fit.logit, fit.label.astype(float)
-    for name, method in FITS.items():
-        rules[name] = method(z, y, np.full(len(fit), 1 / len(fit)))
-        rules[f"{name}, patients alike"] = method(z, y, voices(fit))
-    rules["chosen"] = choose_map(fit).rule
+    rules["temperature"] = temperature(z, y, np.full(len(fit), 1 / len(fit)))
+    rules["temperature, patients alike"] = temperature(z, y, voices(fit))
+    rules["chosen"] = choose_temperature(fit).rule
     found = {}
     for name, rule in rules.items():
         if rule is None:

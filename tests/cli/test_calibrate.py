@@ -68,7 +68,9 @@ def test_calibrate_writes_what_it_fitted_and_on_whom(run, bundle: Path, data: Pa
 
 
 def test_too_few_patients_for_one_percent_are_told_so(run, bundle: Path, data: Path) -> None:
-    result = run("calibrate", bundle, "--data", data, "--method", "platt")  # in its place: 90 blasts of 3 patients
+    result = run(
+        "calibrate", bundle, "--data", data, "--method", "temperature"
+    )  # in its place: 90 blasts of 3 patients
     assert result.exit_code == 0, result.output
     assert "No cell is referred: 90 blasts of 3 patient groups are too few" in result.output
     rule = read_bundle(bundle).facts.decision
@@ -91,7 +93,7 @@ def test_cells_without_patients_claim_none(run, bundle: Path, data: Path, tmp_pa
     loose = tmp_path / "loose"
     # 90 cells that were 90 patients would promise 2 % for new ones; these are 90 pictures of nobody knows whom.
     result = run(
-        "calibrate", bundle, "--data", loose, "--level", "0.05", "--method", "platt", "--out", tmp_path / "new"
+        "calibrate", bundle, "--data", loose, "--level", "0.05", "--method", "temperature", "--out", tmp_path / "new"
     )
     assert result.exit_code == 0, result.output
     assert "fitted on 180 pictures of unknown patients of loose" in result.output

@@ -10,7 +10,7 @@ from scipy import stats
 
 from clustered import clustered_scores
 from leukoscope.bundle.decision import probability_of
-from leukoscope.bundle.schema import DecisionFacts, MapFacts
+from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.errors import DataError
 from leukoscope.fitting.band import (
     Limit,
@@ -151,11 +151,11 @@ def test_levels_that_are_none_are_refused(wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.2, 0.9])
-@pytest.mark.parametrize("before", [DecisionFacts(), DecisionFacts(map=MapFacts(method="platt", parameters=[0.5, 1]))])
+@pytest.mark.parametrize("before", [DecisionFacts(), DecisionFacts(temperature=2)])
 def test_calibration_moves_no_cell_over_the_threshold(threshold: float, before: DecisionFacts) -> None:
     scores = clustered_scores(blast_groups=8, normal_groups=8, cells=80, seed=3)
     rule = before.model_copy(update={"threshold": threshold})
-    after = calibrate(scores, rule, data="made up", chose_epoch=False, level=0.2, method="platt")
+    after = calibrate(scores, rule, data="made up", chose_epoch=False, level=0.2, method="temperature")
     old, new = (probability_of(scores.logit, each) >= each.threshold for each in (rule, after))
     assert (old == new).all()
     assert after.refer is not None

@@ -14,16 +14,15 @@ from leukoscope.bundle.gate import TESTS, embedding_distances, stain_distances
 from leukoscope.cells.quality import MEASURES
 from leukoscope.errors import DataError
 from leukoscope.fitting import gate as gaussians
+from leukoscope.fitting.folds import even_folds
 from leukoscope.fitting.gate import (
     LEAST,
     GateCells,
-    _folds,
     beyond,
     fit_embedding,
     fit_gate,
     fit_stain,
     limit_at,
-    shrunk_covariance,
     tightest,
     turned_down,
 )
@@ -43,10 +42,13 @@ def made(count: int = 400, groups: int = 8, size: int = 12, seed: int = 0, **cha
     return GateCells(**{**given, **changes})
 
 
-@pytest.mark.parametrize("shape", [(30, 9), (400, 9), (15, 40)])
-def test_shrinkage_is_that_of_scikit_learn(shape: tuple[int, int]) -> None:
-    values = np.random.default_rng(1).normal(3, 2, shape) @ np.diag(np.linspace(1, 4, shape[1]))
-    assert shrunk_covariance(values) == pytest.approx(ledoit_wolf(values)[0])
+def test_the_stain_is_measured_by_mahalanobis_distance_with_a_shrunk_covariance() -> None:
+    values = np.random.default_rng(1).normal(3, 2, (400, 9)) @ np.diag(np.linspace(1, 4, 9))
+    spread = values.std(axis=0)
+    inverse = np.linalg.inv(ledoit_wolf(values / spread)[0] + 1e-3 * np.eye(9))
+    middle = values.mean(axis=0) / spread
+    expected = [mahalanobis(row / spread, middle, inverse) for row in values[:20]]
+    assert stain_distances(fit_stain(values), values[:20]) == pytest.approx(expected)
 
 
 def test_embedding_distance_is_that_of_scikit_learns_probabilistic_pca() -> None:
@@ -106,14 +108,14 @@ def test_limits_counted_on_groups_left_out_are_wider_where_groups_differ() -> No
     group = np.array([f"g{each}" for each in unit])
     measured, reasons, aimed = {"brightness": values}, ["too dark", "too bright"], 0.05
     alone = tightest(measured, reasons, group, np.zeros(1000, int), aimed)
-    crossed = tightest(measured, reasons, group, _folds(group), aimed)
+    crossed = tightest(measured, reasons, group, even_folds(group), aimed)
     assert crossed[0].limit < alone[0].limit
     assert crossed[1].limit > alone[1].limit
     tail = np.mean(values < crossed[0].limit)
     out = [
         (part < np.quantile(rest, tail)) | (part > np.quantile(rest, 1 - tail))
         for left in range(5)
-        for part, rest in [(values[_folds(group) == left], values[_folds(group) != left])]
+        for part, rest in [(values[even_folds(group) == left], values[even_folds(group) != left])]
     ]
     assert np.mean(np.concatenate(out)) <= aimed + 0.01
 
@@ -150,12 +152,12 @@ def test_without_a_held_out_group_each_is_measured_by_a_fit_without_it() -> None
         assert any(each.reason == "foreign look" for each in gate.limits)
 
 
-def test_a_group_is_never_in_two_folds() -> None:
+def test_a_group_is_never_in_twoeven_folds() -> None:
     group = made(count=300, groups=7).group
-    fold = _folds(group)
+    fold = even_folds(group)
     assert all(len(np.unique(fold[group == name])) == 1 for name in np.unique(group))
     assert len(np.unique(fold)) == 5
-    assert len(np.unique(_folds(group[np.isin(group, ["g1", "g2"])]))) == 2
+    assert len(np.unique(even_folds(group[np.isin(group, ["g1", "g2"])]))) == 2
 
 
 def test_a_network_without_embedding_still_gets_the_other_tests() -> None:

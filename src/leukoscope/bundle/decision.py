@@ -12,7 +12,6 @@ from leukoscope.bundle.schema import DecisionFacts, ReferFacts
 from leukoscope.datasets.patients import all_known, whose
 
 Verdict = Literal["blast", "normal", "refer"]
-_FARTHEST = 1e4  # no logit of a network is beyond it
 
 
 def sigmoid(x: ArrayLike) -> NDArray[np.float64]:
@@ -26,45 +25,20 @@ def sigmoid(x: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.where(value >= 0, 1, small) / (1 + small))
 
 
-def softplus(x: ArrayLike) -> NDArray[np.float64]:
-    """``ln(1 + exp(x))``, which is ``-ln sigmoid(-x)``, without overflow; float64 [...]."""
-    return np.asarray(np.logaddexp(0.0, np.asarray(x, dtype=np.float64)))
-
-
 def probability_of(logit: ArrayLike, rule: DecisionFacts) -> NDArray[np.float64]:
     """Probability of blast that a bundle states for a logit, float64 [...] in [0, 1]; it never falls as logits rise."""
-    z = np.asarray(logit, dtype=np.float64)
-    how = rule.map
-    if how is None:
-        return sigmoid(z / rule.temperature)
-    if how.method == "platt":
-        slope, shift = how.parameters
-        return sigmoid(slope * z + shift)
-    if how.method == "beta":
-        a, b, shift = how.parameters
-        return sigmoid(-a * softplus(-z) + b * softplus(z) + shift)
-    at, value = np.array(how.knots).T
-    return np.asarray(np.interp(z, at, value))
+    return sigmoid(np.asarray(logit, dtype=np.float64) / rule.temperature)
 
 
 def logit_at(probability: float, rule: DecisionFacts) -> float:
-    """The lowest logit whose stated probability is at least ``probability``; infinite where there is none.
+    """The lowest logit whose stated probability is at least ``probability``; infinite for 0 and 1.
 
     >>> logit_at(0.5, DecisionFacts(temperature=3))
     0.0
     """
-    if rule.map is None:
-        if probability in {0.0, 1.0}:
-            return -math.inf if probability == 0 else math.inf
-        return rule.temperature * (math.log(probability) - math.log1p(-probability))
-    low, high = -_FARTHEST, _FARTHEST
-    if probability_of(low, rule) >= probability:
-        return -math.inf
-    if probability_of(high, rule) < probability:
-        return math.inf
-    while (middle := (low + high) / 2) not in {low, high}:
-        low, high = (low, middle) if probability_of(middle, rule) >= probability else (middle, high)
-    return high
+    if probability in {0.0, 1.0}:
+        return -math.inf if probability == 0 else math.inf
+    return rule.temperature * (math.log(probability) - math.log1p(-probability))
 
 
 def decide(probability: float, rule: DecisionFacts) -> tuple[Verdict, str | None]:
@@ -82,11 +56,6 @@ def decide(probability: float, rule: DecisionFacts) -> tuple[Verdict, str | None
 
 
 UNCALIBRATED = "Probabilities are not calibrated: use them to rank cells, not as a chance."
-_NAMES = {
-    "platt": "slope and shift (Platt)",
-    "beta": "beta calibration",
-    "isotonic": "isotonic regression",
-}
 
 
 def calibration_claim(rule: DecisionFacts) -> str:
@@ -102,9 +71,8 @@ def calibration_claim(rule: DecisionFacts) -> str:
         return (
             f"{UNCALIBRATED} No map fitted on {where}{twice}{comma} was clearly better than the network's own numbers."
         )
-    how = _NAMES.get(facts.method, f"temperature {rule.temperature:.3g}")
     return (
-        f"Probabilities are calibrated by {how}, fitted on {where}{twice}. "
+        f"Probabilities are calibrated by temperature {rule.temperature:.3g}, fitted on {where}{twice}. "
         "They hold for the mix of classes there, "
         f"{share(facts.blasts / facts.pictures)} blasts."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from leukoscope.bundle.audits import (
     AuditFacts,
@@ -70,32 +70,8 @@ class MeasuredFacts(_Facts):
     worst_subject: WorstFacts | None = None
 
 
-Method = Literal["as trained", "temperature", "platt", "beta", "isotonic"]
+Method = Literal["as trained", "temperature"]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class MapFacts(_Facts):
-    """A map from logit z to probability that needs more than a temperature; s is the logistic function.
-
-    | method | parameters | probability |
-    |---|---|---|
-    | `platt` | a, c | s(a z + c) |
-    | `beta` | a, b, c | s(a ln s(z) - b ln s(-z) + c) |
-    | `isotonic` | none | linear between the knots (logit, probability), level beyond the first and the last |
-    """
-
-    method: Literal["platt", "beta", "isotonic"]
-    parameters: list[Annotated[float, Field(allow_inf_nan=False)]] = []
-    knots: list[tuple[Annotated[float, Field(allow_inf_nan=False)], Share]] = []
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        wanted = {"platt": 2, "beta": 3, "isotonic": 0}[self.method]
-        if len(self.parameters) != wanted or bool(self.knots) != (self.method == "isotonic"):
-            raise ValueError(f"the map {self.method} needs {wanted} parameters, and knots only if it is isotonic")
-        if any(b[0] <= a[0] or b[1] < a[1] for a, b in zip(self.knots, self.knots[1:], strict=False)):
-            raise ValueError("the knots of an isotonic map must rise")
-        return self
 
 
 class CalibrationFacts(_Facts):
@@ -134,14 +110,19 @@ class DecisionFacts(_Facts):
     """How a logit becomes a decision; see `leukoscope.bundle.decision`."""
 
     threshold: Share = 0.5  # blast where probability >= threshold
-    temperature: Annotated[float, Field(gt=0)] = (
-        1.0  # probability = sigmoid(logit / temperature), unless there is a map
-    )
-    map: MapFacts | None = None
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # probability = sigmoid(logit / temperature)
+    map: None = None  # of format 1: other maps than a temperature were tried once, and given up
     calibrated: bool = False  # fitted on held-out groups
     calibration: CalibrationFacts | None = None
     refer: ReferFacts | None = None
     no_refer: str | None = None  # why a band that was asked for could not be set
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _no_map(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("probabilities by Platt, beta or isotonic maps are no longer read: calibrate again")
+        return value
 
     @model_validator(mode="after")
     def _band_holds_threshold(self) -> Self:

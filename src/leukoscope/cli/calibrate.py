@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     help="Of the band, where there are too few patients to promise anything for new ones.",
 )  # fmt: skip
 @click.option(
-    "--method", type=click.Choice(["temperature", "platt", "beta", "isotonic"]),
-    help="Fit the probabilities so.  [default: the simplest that is not clearly worse on left-out patients]",
+    "--method", type=click.Choice(["temperature"]),
+    help="Fit the probabilities so.  [default: only if that is clearly better on left-out patients]",
 )  # fmt: skip
 @click.option("--gate", is_flag=True, help="Fit the gate too: which pictures are judged at all.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
@@ -44,7 +44,7 @@ def calibrate(
     out: Path | None,
     level: float,
     confidence: float,
-    method: Literal["temperature", "platt", "beta", "isotonic"] | None,
+    method: Literal["temperature"] | None,
     gate: bool,
     threads: int | None,
 ) -> int:

@@ -4,11 +4,8 @@ Everything is fitted on whole patient groups. What is measured of the pictures d
 groups serve; the network's embedding is tighter on the groups that it was trained on, so only groups that it has not
 seen set the embedding's limit. Stain distances are cross-fitted: each group is measured by a fit without it.
 
-Limits for many tests at once: each at the same tail of the cells of the fit, as tight as a total share allows.
-
-Gaussians fitted to the cells that a gate knows: of their stain, and of the network's embedding.
-
-Both distances are Mahalanobis distances (K. Lee, K. Lee, H. Lee & J. Shin 2018, "A simple unified framework for
+The limits of all tests lie at the same tail of the cells of the fit, as tight as a total share allows. The distances of
+stain and embedding are Mahalanobis distances (K. Lee, K. Lee, H. Lee & J. Shin 2018, "A simple unified framework for
 detecting out-of-distribution samples and adversarial attacks", NeurIPS), of all cells together, not by class: the gate
 asks whether a cell is of the kind that was learned, not which of the two.
 """
@@ -36,7 +33,8 @@ from leukoscope.bundle.gate import (
     stain_distances,
 )
 from leukoscope.cells.quality import MEASURES
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, missing_extra
+from leukoscope.fitting.folds import even_folds
 from leukoscope.text import natural
 
 Array = NDArray[np.float64]
@@ -156,40 +154,23 @@ _FLAT = 1e-6  # of the largest variance: less is rounding
 _LEAST_SD = 0.02  # of the stain's numbers: cells of one picture alone still leave some room
 
 
-def shrunk_covariance(values: Array) -> Array:
-    """Covariance drawn towards a multiple of the identity, as far as loses least.
-
-    O. Ledoit & M. Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", J Multivar Anal
-    88, 365-411, lemma 3.2 to 3.4.
-
-    Args:
-        values: float64 [N, D], N at least 2.
-
-    Returns:
-        float64 [D, D].
-    """
-    count, size = values.shape
-    rest = values - values.mean(axis=0)
-    covariance = rest.T @ rest / count
-    scale = np.trace(covariance) / size
-    target = scale * np.eye(size)
-    apart = float(np.sum((covariance - target) ** 2))
-    # Sum over cells of |x x' - S|^2, multiplied out so that no D x D matrix per cell is made.
-    noise = float(np.sum(np.sum(rest**2, axis=1) ** 2) / count - np.sum(covariance**2)) / count
-    share = min(noise / apart, 1.0) if apart > 0 else 0.0
-    return np.asarray(share * target + (1 - share) * covariance)
-
-
 def fit_stain(stain: Array) -> StainFacts:
     """Fit the stain of cells.
 
-    Each number is brought to unit spread first, so that shrinkage treats densities, logarithms and correlations alike.
+    Each number is brought to unit spread first, so that shrinkage treats densities, logarithms and correlations alike
+    (O. Ledoit & M. Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", J Multivar Anal
+    88, 365-411).
 
     Args:
         stain: float64 [N, 9] from `leukoscope.cells.stain.stain_statistics`.
     """
+    try:
+        from sklearn.covariance import ledoit_wolf  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise missing_extra("fitting a gate", "train") from error
+
     spread = np.maximum(stain.std(axis=0), _LEAST_SD)
-    covariance = shrunk_covariance(stain / spread)
+    covariance, _ = ledoit_wolf(stain / spread)
     covariance += 1e-3 * np.eye(len(covariance))  # numbers that do not vary at all have no inverse
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)) / spread
     return StainFacts(mean=stain.mean(axis=0).tolist(), whitening=whitening.tolist())
@@ -293,7 +274,7 @@ def fit_gate(cells: GateCells, *, data: str, level: float = LEVEL) -> GateFacts:
     """
     if not 0 < level < 1:
         raise DataError(f"a share of {level} of cells to turn down is not between 0 and 1")
-    fold = _folds(cells.group)
+    fold = even_folds(cells.group, FOLDS)
     measured = {name: cells.values[:, k] for k, name in enumerate(MEASURES)}
     measured[STAIN_DISTANCE] = _crossed(
         fold, lambda rest, out: stain_distances(fit_stain(cells.stain[rest]), cells.stain[out])
@@ -346,17 +327,6 @@ def _fit_embedding(cells: GateCells, fold: NDArray[np.int64]) -> tuple[Embedding
 
 def _enough(cells: GateCells, part: Flags) -> bool:
     return bool(part.sum() >= ENOUGH_CELLS and len(np.unique(cells.group[part])) >= 2)
-
-
-def _folds(group: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Fold of each cell, [N]: whole groups, the largest dealt out first, each to the fold with the fewest cells."""
-    _, unit, size = np.unique(group, return_inverse=True, return_counts=True)
-    fold = np.empty(len(size), dtype=np.int64)
-    filled = np.zeros(min(FOLDS, len(size)))
-    for each in np.argsort(-size, kind="stable"):
-        fold[each] = int(filled.argmin())
-        filled[fold[each]] += size[each]
-    return fold[unit]
 
 
 def _crossed(fold: NDArray[np.int64], distances: Callable[[Flags, Flags], Array]) -> Array:

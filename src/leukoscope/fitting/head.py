@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from leukoscope.bundle.decision import probability_of, sigmoid
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.datasets.patients import all_known
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, missing_extra
 from leukoscope.fitting.decision import calibrate, log_loss
+from leukoscope.fitting.folds import clearly_lower, deal_cells, deal_groups
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
 from leukoscope.metrics.counts import Array, ratio
 from leukoscope.metrics.ranking import Ranking, roc_auc
@@ -42,7 +43,7 @@ class Change:
 
 
 def refit(old: Array, embedding: Array, label: NDArray[np.int64], strength: float) -> Change:
-    """Fit by Newton's method, in the space that the centred embeddings span.
+    """Fit in the space that the centred embeddings span.
 
     Args:
         old: logits of the present head, float64 [N].
@@ -60,7 +61,7 @@ def refit(old: Array, embedding: Array, label: NDArray[np.int64], strength: floa
         columns = np.column_stack([left[:, kept] * size[kept], columns])
     spread = float(((embedding - middle) ** 2).mean())
     pull = np.append(np.full(len(basis), strength * spread if math.isfinite(strength) else 0.0), 0.0)
-    found = _newton(old, columns, label.astype(np.float64), pull)
+    found = _penalised(old, columns, label.astype(np.float64), pull)
     weight = found[:-1] @ basis
     return Change(weight, float(found[-1] - middle @ weight))
 
@@ -103,12 +104,6 @@ def choose_strength(
     return chosen, held
 
 
-def clearly_lower(first: Array, second: Array) -> bool:
-    """Whether a loss by part [P] is lower than another by more than one standard error of the difference."""
-    gain = second - first
-    return bool(gain.sum() > np.sqrt(len(gain) * gain.var(ddof=1))) if len(gain) > 1 else False
-
-
 def _crossed(old: Array, embedding: Array, label: NDArray[np.int64], unit: NDArray[np.intp], strength: float) -> Array:
     logits = np.empty(len(old))
     for left in range(int(unit.max()) + 1):
@@ -118,35 +113,32 @@ def _crossed(old: Array, embedding: Array, label: NDArray[np.int64], unit: NDArr
     return logits
 
 
-def _newton(offset: Array, columns: Array, y: Array, pull: Array) -> Array:
-    """Minimum of the mean log loss of ``offset + columns b`` plus ``pull/2 . b^2``, with the step halved if need be."""
-    found, n = np.zeros(columns.shape[1]), len(y)
+def _penalised(offset: Array, columns: Array, y: Array, pull: Array) -> Array:
+    """Minimum of the mean log loss of ``offset + columns b`` plus ``pull/2 . b^2``, by SciPy's trust region."""
+    try:
+        from scipy.optimize import minimize  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise missing_extra("fitting a head", "train") from error
 
-    def value(b: Array) -> float:
+    n = len(y)
+
+    def loss(b: Array) -> tuple[float, Array]:
         z = offset + columns @ b
-        return float(np.logaddexp(0, z).mean() - (y * z).mean() + pull @ b**2 / 2)
+        value = float(np.logaddexp(0, z).mean() - (y * z).mean() + pull @ b**2 / 2)
+        return value, columns.T @ (sigmoid(z) - y) / n + pull * b
 
-    best = value(found)
-    for _ in range(100):
-        stated = sigmoid(offset + columns @ found)
-        gradient = columns.T @ (stated - y) / n + pull * found
-        curve = columns.T @ (columns * (stated * (1 - stated))[:, None]) / n + np.diag(pull + 1e-10)
-        step = np.linalg.solve(curve, gradient)
-        share = 1.0
-        while (now := value(found - share * step)) > best and share > 1e-8:
-            share /= 2
-        if now > best:
-            break
-        found, gain, best = found - share * step, best - now, now
-        if gain < 1e-12:
-            break
-    return found
+    def curve(b: Array) -> Array:
+        stated = sigmoid(offset + columns @ b)
+        return np.asarray(columns.T @ (columns * (stated * (1 - stated))[:, None]) / n + np.diag(pull + 1e-10))
+
+    start = np.zeros(columns.shape[1])
+    found = minimize(loss, start, jac=True, hess=curve, method="trust-exact", options={"gtol": 1e-12, "maxiter": 200})
+    return np.asarray(found.x, dtype=np.float64)
 
 
 FEWEST_CELLS = 20
 FEWEST_OF_CLASS = 5
 FEWEST_GROUPS = 2  # of each class: one is left out, the other fitted on
-PARTS = 10
 FIGURES = ("auc", "log_loss", "brier", "sensitivity", "specificity")
 _LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 
@@ -267,23 +259,12 @@ def adapt(
     return Adaptation(change, strength, fitted, before, after, gain, units, better)
 
 
-def deal_cells(label: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Part of each cell, int64 [N], class by class in the order given, whoever they are of."""
-    part = np.empty(len(label), dtype=np.int64)
-    for kind in (0, 1):
-        rows = np.flatnonzero(label == kind)
-        part[rows] = np.arange(len(rows)) % PARTS
-    return part
-
-
 def deal(cells: LocalCells, seed: int = 0) -> NDArray[np.int64]:
     """Part of each cell, int64 [N]: its patient, or one of ten parts; each class is dealt out on its own."""
     rng = np.random.default_rng(seed)
-    names, unit = np.unique(cells.scores.group, return_inverse=True)
+    _, unit = np.unique(cells.scores.group, return_inverse=True)
     blast = np.bincount(unit, weights=cells.scores.label) > 0
-    order = np.concatenate([rng.permutation(np.flatnonzero(kind)) for kind in (blast, ~blast)])
-    part = np.empty(len(names), dtype=np.int64)
-    part[order] = np.arange(len(names)) % PARTS
+    part = deal_groups(blast, rng)
     _, dense = np.unique(part, return_inverse=True)
     return dense[unit].astype(np.int64)
 

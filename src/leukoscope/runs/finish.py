@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from leukoscope.bundle.gate import GateFacts
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts, WeightsFacts
-from leukoscope.datasets.facts import caveats
-from leukoscope.datasets.facts import licences
+from leukoscope.datasets.facts import caveats, licences
 from leukoscope.errors import DataError
 from leukoscope.fitting.decision import calibrate
-from leukoscope.metrics.evaluation import Evaluation
 from leukoscope.inference.classifier import Classifier
-from leukoscope.runs.sets import by_set, write_sets
+from leukoscope.metrics.evaluation import Evaluation
 from leukoscope.runs.gate import gate_pictures, measure_gate
 from leukoscope.runs.measure import Measured, measure, measured_facts, table_of, write_measured
+from leukoscope.runs.sets import by_set, write_sets
 
 if TYPE_CHECKING:
     from leukoscope.runs.train import Run

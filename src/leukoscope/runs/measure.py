@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from leukoscope.bundle.audits import Estimate
 from leukoscope.bundle.decision import calibration_claim, refer_claim
 from leukoscope.bundle.gate import NOT_CHECKED
-from leukoscope.bundle.read import Bundle
-from leukoscope.bundle.audits import Estimate
-from leukoscope.bundle.schema import MeasuredFacts, WorstFacts
 from leukoscope.bundle.patients import subject_claim
+from leukoscope.bundle.read import Bundle
+from leukoscope.bundle.schema import MeasuredFacts, WorstFacts
 from leukoscope.datasets.combine import same_patients
 from leukoscope.datasets.dataset import Manifest, read_manifest
 from leukoscope.datasets.split import Split
 from leukoscope.errors import DataError, TrainingError
+from leukoscope.fitting.gate_share import GateShare, gate_share
+from leukoscope.inference.answer import Prediction
+from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.coverage import BAND_KEYS
 from leukoscope.metrics.evaluation import Evaluation, evaluate
-from leukoscope.fitting.gate_share import GateShare, gate_share
-from leukoscope.reports.evaluation import write_evaluation
 from leukoscope.metrics.scores import Scores
-from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.answer import Prediction
+from leukoscope.reports.evaluation import write_evaluation
 
 BATCH = 8  # more gains nothing on a CPU and costs memory
 # Figures of what is stated, not of the order of the pictures or of the side of the threshold they are on.

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from leukoscope.datasets.facts import caveats, resolution_leak
-from leukoscope.datasets.combine import combine, parts_of
-from leukoscope.datasets.cut import CutSet, cut_cells, shows_surroundings
-from leukoscope.datasets.dataset import Manifest, Record
-from leukoscope.datasets.readers import read_dataset
-from leukoscope.datasets.readers.allidb import PUBLISHED
-from leukoscope.datasets.pictures import list_pictures
-from leukoscope.datasets.record import LABEL_WORDS
-from leukoscope.errors import DataError
-from leukoscope.metrics.evaluation import Evaluation, evaluate
-from leukoscope.metrics.bootstrap import REPLICATES
-from leukoscope.metrics.scores import Scores
+from leukoscope.datasets.combine import parts_of
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.files import write_json, write_text
+from leukoscope.metrics.bootstrap import REPLICATES
+from leukoscope.metrics.evaluation import Evaluation, evaluate
+from leukoscope.metrics.scores import Scores
 
 SETS_JSON, SETS_CSV = "sets.json", "sets.csv"
 COLUMNS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_weighted")

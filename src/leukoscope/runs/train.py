@@ -22,15 +22,13 @@ from leukoscope.files import write_json, write_text
 from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
 from leukoscope.models.ensemble import Ensemble
-from leukoscope.models.weights import check_size, start_weights
-from leukoscope.models.weights import LoadedWeights
+from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.reports.curves import draw_curves
+from leukoscope.training.batches import FrameSource, seed_for
 from leukoscope.training.loop import FitResult, Listener, fit
 from leukoscope.training.members import fit_members, member_recipes
 from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
 from leukoscope.training.runtime import Runtime
-from leukoscope.training.batches import seed_for
-from leukoscope.training.batches import FrameSource
 
 #: From the data, the split and the recipe to the teachers' probability of blast for each picture of the training part.
 Teaching = Callable[[Manifest, Split, Recipe], NDArray[np.float64]]
