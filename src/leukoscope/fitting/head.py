@@ -114,7 +114,7 @@ def _crossed(old: Array, embedding: Array, label: NDArray[np.int64], unit: NDArr
 
 
 def _penalised(offset: Array, columns: Array, y: Array, pull: Array) -> Array:
-    """Minimum of the mean log loss of ``offset + columns b`` plus ``pull/2 . b^2``, by SciPy's trust region."""
+    """Minimum of the mean log loss of ``offset + columns b`` plus ``pull/2 . b^2``, by SciPy."""
     try:
         from scipy.optimize import minimize  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -132,7 +132,7 @@ def _penalised(offset: Array, columns: Array, y: Array, pull: Array) -> Array:
         return np.asarray(columns.T @ (columns * (stated * (1 - stated))[:, None]) / n + np.diag(pull + 1e-10))
 
     start = np.zeros(columns.shape[1])
-    found = minimize(loss, start, jac=True, hess=curve, method="trust-exact", options={"gtol": 1e-12, "maxiter": 200})
+    found = minimize(loss, start, jac=True, hess=curve, method="Newton-CG", options={"xtol": 1e-12})
     return np.asarray(found.x, dtype=np.float64)
 
 
