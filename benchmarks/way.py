@@ -4,15 +4,16 @@
 
 Runs `leukoscope predict` on one rendered cell and `leukoscope train` on 60 rendered cells, one epoch, in this process
 under `sys.setprofile`. A hop is a call from a function of one file of the package to one of another. What runs while
-modules are imported is left out. Decoded pictures and written files of a bundle are counted by the names that they
-are opened with.
+modules are imported is left out. Openings of pictures and written files of a bundle are counted by the names that
+they are opened with. Decodings are counted where Pillow makes a decoder and where OpenCV decodes. All of this process
+alone, its threads included.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
-import platform
 import sys
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from typing import Any
 
 import leukoscope
 from leukoscope.cli import main as command
+from leukoscope.machine import describe_machine
 
 PACKAGE = str(Path(leukoscope.__file__).parent)
 
@@ -34,10 +36,15 @@ class Way:
         self.functions: set[tuple[str, str, int]] = set()
         self.hops = 0
         self.calls = 0
+        self.decoded = 0
 
-    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+    def __call__(self, frame: FrameType, event: str, called: Any) -> None:
         """Note one call."""
         code = frame.f_code
+        if event == "c_call":
+            self.decoded += getattr(called, "__name__", "") in ("imdecode", "imread")
+        elif event == "call" and code.co_name == "_getdecoder":
+            self.decoded += code.co_filename.endswith(str(Path("PIL", "Image.py")))
         if event != "call" or not code.co_filename.startswith(PACKAGE) or code.co_name.startswith("<"):
             return
         self.calls += 1
@@ -74,6 +81,7 @@ def walk(arguments: list[str]) -> dict[str, int]:
         "hops_between_files": way.hops,
         "pictures": len(bitmaps),
         "pictures_opened": sum(bitmaps.values()),
+        "pictures_decoded": way.decoded,
         "bundle_json_written": sum(
             n for name, n in opened.items() if name.startswith(("bundle.json", ".bundle.json")) and "written" in name
         ),
@@ -111,7 +119,8 @@ def main() -> None:
         "modules": sum(path.name != "__init__.py" for path in modules),
         "lines": sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules),
     }
-    value = {"command": "python benchmarks/way.py", "python": platform.python_version(), **found}
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    value = {"command": "python benchmarks/way.py", "machine": describe_machine(), "date": today, **found}
     print(json.dumps(value, indent=2))
     if out:
         out.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -163,8 +163,18 @@ def test_default_bundle_to_the_last_bit(cells: Path) -> None:
     held("default_logits.txt", "".join(f"{np.float32(each.logit).tobytes().hex()}\n" for each in answers))
 
 
+def test_default_bundle_is_unchanged() -> None:
+    package = Path(leukoscope.__file__).parent
+    (graph,) = package.rglob("model.onnx")
+    files = (graph, graph.with_name("bundle.json"))
+    held("default_files.txt", "".join(f"{hashlib.sha256(f.read_bytes()).hexdigest()} {f.name}\n" for f in files))
+
+
+@pytest.mark.data
 def test_real_cells(real_data: Path) -> None:
     names = sorted((real_data / "cnmc2019").rglob("UID_*.webp"))[::360]
+    if not names:
+        pytest.skip(f"no cells of C-NMC 2019 found under {real_data / 'cnmc2019'}")
     answers = leukoscope.load().predict(names)
     told = [
         [hashlib.sha256(n.name.encode()).hexdigest()[:8], np.float32(a.logit).tobytes().hex(), a.decision]
