@@ -30,7 +30,8 @@ from smears.smear import with_red_cells
 FILES = Path(__file__).parent / "files"
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s|min|minutes|seconds)\b|\d+ ?(?:pictures|cells|fields)/s")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d UTC)?")
-_DIGEST = re.compile(r"\b(?=[0-9]*[a-f])[0-9a-f]{10,64}\b")
+# A digest after a field's name may be digits alone; elsewhere a letter tells a digest from a long number.
+_DIGEST = re.compile(r"(?<=-field-)[0-9a-f]{10}\b|\b(?=[0-9]*[a-f])[0-9a-f]{10,64}\b")
 
 
 def leukoscope_says(*arguments: object) -> str:
