@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,12 +21,36 @@ GROUPS = click.option(
 )
 
 
+_CLASSES: Final = "leukoscope.classes"  # where a run of the command keeps its class words
+
+
+def _keep_classes(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    from leukoscope.datasets.record import class_words
+
+    context.meta[_CLASSES] = class_words(value)
+
+
+CLASSES = click.option(
+    "--classes", multiple=True, metavar="blast=WORDS|normal=WORDS", callback=_keep_classes, expose_value=False,
+    help="What folders or labels of other names mean, such as blast=Early,Pre,Pro; give it for each class.",
+)  # fmt: skip
+
+
+def given_classes() -> Mapping[str, int]:
+    """The words for the classes that `--classes` gave, or ours."""
+    from leukoscope.datasets.record import CLASS_WORDS
+
+    words: Mapping[str, int] = click.get_current_context().meta.get(_CLASSES, CLASS_WORDS)
+    return words
+
+
 def data_option(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option `--data`, which may be repeated."""
-    return click.option(
+    """The options `--data`, which may be repeated, and `--classes`, which says what its class names mean."""
+    data = click.option(
         "--data", multiple=True, required=required, type=click.Path(path_type=Path),
         help="Folder or CSV of labelled cells, on black or with surroundings; several are combined.",
     )  # fmt: skip
+    return lambda command: data(CLASSES(command))
 
 
 def open_data(
@@ -43,7 +67,7 @@ def open_data(
 
     return open_sets(
         data, cut_folder=cache or cache_folder(), groups=groups, label=label, both_classes=both_classes, jobs=jobs,
-        say=partial(click.echo, err=True),
+        classes=given_classes(), say=partial(click.echo, err=True),
     )  # fmt: skip
 
 

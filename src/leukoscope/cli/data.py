@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._data import CLASSES, given_classes
 from leukoscope.cli._show import show_lost
 from leukoscope.cli.leaks import audit
 
@@ -29,6 +30,7 @@ data.add_command(audit)
     show_default=True,
     help="How the data set is laid out.",
 )
+@CLASSES
 @click.option("--one-class", is_flag=True, help="Accept class folders or a table that hold one class only.")
 @click.option("--resolution", is_flag=True, help="Say what the pictures' size in pixels tells of the class.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the manifest to this CSV file.")
@@ -44,7 +46,7 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     from leukoscope.datasets.readers.allidb import PUBLISHED
     from leukoscope.datasets.record import LABEL_WORDS
 
-    manifest = read_dataset(path, reader=reader, both_classes=not one_class)
+    manifest = read_dataset(path, reader=reader, both_classes=not one_class, classes=given_classes())
     records = manifest.records
     subjects = Counter(record.subject for record in records if record.subject)
     groups = Counter(group for group in manifest.groups().tolist() if not group.startswith("picture:"))
@@ -79,6 +81,7 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
 
 
 @data.command("combine")
+@CLASSES
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV file to write.")
 def combine_sets(paths: tuple[Path, ...], out: Path) -> None:
@@ -89,7 +92,7 @@ def combine_sets(paths: tuple[Path, ...], out: Path) -> None:
 
     if len(paths) < 2:
         raise click.UsageError("give at least two data sets")
-    manifest = combine([read_dataset(path, both_classes=False) for path in paths])
+    manifest = combine([read_dataset(path, both_classes=False, classes=given_classes()) for path in paths])
     manifest.write_csv(out)
     _show(manifest.name, sorted(Counter(parts_of(manifest).tolist()).items()))
     for sentence in caveats(manifest):
@@ -98,6 +101,7 @@ def combine_sets(paths: tuple[Path, ...], out: Path) -> None:
 
 
 @data.command()
+@CLASSES
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the cells.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Threads to use.")
@@ -111,7 +115,7 @@ def cut(context: click.Context, path: Path, out: Path, jobs: int | None) -> None
     from leukoscope.datasets.facts import caveats
     from leukoscope.datasets.readers import read_dataset
 
-    manifest = read_dataset(path, both_classes=False)
+    manifest = read_dataset(path, both_classes=False, classes=given_classes())
     done = cut_cells(manifest, out, jobs=jobs)
     click.echo(f"{len(done.manifest):,} cells out of {done.pictures:,} pictures, at their own scale: none is known")
     show_lost([(each.path, each.reason) for each in done.failed], word="left out")

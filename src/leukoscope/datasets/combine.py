@@ -55,7 +55,8 @@ def combine(sets: Sequence[Manifest]) -> Manifest:
         sorted((_within(name, r) for name, each in ordered for r in each.records), key=lambda record: record.path)
     )
     roots = tuple((name, each.root.resolve()) for name, each in ordered)
-    return Manifest(_common([root for _, root in roots]), records, "+".join(sorted(names)), roots)
+    notes = tuple(note for _, each in ordered for note in each.notes)
+    return Manifest(_common([root for _, root in roots]), records, "+".join(sorted(names)), roots, notes)
 
 
 def parts_of(manifest: Manifest) -> NDArray[Any]:
@@ -78,9 +79,8 @@ def same_patients(trained_on: str, groups: Iterable[str], data: Manifest) -> set
     """
     told = list(groups)
     combined = "+" in trained_on and all(_owner(group) in trained_on.split("+") for group in told)
-    seen = {_canonical(group) if combined else (trained_on, group) for group in told}
-    here = set(data.groups().tolist())
-    return {group for group in here if (_canonical(group) if data.parts else (data.name, group)) in seen}
+    seen = {_canonical(group) if combined or _published(group) else (trained_on, group) for group in told}
+    return {group for group in set(data.groups().tolist()) if _owned(group, data) in seen}
 
 
 def kin_of(trained_on: str, data: Manifest) -> str | None:
@@ -127,6 +127,16 @@ def _within(name: str, record: Record) -> Record:
     )
 
 
+def _owned(group: str, data: Manifest) -> tuple[str, str]:
+    """The data set that a group belongs to, and its name there."""
+    return _canonical(group) if data.parts or _published(group) else (data.name, group)
+
+
+def _published(group: str) -> bool:
+    """Whether a group says itself of which published set it is, as in a folder that holds some of its pictures."""
+    return group.startswith("cnmc2019:")
+
+
 def _owner(group: str) -> str:
     return _canonical(group)[0]
 
@@ -137,7 +147,7 @@ def _canonical(group: str) -> tuple[str, str]:
         part, _, path = group.removeprefix("picture:").partition("/")
         return part, f"picture:{path}"
     part, _, rest = group.partition(":")
-    return part, rest
+    return _canonical(rest) if _published(rest) else (part, rest)
 
 
 def _common(roots: list[Path]) -> Path:

@@ -32,6 +32,7 @@ class Manifest:
         name: short name of the data set, for titles.
         parts: of a combined data set, name and root of each one that it is made of; a record's path then starts with
             the name of its part, so that it is the same wherever the parts lie.
+        notes: what its reader found out, in sentences; not written with the records.
 
     Raises:
         DataError: a path stands twice, is absolute or leads out of the root, or names no part.
@@ -41,6 +42,7 @@ class Manifest:
     records: tuple[Record, ...]
     name: str
     parts: tuple[tuple[str, Path], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         repeated = [path for path, times in Counter(record.path for record in self.records).items() if times > 1]
@@ -144,6 +146,6 @@ def read_manifest(path: str | PathLike[str], *, root: str | PathLike[str] | None
     file = Path(path)
     words = {word: label for label, word in LABEL_WORDS.items()}
     base = None if root is None else Path(root)
-    where, records = read_records(file, required=COLUMNS, words=words, root=base, source="csv")
+    where, records = read_records(file, required=COLUMNS, words=words, root=base, source="csv", ours=True)
     parts = read_head(file).parts
     return Manifest(where, records, "+".join(name for name, _ in parts) or file.stem, parts)

@@ -33,7 +33,7 @@ def names_patients(manifest: Manifest) -> bool:
 
 def caveats(manifest: Manifest) -> tuple[str, ...]:
     """Sentences to show beside every figure of a data set; none where patients are known and both classes are there."""
-    told: list[str] = []
+    told: list[str] = list(manifest.notes)
     nameless: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for record in manifest.records:
         name = record.path.partition("/")[0] if manifest.parts else manifest.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from leukoscope.datasets.groups import apply_groups, read_groups
 from leukoscope.datasets.pictures import list_pictures
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.readers.allidb import PUBLISHED
-from leukoscope.datasets.record import LABEL_WORDS
+from leukoscope.datasets.record import CLASS_WORDS, LABEL_WORDS
 from leukoscope.errors import DataError
 
 
@@ -45,6 +45,7 @@ def open_sets(
     groups: Path | None = None,
     label: int | None = None,
     both_classes: bool = False,
+    classes: Mapping[str, int] = CLASS_WORDS,
     jobs: int | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Sets:
@@ -57,6 +58,7 @@ def open_sets(
         label: 1 blast or 0 normal: take every picture under the paths as that, whatever its folder is called.
         both_classes: whether one class alone is refused; of several sets, one may hold one class if another holds the
             other.
+        classes: the words for the classes in folders and tables, from `leukoscope.datasets.record.class_words`.
         jobs: threads for cutting.
         say: called with a line where cells are cut out.
 
@@ -69,7 +71,7 @@ def open_sets(
     failed: list[tuple[str, str]] = []
     for path in paths:
         alone = both_classes and len(paths) == 1
-        found = read_dataset(path, both_classes=alone) if label is None else _all_of(path, label)
+        found = read_dataset(path, both_classes=alone, classes=classes) if label is None else _all_of(path, label)
         found = found.labelled()
         if len(found) == 0:
             raise DataError("no picture has a label", path=path, remedy="add class folders or a label column")

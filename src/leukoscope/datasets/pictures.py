@@ -32,14 +32,23 @@ def list_folders(folder: Path) -> list[Path]:
 def list_pictures(folder: Path, *, deep: bool = False) -> list[Path]:
     """The pictures of a folder, sorted; with ``deep`` those of its subfolders too, hidden folders left out.
 
+    A link that leads back to a folder above it is not followed: its pictures stand there already.
+
     Raises:
         DataError: the folder cannot be read.
     """
     found = [entry for entry in _entries(folder) if is_picture(entry.name) and entry.is_file()]
     if deep:
         for inner in list_folders(folder):
-            found += list_pictures(inner, deep=True)
+            if not leads_back(inner):
+                found += list_pictures(inner, deep=True)
     return sorted(found)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to itself or to a folder that it stands in."""
+    home = folder.parent.resolve()
+    return folder.is_symlink() and folder.resolve() in (home, *home.parents)
 
 
 def refuse_collisions(paths: Iterable[str], root: Path) -> None:

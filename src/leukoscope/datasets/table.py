@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
 from typing import Final
 
-from leukoscope.datasets.record import LABEL_WORDS, Record
+from leukoscope.datasets.record import LABEL_WORDS, Record, known_subject
 from leukoscope.errors import DataError
 
 COLUMNS: Final = ("path", "label", "subject", "group", "fold", "source", "field")
 _ROOT_MARK: Final = "# root:"
 _PART_MARK: Final = "# part:"
+#: Other people's names of our columns; ours wins where both stand.
+_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {"picture": "path", "image": "path", "file": "path", "filename": "path", "patient": "subject", "class": "label"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,41 @@ def read_head(path: Path, text: str | None = None) -> Head:
 
 
 def _text_of(path: Path) -> str:
+    """The text of a table in UTF-8, or in UTF-16 with its mark.
+
+    Raises:
+        DataError: it cannot be read, or is something else than text; it says what.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read as a CSV file in UTF-8 ({error})", path=path) from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path=path) from error
+    if data.startswith(b"PK\x03\x04"):
+        raise DataError(
+            "is a ZIP archive or an Excel workbook, not a CSV file",
+            path=path,
+            remedy="unpack the archive and give its folder, or save the sheet as CSV",
+        )
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"cannot be read as a CSV file in UTF-8 ({error})", path=path, remedy="save it as CSV in UTF-8"
+        ) from error
+    if "\0" in text:
+        raise DataError(
+            "holds bytes of 0: it is no CSV file in UTF-8, perhaps one in UTF-16 without its mark",
+            path=path,
+            remedy="save it as CSV in UTF-8",
+        )
+    return text
+
+
+def _delimiter(header: str) -> str:
+    """What separates the cells of a header: a comma, or the semicolon or tab of other spreadsheets."""
+    return max(",;\t", key=header.count)
 
 
 def read_lines(path: Path, required: tuple[str, ...]) -> tuple[str | None, list[tuple[int, dict[str, str]]]]:
@@ -123,10 +160,11 @@ def read_lines(path: Path, required: tuple[str, ...]) -> tuple[str | None, list[
     head = read_head(path, text)
     root, skipped = head.root, head.lines
     text = text.split("\n", skipped)[-1] if skipped else text
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         header = [name.strip().lower() for name in next(reader, [])]
+        header = [name if (meant := _ALIASES.get(name, name)) in header else meant for name in header]
         absent = [name for name in required if name not in header]
         if absent:
             raise DataError(
@@ -147,7 +185,13 @@ def read_lines(path: Path, required: tuple[str, ...]) -> tuple[str | None, list[
 
 
 def read_records(
-    path: Path, *, required: tuple[str, ...], words: Mapping[str, int | None], root: Path | None, source: str
+    path: Path,
+    *,
+    required: tuple[str, ...],
+    words: Mapping[str, int | None],
+    root: Path | None,
+    source: str,
+    ours: bool = False,
 ) -> tuple[Path, tuple[Record, ...]]:
     """Read a table of pictures.
 
@@ -157,6 +201,7 @@ def read_records(
         words: accepted labels in lower case.
         root: folder that the paths are relative to; None: what the `# root:` line says, else the file's own folder.
         source: the source of rows that do not name one.
+        ours: the table was written by `write_rows`, so that a subject named `NA` is one.
 
     Returns:
         The root and the records, in the order of the file.
@@ -174,6 +219,8 @@ def read_records(
             raise DataError(f"line {line}: {name} already stands in line {seen[name]}", path=path)
         seen[name] = line
         word = row["label"].lower()
+        if word not in words and word.startswith("[") and "]" in word:  # `[Malignant] Pre-B`
+            word = word[1 : word.index("]")].strip()
         if word not in words:
             known = ", ".join(repr(word) if word == "" else word for word in words)
             raise DataError(f"line {line}: unknown label {row['label']!r}", path=path, remedy=f"write one of {known}")
@@ -184,8 +231,8 @@ def read_records(
             Record(
                 path=name,
                 label=words[word],
-                subject=row.get("subject") or None,
-                group=row.get("group") or None,
+                subject=row.get("subject") or None if ours else known_subject(row.get("subject")),
+                group=row.get("group") or None if ours else known_subject(row.get("group")),
                 fold=int(fold) if fold else None,
                 source=row.get("source") or source,
                 field=row.get("field") or None,

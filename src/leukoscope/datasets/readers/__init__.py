@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.identity import one_file_each
 from leukoscope.datasets.readers.allidb import find_allidb, read_allidb
 from leukoscope.datasets.readers.cnmc import find_tree, read_cnmc
-from leukoscope.datasets.readers.folders import holds_class_folders, read_folders
+from leukoscope.datasets.readers.folders import class_homes, read_folders
 from leukoscope.datasets.readers.table import read_table
-from leukoscope.datasets.record import SYNTHETIC_NOTE, accepted_words
+from leukoscope.datasets.record import CLASS_WORDS, SYNTHETIC_NOTE, accepted_words
 from leukoscope.errors import DataError
 
 __all__ = ["READERS", "read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_table"]
@@ -22,7 +24,13 @@ READERS: Final = ("auto", "cnmc", "allidb", "folders", "table")
 MANIFEST_FILE: Final = "manifest.csv"
 
 
-def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classes: bool = True) -> Manifest:
+def read_dataset(
+    path: str | PathLike[str],
+    *,
+    reader: str = "auto",
+    both_classes: bool = True,
+    classes: Mapping[str, int] = CLASS_WORDS,
+) -> Manifest:
     """Read a data set.
 
     Args:
@@ -30,6 +38,7 @@ def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classe
         reader: `cnmc`, `allidb`, `folders`, `table`, or `auto`, which takes the first that fits of: a file is a table;
             a C-NMC 2019 tree; a folder with a `manifest.csv`; ALL-IDB1 or ALL-IDB2; a folder with class folders.
         both_classes: whether a missing class is an error, as it must be for training (`folders` and `table`).
+        classes: the words for the classes in folders and tables, from `leukoscope.datasets.record.class_words`.
 
     Raises:
         DataError: an unknown reader, nothing that fits, or what the reader finds wrong.
@@ -41,9 +50,10 @@ def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classe
     place = Path(path)
     if not place.exists():
         raise DataError("does not exist", path=path)
-    chosen = _detect(place) if reader == "auto" else reader
+    chosen = _detect(place, classes) if reader == "auto" else reader
     if chosen == "table":
-        return read_table(place / MANIFEST_FILE if place.is_dir() else place, both_classes=both_classes)
+        table = place / MANIFEST_FILE if place.is_dir() else place
+        return one_file_each(read_table(table, both_classes=both_classes, classes=classes))
     if not place.is_dir():
         raise DataError(f"is a file, the reader {chosen} needs a folder", path=path)
     if chosen == "cnmc":
@@ -51,7 +61,8 @@ def read_dataset(path: str | PathLike[str], *, reader: str = "auto", both_classe
     elif chosen == "allidb":
         found = read_allidb(place)
     else:
-        found = read_folders(place, both_classes=both_classes)
+        found = read_folders(place, both_classes=both_classes, classes=classes)
+    found = one_file_each(found)
     return _rendered(found) if _is_rendered(found.root) else found
 
 
@@ -65,7 +76,7 @@ def _rendered(manifest: Manifest) -> Manifest:
     return replace(manifest, records=records, name="rendered")
 
 
-def _detect(place: Path) -> str:
+def _detect(place: Path, classes: Mapping[str, int]) -> str:
     if place.is_file():
         return "table"
     if find_tree(place) is not None:
@@ -74,11 +85,12 @@ def _detect(place: Path) -> str:
         return "table"
     if find_allidb(place):
         return "allidb"
-    if holds_class_folders(place):
+    if class_homes(place, classes):
         return "folders"
     raise DataError(
         "no data set recognised; looked for training_data or C-NMC_Leukemia (C-NMC 2019), for im or img with ALL-IDB "
-        f"names, for {MANIFEST_FILE}, and for folders named {accepted_words()}",
+        f"names, for {MANIFEST_FILE}, and for folders named {accepted_words(classes)}",
         path=place,
-        remedy="arrange the pictures in class folders, or list them in a CSV file with the columns path,label",
+        remedy="arrange the pictures in class folders (of other names: give --classes), or list them in a CSV file "
+        "with the columns path,label",
     )

@@ -15,6 +15,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
+from PIL import Image
+
 from leukoscope.datasets.centroids import centroid_file, read_centroids
 from leukoscope.datasets.dataset import BLAST, Manifest
 from leukoscope.datasets.pictures import list_pictures, refuse_collisions, shorten
@@ -27,6 +29,7 @@ PUBLISHED: Final = {FIELDS: 108, CELLS: 260}  # pictures
 
 _FOLDERS: Final = {FIELDS: "im", CELLS: "img"}
 _TREES: Final = {FIELDS: "ALL_IDB1", CELLS: "ALL_IDB2"}
+_LARGEST_CELL: Final = 400  # pixels; those of ALL-IDB2 have 257
 _NAME: Final = re.compile(r"Im([0-9]{3})_([01])", re.IGNORECASE)
 #: Pictures with equal pixels: whoever they show, it is one patient.
 _SAME: Final = {
@@ -36,7 +39,10 @@ _SAME: Final = {
 
 
 def find_allidb(path: Path) -> dict[str, Path]:
-    """The sets at a place, as name to root: the root itself, its `im` or `img`, or a folder that holds `ALL_IDB1/2`."""
+    """The sets at a place, as name to root: the root itself, its `im` or `img`, or a folder that holds `ALL_IDB1/2`.
+
+    Pictures alone in a folder of any name are told apart by their size.
+    """
     found: dict[str, Path] = {}
     for name, folder in _FOLDERS.items():
         if path.name == folder and _holds(path):
@@ -45,6 +51,8 @@ def find_allidb(path: Path) -> dict[str, Path]:
             found[name] = path
         elif _holds(path / _TREES[name] / folder):
             found[name] = path / _TREES[name]
+    if not found and _holds(path):  # the pictures alone, in a folder of any name
+        found[FIELDS if _shows_fields(path) else CELLS] = path
     return found
 
 
@@ -55,7 +63,8 @@ def read_allidb(path: str | PathLike[str]) -> Manifest:
     cell in it. The lists of blasts in `xyc` are checked where they are there: those of healthy pictures must be empty.
 
     Args:
-        path: the set's root, its `im` or `img`, or a folder that holds `ALL_IDB1` or `ALL_IDB2`.
+        path: the set's root, its `im` or `img`, a folder that holds `ALL_IDB1` or `ALL_IDB2`, or one of the
+            pictures alone.
 
     Returns:
         The manifest, sorted by path; subjects are unknown, groups too but for the known pairs of equal pixels; the
@@ -78,7 +87,8 @@ def read_allidb(path: str | PathLike[str]) -> Manifest:
             remedy=f"give one of them, {found[FIELDS]} or {found[CELLS]}",
         )
     [(name, root)] = found.items()
-    pictures = list_pictures(root / _FOLDERS[name])
+    folder = root / _FOLDERS[name]
+    pictures = list_pictures(folder if folder.is_dir() else root)
     strange = [picture.name for picture in pictures if _NAME.fullmatch(picture.stem) is None]
     if strange:
         raise DataError(
@@ -116,3 +126,14 @@ def _check_centroids(picture: Path, label: int) -> None:
 def _holds(folder: Path) -> bool:
     """Whether a folder is there and any picture in it is named as in ALL-IDB."""
     return folder.is_dir() and any(_NAME.fullmatch(picture.stem) for picture in list_pictures(folder))
+
+
+def _shows_fields(folder: Path) -> bool:
+    """Whether the first picture that can be opened is larger than any of ALL-IDB2."""
+    for path in list_pictures(folder):
+        try:
+            with Image.open(path) as picture:
+                return max(picture.size) > _LARGEST_CELL
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue
+    return False

@@ -28,6 +28,7 @@ from leukoscope.datasets.record import BLAST, NORMAL, Record, class_of
 from leukoscope.datasets.table import read_lines
 from leukoscope.errors import DataError
 
+_FOLD: Final = re.compile(r"fold_\d+")
 _PATTERN: Final = re.compile(r"UID_(H?)(\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE | re.ASCII)
 
 
@@ -72,11 +73,10 @@ class CellName:
 FILE: Final = "C-NMC_test_prelim_phase_data_labels.csv"
 
 
-def find_labels(root: Path) -> Path | None:
-    """The table in `validation_data`, beside the pictures, in the tree's root or beside the root; None if nowhere."""
-    validation = root / "validation_data"
-    places = (validation, validation / "C-NMC_test_prelim_phase_data", root, root.resolve().parent)
-    return next((place / FILE for place in places if (place / FILE).is_file()), None)
+def find_labels(root: Path, pictures: Path) -> Path | None:
+    """The table beside the pictures, in a folder above them within the tree, or beside the tree; None if nowhere."""
+    above = [folder for folder in (pictures, *pictures.parents) if folder == root or root in folder.parents]
+    return next((place / FILE for place in (*above, root.resolve().parent) if (place / FILE).is_file()), None)
 
 
 def read_labels(path: str | PathLike[str]) -> dict[str, CellName]:
@@ -120,30 +120,55 @@ def read_labels(path: str | PathLike[str]) -> dict[str, CellName]:
 
 TREE: Final = "C-NMC_Leukemia"
 TRAIN, PRELIM, FINAL = "cnmc2019/train", "cnmc2019/prelim", "cnmc2019/final"
-_PRELIM_FOLDER: Final = "validation_data/C-NMC_test_prelim_phase_data"
-_FINAL_FOLDER: Final = "testing_data/C-NMC_test_final_phase_data"
 
 
 def find_tree(path: Path) -> Path | None:
-    """The folder that holds `training_data`, given itself, its parent or its `training_data`; None if there is none."""
-    if path.name == "training_data" or any(folder.name.startswith("fold_") for folder in _folders(path)):
-        path = path.resolve().parent
-    for tree in (path, path / TREE):
-        if any((tree / part).is_dir() for part in ("training_data", _PRELIM_FOLDER, _FINAL_FOLDER)):
-            return tree
+    """The folder that holds the training folds or a test phase, given it, one above or the training folder.
+
+    The folds are known by what is in them (`fold_0` to `fold_2`, each with `all` and `hem`), the test phases by the
+    words `prelim` and `final` in the names of their folders: the archive's own package, the official tree and copies
+    with doubled folders name the rest differently.
+    """
+    if _holds_folds(path):
+        return path.resolve().parent
+    trees = (path, *_folders(path))
+    for holds in (_holds_folds, lambda inner: bool(_phase(inner, "prelim") or _phase(inner, "final"))):
+        for tree in trees:
+            if any(holds(inner) for inner in _folders(tree)):
+                return tree
     return None
+
+
+def _holds_folds(folder: Path) -> bool:
+    return any(_FOLD.fullmatch(inner.name) and _classes(inner) for inner in _folders(folder))
+
+
+def _classes(fold: Path) -> list[Path]:
+    """The class folders of a fold, also one folder deeper in a folder of its own name, as some archives unpack."""
+    inner = _folders(fold)
+    if [folder.name for folder in inner] == [fold.name]:
+        inner = _folders(inner[0])
+    return inner if any(folder.name.lower() in ("all", "hem") for folder in inner) else []
+
+
+def _phase(folder: Path, word: str) -> list[Path]:
+    """The pictures of a test phase: of the folder inside ``folder``, or it itself, whose name has the word in it."""
+    for place in (folder, *_folders(folder)):
+        if word in place.name.lower() and (pictures := list_pictures(place)):
+            return pictures
+    return []
 
 
 def read_cnmc(path: str | PathLike[str], *, prelim_labels: str | PathLike[str] | None = None) -> Manifest:
     """Read what is there of the official tree, as BMP files or re-encoded under the same names.
 
     Args:
-        path: the tree's root, its parent, or its `training_data` (then only this is read).
-        prelim_labels: the published labels of the preliminary test; None: looked for in `validation_data`, in the
-            tree's root and beside it. Without them its pictures are unlabelled.
+        path: the tree's root, its parent, or the folder of its folds (then only this is read).
+        prelim_labels: the published labels of the preliminary test; None: looked for beside its pictures, in
+            the folders above and beside the tree. Without them its pictures are unlabelled.
 
     Returns:
-        The manifest, relative to the folder that holds `training_data`, sorted by path. Training pictures have the
+        The manifest, relative to the folder that holds the training folder, sorted by path. Training pictures have the
         official fold; those of the final test have no label, their labels were never published.
 
     Raises:
@@ -155,10 +180,9 @@ def read_cnmc(path: str | PathLike[str], *, prelim_labels: str | PathLike[str] |
     if root is None:
         raise DataError("no C-NMC 2019 tree", path=given, remedy=f"give the folder that holds {TREE} or training_data")
     records = list(_train(root))
-    if given.resolve() != (root / "training_data").resolve():
+    if not _holds_folds(given):
         records += _prelim(root, prelim_labels)
-        final = root / _FINAL_FOLDER
-        pictures = list_pictures(final) if final.is_dir() else []
+        pictures = next((found for inner in _folders(root) if (found := _phase(inner, "final"))), [])
         records += [Record(p.relative_to(root).as_posix(), None, None, None, None, FINAL) for p in pictures]
     if not records:
         raise DataError("the C-NMC 2019 tree holds no pictures", path=root)
@@ -172,12 +196,12 @@ def _train(root: Path) -> Iterator[Record]:
     wrong: list[str] = []
     cells: dict[str, str] = {}
     twice: list[str] = []
-    training = root / "training_data"
-    for fold in _folders(training):
+    training = next((inner for inner in _folders(root) if _holds_folds(inner)), None)
+    for fold in [] if training is None else _folders(training):
         number = fold.name.removeprefix("fold_")
         if number not in ("0", "1", "2"):
             raise DataError("not a fold of C-NMC 2019", path=fold, remedy="the folds are fold_0, fold_1 and fold_2")
-        for folder in list_folders(fold):
+        for folder in _classes(fold) or list_folders(fold):
             if folder.name.lower() not in ("all", "hem"):
                 raise DataError("not a class of C-NMC 2019", path=folder, remedy="the class folders are all and hem")
             for picture in list_pictures(folder):
@@ -207,11 +231,11 @@ def _train(root: Path) -> Iterator[Record]:
 
 
 def _prelim(root: Path, given: str | PathLike[str] | None) -> list[Record]:
-    folder = root / _PRELIM_FOLDER
-    pictures = list_pictures(folder) if folder.is_dir() else []
+    pictures = next((found for inner in _folders(root) if (found := _phase(inner, "prelim"))), [])
     if not pictures:
         return []
-    table = Path(given) if given is not None else find_labels(root)
+    folder = pictures[0].parent
+    table = Path(given) if given is not None else find_labels(root, folder)
     if table is None:
         return [Record(p.relative_to(root).as_posix(), None, None, None, None, PRELIM) for p in pictures]
     names, groups = read_labels(table), known_groups(PRELIM)
