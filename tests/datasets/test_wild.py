@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukoscope.datasets.combine import same_patients
+from leukoscope.datasets.combine import combine, same_patients
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.record import class_of, class_words, known_subject
 from leukoscope.errors import DataError
@@ -241,3 +241,15 @@ def test_a_division_that_is_not_used_is_said(tmp_path: Path) -> None:
     found = read_dataset(tmp_path)
     assert len(found) == 4
     assert found.notes == ("The folders train, val are read as one set; their division is not used.",)
+
+
+def test_parts_of_one_published_set_show_the_same_patients(tmp_path: Path) -> None:
+    for number, name in enumerate(CELLS):
+        write_disc(tmp_path / f"half{number % 2}" / ("hem", "all")[label_of(name)] / name, number)
+    halves = [read_dataset(tmp_path / f"half{k}") for k in (0, 1)]
+    both = combine(halves)
+    assert len(both) == len(CELLS)
+    assert set(both.subjects().tolist()) == {f"cnmc2019:{each}" for each in ("11", "20", "21", "H9", "H3")}
+    assert combine(halves[::-1]).fingerprint() == both.fingerprint()
+    group = next(r.group for r in both.records if r.subject == "cnmc2019:20")
+    assert same_patients("cnmc2019", {group.removeprefix("cnmc2019:")}, both) == {group}

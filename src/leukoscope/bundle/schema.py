@@ -12,6 +12,7 @@ from leukoscope.bundle.audits import (
 )
 from leukoscope.bundle.gate import GateFacts
 from leukoscope.cells.frame import Preparation
+from leukoscope.datasets.digests import unpacked
 
 FORMAT = "leukoscope-bundle"
 FORMAT_VERSION = 1
@@ -47,7 +48,15 @@ class TrainingFacts(_Facts):
     groups_validated: list[str]
     shortened: str | None = None  # what was cut short against the named recipe, None if nothing
     weights: WeightsFacts | None = None  # None: random
+    pixels: str | None = None  # of the pictures trained and validated on, by `datasets.digests`; None: not known
     machine: str
+
+    @field_validator("pixels")
+    @classmethod
+    def _digests(cls, value: str | None) -> str | None:
+        if value is not None:
+            unpacked(value)
+        return value
 
 
 class WorstFacts(_Facts):

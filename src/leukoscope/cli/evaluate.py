@@ -149,35 +149,32 @@ def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, str, dict
 
 
 def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Manifest, str, dict[str, Any]]:
-    from leukoscope.datasets.combine import kin_of, same_patients
+    from leukoscope.datasets.combine import kin_of
     from leukoscope.errors import DataError
+    from leukoscope.runs.measure import seen_by
 
     manifest = sets.manifest
-    training, fitted = bundle.facts.training, bundle.facts.decision.calibration
+    training = bundle.facts.training
     kin = None if training is None else kin_of(training.data, manifest)
     warnings = [*([kin] if kin else []), *sets.notes]
     context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint()}
-    trained = (
-        set()
-        if training is None
-        else same_patients(training.data, (*training.groups_trained, *training.groups_validated), manifest)
-    )
-    seen = trained | (set() if fitted is None else same_patients(fitted.data, fitted.groups, manifest))
-    left = [index for index, group in enumerate(manifest.groups().tolist()) if group not in seen]
-    home = bool(trained) or (training is not None and training.data == manifest.name)
-    if include_trained and seen:
+    met = seen_by(bundle, manifest)
+    seen = met.any
+    home = bool(met.trained.any()) or (training is not None and training.data == manifest.name)
+    warnings += [met.words()] if met.copies else []
+    if include_trained and seen.any():
         warnings.insert(0, "Holds groups that the bundle was trained on.")
     if warnings:
         context["warning"] = " ".join(warnings)
     context["notes"] = warnings
-    if include_trained and seen:
+    if include_trained and seen.any():
         return manifest, "all groups, trained ones too", context
-    if not left:
+    if seen.all():
         raise DataError(
             "the bundle was trained or calibrated on every group of this data set",
             path=manifest.root,
             remedy="use other patients, or --include-trained for figures that mean nothing for new ones",
         )
-    if seen:
-        click.echo(f"{len(manifest) - len(left)} pictures of groups that the bundle has seen are left out", err=True)
-    return manifest.select(left), "unseen groups" if home else "external", context
+    if seen.any():
+        click.echo(f"{seen.sum()} pictures of groups that the bundle has seen are left out", err=True)
+    return manifest.select(~seen), "unseen groups" if home else "external", context

@@ -52,7 +52,10 @@ def combine(sets: Sequence[Manifest]) -> Manifest:
             )
     ordered = sorted(zip(names, sets, strict=True), key=lambda pair: pair[0])
     records = tuple(
-        sorted((_within(name, r) for name, each in ordered for r in each.records), key=lambda record: record.path)
+        sorted(
+            (_within(name, each.name, r) for name, each in ordered for r in each.records),
+            key=lambda record: record.path,
+        )
     )
     roots = tuple((name, each.root.resolve()) for name, each in ordered)
     notes = tuple(note for _, each in ordered for note in each.notes)
@@ -100,9 +103,13 @@ def set_names(sets: Sequence[Manifest]) -> list[str]:
     """A distinct name for each set, that can start a path.
 
     Raises:
-        DataError: a set is given twice, or two bear one name and come from one source.
+        DataError: a set is given twice, or two of laboratories bear one name and come from one source.
     """
-    for make in (lambda each: each.name, lambda each: f"{each.name}-{_inner(each)}"):
+    for make in (
+        lambda each: each.name,
+        lambda each: f"{each.name}-{_inner(each)}",
+        lambda each: f"{each.name}-{each.fingerprint()[:6]}" if _published(f"{each.name}:") else each.name,
+    ):
         names = [re.sub(r"[^\w.-]+", "-", make(each)).strip(".") or "data" for each in sets]
         if len({name.casefold() for name in names}) == len(sets):
             return names
@@ -118,13 +125,14 @@ def _inner(manifest: Manifest) -> str:
     return "+".join(sorted({record.source.rpartition("/")[2] for record in manifest.records}))
 
 
-def _within(name: str, record: Record) -> Record:
-    return replace(
-        record,
-        path=f"{name}/{record.path}",
-        subject=record.subject and f"{name}:{record.subject}",
-        group=record.group and f"{name}:{record.group}",
-    )
+def _within(name: str, named: str, record: Record) -> Record:
+    # Two parts of one published set show the same patients: these bear the name of the set, not of the part.
+    owner = named if _published(f"{named}:") else name
+
+    def owned(text: str | None) -> str | None:
+        return text if not text or _published(text) else f"{owner}:{text}"
+
+    return replace(record, path=f"{name}/{record.path}", subject=owned(record.subject), group=owned(record.group))
 
 
 def _owned(group: str, data: Manifest) -> tuple[str, str]:

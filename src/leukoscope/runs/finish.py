@@ -7,9 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from leukoscope.bundle.gate import GateFacts
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts, WeightsFacts
+from leukoscope.datasets.digests import packed, pixel_digests
 from leukoscope.datasets.facts import caveats, licences
 from leukoscope.errors import DataError
 from leukoscope.fitting.decision import calibrate
@@ -130,6 +133,7 @@ def _training_facts(run: Run) -> TrainingFacts:
         groups_validated=sorted(set(groups[split.val].tolist())),
         shortened=run.shortened,
         weights=_weights(run),
+        pixels=packed(pixel_digests(run.manifest.select(np.sort(np.concatenate([split.train, split.val]))).paths())),
         machine=run.machine,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leukoscope.bundle.audits import Estimate
 from leukoscope.bundle.decision import calibration_claim, refer_claim
@@ -18,6 +19,7 @@ from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import MeasuredFacts, WorstFacts
 from leukoscope.datasets.combine import same_patients
 from leukoscope.datasets.dataset import Manifest, read_manifest
+from leukoscope.datasets.digests import pixel_digests, unpacked
 from leukoscope.datasets.split import Split
 from leukoscope.errors import DataError, TrainingError
 from leukoscope.fitting.gate_share import GateShare, gate_share
@@ -145,18 +147,59 @@ def still_holding(measured: Iterable[MeasuredFacts]) -> tuple[MeasuredFacts, ...
     )
 
 
-def unseen_by(bundle: Bundle, data: Manifest, *, calibrated: bool = True) -> Manifest:
-    """The pictures of groups that the bundle was neither trained nor validated nor, if asked, calibrated on.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What of a data set a bundle has met.
 
-    Patients are told apart by data set and group, also where one of the sets is a combination that holds the other.
+    Attributes:
+        trained: bool [N], pictures of patients that it was trained or validated on, or whose pixels it was.
+        calibrated: bool [N], pictures of patients that its probabilities or its band were fitted on.
+        copies: how many of the former are known by their pixels alone, under another name.
     """
-    seen: set[str] = set()
+
+    trained: NDArray[np.bool_]
+    calibrated: NDArray[np.bool_]
+    copies: int
+
+    @property
+    def any(self) -> NDArray[np.bool_]:
+        """Pictures met in any way, bool [N]."""
+        return self.trained | self.calibrated
+
+    def words(self) -> str:
+        """The copies in a sentence; empty where there are none."""
+        if not self.copies:
+            return ""
+        are = "1 picture is a copy" if self.copies == 1 else f"{self.copies:,} pictures are copies"
+        return f"{are}, under other names, of what the bundle was trained on."
+
+
+def seen_by(bundle: Bundle, data: Manifest) -> Seen:
+    """Which pictures of a data set a bundle has met.
+
+    Patients are told apart by data set and group, also where one of the sets is a combination that holds the other;
+    beside that, a picture whose pixels were trained on is known whatever it and its patient are called.
+    """
     training, fitted = bundle.facts.training, bundle.facts.decision.calibration
+    groups = data.groups()
+    trained = np.zeros(len(data), dtype=np.bool_)
+    copies = 0
     if training is not None:
-        seen |= same_patients(training.data, (*training.groups_trained, *training.groups_validated), data)
-    if calibrated and fitted is not None:
-        seen |= same_patients(fitted.data, fitted.groups, data)
-    return data.select([i for i, group in enumerate(data.groups().tolist()) if group not in seen])
+        met = same_patients(training.data, (*training.groups_trained, *training.groups_validated), data)
+        trained = np.isin(groups, list(met))
+        if training.pixels is not None and not trained.all():
+            rest = np.flatnonzero(~trained)
+            known = np.isin(pixel_digests(data.select(rest).paths()), unpacked(training.pixels))
+            trained[rest[known]] = True
+            copies = int(known.sum())
+    held = [] if fitted is None else list(same_patients(fitted.data, fitted.groups, data))
+    return Seen(trained, np.isin(groups, held), copies)
+
+
+def unseen_by(bundle: Bundle, data: Manifest, *, calibrated: bool = True) -> Manifest:
+    """The pictures that the bundle was neither trained nor validated nor, if asked, calibrated on; see ``seen_by``."""
+    seen = seen_by(bundle, data)
+    return data.select(~(seen.any if calibrated else seen.trained))
 
 
 def read_run(run: Path) -> tuple[dict[str, Any], Manifest, Split]:
