@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -178,3 +179,22 @@ def test_pictures_to_fit_on_are_spread_over_groups_and_hold_all_that_are_held_ou
     assert (rows == again).all()
     everything, _ = gate_pictures(data, np.arange(115), np.arange(115, 125))
     assert everything.tolist() == list(range(125))
+
+
+@pytest.mark.parametrize("side", [256, 299, 350, 449, 512, 900])
+def test_a_frame_of_another_size_has_no_known_scale(gated, side: int) -> None:
+    cell = render_cell(3, "blast")
+    assert "unknown scale" not in {finding.reason for finding in gated.predict(cell).findings}
+    again = cv2.resize(cell, (side, side), interpolation=cv2.INTER_AREA)
+    answer = gated.predict(again)
+    assert (answer.decision, answer.gate, answer.findings[0].reason) == ("refer", "turned down", "unknown scale")
+    assert f"its frame has {side} px, the training cells' 450, so the scale" in answer.reason
+    (known,) = gated.predict_many([again], um_per_px=gated.standard_um_per_px * 450 / side)
+    assert "unknown scale" not in {finding.reason for finding in known.findings}
+
+
+def test_sets_of_many_sizes_bound_none(gated) -> None:
+    facts = gated.bundle.facts.gate
+    assert facts.sides == [450]
+    assert facts.model_copy(update={"sides": None}).known_sides == frozenset()
+    assert facts.model_copy(update={"sides": None, "data": "cnmc2019"}).known_sides == {450, 600}

@@ -92,3 +92,36 @@ def test_a_folder_without_permission_is_reported(shut: Path) -> None:
         "shut: the folder cannot be listed (Permission denied); check its permissions",
         "shut/b.png: cannot be found (Permission denied); check the path",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("a.jfif", b"\xff\xd8\xff\xe0"),
+        ("a.jpe", b"\xff\xd8\xff\xe1"),
+        ("cell", b"\x89PNG\r\n\x1a\n"),
+        ("b.dat", b"BM...."),
+        ("a.HEIC", b"\0\0\0\x18ftypheic"),
+        ("a.dcm", bytes(128) + b"DICM"),
+        ("s.svs", b"II*\0"),
+        ("a.jp2", b"\0\0\0\x0cjP  "),
+    ],
+)
+def test_pictures_are_known_by_what_is_in_them(tmp_path: Path, name: str, head: bytes) -> None:
+    (tmp_path / name).write_bytes(head + bytes(20))
+    (tmp_path / "notes.txt").write_text("blast, normal")
+    found = find_pictures([tmp_path])
+    assert shown(found, tmp_path) == [name]
+    assert found.left_out == {".txt": 1}
+
+
+def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "a.png",
+        *(tmp_path / "in" / f"{n}.csv" for n in range(3)),
+        tmp_path / "b.PDF",
+        tmp_path / "Thumbs.db",
+    )
+    found = find_pictures([tmp_path])
+    assert found.left_out_words() == "left out, as they hold no picture: 3 .csv, 1 .pdf"
+    assert find_pictures([tmp_path / "a.png"]).left_out_words() == ""

@@ -120,12 +120,22 @@ class GateFacts(_Facts):
     level: Share  # share of such cells to be turned down at most
     turned_down: Share  # of the pictures of the groups held out, or of all where none is
     by_reason: dict[str, Share] = {}
+    sides: list[int] | None = None  # pixels: longer sides of the pictures of the fit; None: many, or not noted
     limits: list[LimitFacts]
     stain: StainFacts
     embedding: EmbeddingFacts | None  # None: the network's embedding varies too little to tell anything
     no_embedding: str | None = None  # why there is none
 
+    @property
+    def known_sides(self) -> frozenset[int]:
+        """Sizes of pictures of one cell on black whose scale is that of the training cells; empty: any is taken."""
+        published = _PUBLISHED_SIDES.get(self.data, frozenset())
+        return published | frozenset(self.sides or ())
 
+
+#: Sides in pixels of the pictures of a published set, all at one scale: training and final test of C-NMC 2019.
+_PUBLISHED_SIDES: Final[Mapping[str, frozenset[int]]] = MappingProxyType({"cnmc2019": frozenset({450, 600})})
+UNKNOWN_SCALE: Final = "unknown scale"
 STAIN_DISTANCE: Final = "stain_distance"
 EMBEDDING_DISTANCE: Final = "embedding_distance"
 
@@ -202,7 +212,11 @@ class Gate:
         return None if self.facts.embedding is None else _Gaussian.of(self.facts.embedding)
 
     def check(
-        self, values: Mapping[str, float], stain: NDArray[np.float64], embedding: NDArray[np.floating]
+        self,
+        values: Mapping[str, float],
+        stain: NDArray[np.float64],
+        embedding: NDArray[np.floating],
+        side: int | None = None,
     ) -> Verdict:
         """Judge one picture.
 
@@ -210,6 +224,7 @@ class Gate:
             values: by the names of `leukoscope.cells.quality.MEASURES`.
             stain: float64 [9], from the same measurement.
             embedding: float [E], of the graph.
+            side: longer side in pixels of a picture of one cell on black, which alone tells its scale; None: known.
 
         Raises:
             BundleError: the embedding has another size than the gate was fitted on.
@@ -218,7 +233,13 @@ class Gate:
         measured = {**values, STAIN_DISTANCE: float(np.linalg.norm(whitening @ (stain - mean)))}
         if self._embedding is not None:
             measured[EMBEDDING_DISTANCE] = float(self._embedding.distances(embedding[None])[0])
-        return judge(measured, self.facts.limits)
+        verdict = judge(measured, self.facts.limits)
+        known = self.facts.known_sides
+        if side is None or not known or side in known:
+            return verdict
+        nearest = min(known, key=lambda each: abs(each - side))
+        resized = Finding(UNKNOWN_SCALE, "side", float(side), float(nearest))
+        return Verdict((resized, *verdict.findings), max(verdict.score, 1 + abs(math.log2(side / nearest))))
 
 
 def judge(measured: Mapping[str, float], limits: Iterable[LimitFacts]) -> Verdict:

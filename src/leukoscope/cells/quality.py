@@ -136,10 +136,12 @@ class Quality:
     Attributes:
         values: by the names of `MEASURES`, in their order, all finite.
         stain: float64 [9], from `stain_statistics`.
+        side: longer side of the picture, pixels; None where the scale is known otherwise, so that it tells nothing.
     """
 
     values: Mapping[str, float]
     stain: NDArray[np.float64]
+    side: int | None = None
 
 
 def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8], cut: Cutout | None = None) -> Quality:
@@ -199,7 +201,7 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8], cut: Cutou
         "clipped": _clipped(inner) / area,
         "nuclear_stain": nuclear,
     }
-    return Quality(MappingProxyType(values), stain)
+    return Quality(MappingProxyType(values), stain, max(rgb.shape[:2]))
 
 
 def sharpness(grey: NDArray[np.float32], inside: Mask, size: float, *, spread: float | None = None) -> float:

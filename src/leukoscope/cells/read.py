@@ -208,6 +208,21 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
     return image
 
 
+#: Bytes of a file that tell its kind.
+HEAD_BYTES = 256
+#: Kinds that are pictures, whether they are read or not.
+_PICTURES = frozenset({*_READERS, "GIF", "Photoshop", "JPEG 2000", "OpenEXR", "HEIF, AVIF or video", "DICOM"})
+
+
+def holds_picture(head: bytes) -> bool:
+    """Whether the first bytes of a file, `HEAD_BYTES` of them, are those of a picture, read by us or not.
+
+    >>> holds_picture(b"GIF89a"), holds_picture(b"path,label")
+    (True, False)
+    """
+    return kind_of(head) in _PICTURES
+
+
 def kind_of(data: bytes) -> str | None:
     """Kind of a file by its first bytes, or None.
 

@@ -102,6 +102,8 @@ def field(
     click.echo(HONEST, err=True)
     click.echo(RESEARCH_USE, err=True)
     click.echo(printable(str(out / "report.html")), err=True)
+    if said := pictures.left_out_words():
+        click.echo(said, err=True)
     return 1 if tally.unreadable else 0
 
 

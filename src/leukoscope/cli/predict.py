@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     help="Larger pictures are unreadable.",
 )  # fmt: skip
 @click.option(
+    "--um-per-px", type=click.FloatRange(0, min_open=True),
+    help="Micrometres per pixel, where known; else the size of a picture of one cell on black must be that of the "
+    "training cells, and fields are measured by their red cells.",
+)  # fmt: skip
+@click.option(
     "--morphology/--no-morphology", default=None,
     help="Measure each cell, for jsonl and html.  [default: in html only]",
 )  # fmt: skip
@@ -60,6 +65,7 @@ def predict(
     threads: int | None,
     batch_size: int,
     max_pixels: int,
+    um_per_px: float | None,
     morphology: bool | None,
     by: str | None,
     subjects_from: str,
@@ -70,13 +76,13 @@ def predict(
     in C-NMC 2019; a crop of one cell with its surroundings; or a whole field. In the latter two the white cells are
     found, each has a row of its own with its number, and the red cells give the scale; `leukoscope field` writes more
     about such pictures and uses all cores. Folders are searched to their depth. An unreadable picture is listed with
-    the reason and never stops the rest.
+    the reason and never stops the rest; files of a folder that hold no picture are left out and counted.
 
     With --by subject: one statement for each subject (blasts likely, blasts not seen, refer, too few cells), the share
     of its cells called blast with an interval, that share corrected for what the network does on patients that it never
     saw, and its ten strongest cells. A bundle without a rule fitted on patients withholds the statement.
 
-    Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
+    Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
@@ -89,8 +95,10 @@ def predict(
     emit = None if out else emitter(chosen)
     tally = answer(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-        morphology=morphology, subjects=subjects,
+        morphology=morphology, subjects=subjects, um_per_px=um_per_px,
     )  # fmt: skip
+    if said := pictures.left_out_words():
+        click.echo(said, err=True)
     return 1 if tally["unreadable"] else 0
 
 
@@ -112,6 +120,7 @@ def answer(
     synthetic: bool = False,
     morphology: bool | None = None,
     subjects: SubjectNames | None = None,
+    um_per_px: float | None = None,
 ) -> BatchTally:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
 
@@ -119,6 +128,7 @@ def answer(
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
             progress=progress, synthetic=synthetic, morphology=morphology, subjects=subjects,
+            um_per_px=um_per_px,
         )  # fmt: skip
 
     # A bar between the rows on one terminal would tear both.

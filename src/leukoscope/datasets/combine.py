@@ -105,12 +105,8 @@ def set_names(sets: Sequence[Manifest]) -> list[str]:
     Raises:
         DataError: a set is given twice, or two of laboratories bear one name and come from one source.
     """
-    for make in (
-        lambda each: each.name,
-        lambda each: f"{each.name}-{_inner(each)}",
-        lambda each: f"{each.name}-{each.fingerprint()[:6]}" if _published(f"{each.name}:") else each.name,
-    ):
-        names = [re.sub(r"[^\w.-]+", "-", make(each)).strip(".") or "data" for each in sets]
+    for rest in (_no_rest, _inner, _print):
+        names = [re.sub(r"[^\w.-]+", "-", f"{each.name}{rest(each)}").strip(".") or "data" for each in sets]
         if len({name.casefold() for name in names}) == len(sets):
             return names
     prints = [each.fingerprint() for each in sets]
@@ -121,8 +117,16 @@ def set_names(sets: Sequence[Manifest]) -> list[str]:
     )
 
 
+def _no_rest(_: Manifest) -> str:
+    return ""
+
+
+def _print(manifest: Manifest) -> str:
+    return f"-{manifest.fingerprint()[:6]}" if _published(f"{manifest.name}:") else ""
+
+
 def _inner(manifest: Manifest) -> str:
-    return "+".join(sorted({record.source.rpartition("/")[2] for record in manifest.records}))
+    return "-" + "+".join(sorted({record.source.rpartition("/")[2] for record in manifest.records}))
 
 
 def _within(name: str, named: str, record: Record) -> Record:

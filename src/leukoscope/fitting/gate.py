@@ -43,6 +43,7 @@ Flags = NDArray[np.bool_]
 _TAILS: Final = np.geomspace(
     0.1, 1e-5, 300
 )  # shares of cells beyond one limit that are tried, the tightest limit first
+_FEW_SIDES: Final = 3  # sizes of pictures that a set of one scale may have
 FEW_CELLS: Final = 20  # a group with fewer has no voice of its own
 
 #: A limit lies at least so far from the middle: smaller deviations do not matter, however alike the cells of the fit.
@@ -224,6 +225,7 @@ class GateCells:
         embedding: float64 [N, E].
         group: str [N], the patient group.
         held_out: bool [N], no weight of the network was trained on the group.
+        side: int64 [N], longer side of the picture in pixels; None: not noted.
 
     Raises:
         DataError: fewer than 20 pictures, one group, or a number that is not finite.
@@ -234,6 +236,7 @@ class GateCells:
     embedding: Array
     group: NDArray[np.str_]
     held_out: Flags
+    side: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be fitted on."""
@@ -298,11 +301,18 @@ def fit_gate(cells: GateCells, *, data: str, level: float = LEVEL) -> GateFacts:
         level=level,
         turned_down=float(np.any(list(flags.values()), axis=0).mean()),
         by_reason={reason: float(found.mean()) for reason, found in flags.items() if found.any()},
+        sides=_sides(cells),
         limits=limits,
         stain=fit_stain(cells.stain),
         embedding=None if isinstance(embedding, str) else fit,
         no_embedding=embedding if isinstance(embedding, str) else None,
     )
+
+
+def _sides(cells: GateCells) -> list[int] | None:
+    """The sizes of the pictures, where they are few: a set of one scale; None where they are many and tell nothing."""
+    found = [] if cells.side is None else np.unique(cells.side).tolist()
+    return found if 0 < len(found) <= _FEW_SIDES else None
 
 
 def _fit_embedding(cells: GateCells, fold: NDArray[np.int64]) -> tuple[EmbeddingFacts, Array, Flags] | str:

@@ -77,6 +77,7 @@ def run_batch(
     synthetic: bool = False,
     morphology: bool | None = None,
     subjects: SubjectNames | None = None,
+    um_per_px: float | None = None,
 ) -> BatchTally:
     """Answer for every picture and write the answers down.
 
@@ -93,6 +94,7 @@ def run_batch(
         morphology: measure each cell, for JSON lines and the gallery; None: for the gallery alone. Slower.
         subjects: whose the pictures are: then one statement for each subject is written, as ``subjects.*`` beside
             ``predictions.*``, into the gallery, or to ``emit`` in place of the cells.
+        um_per_px: the scale of the pictures, micrometres per pixel, where it is known.
 
     Returns:
         How many answers got each decision: one for each picture of a cell on black, one for each white cell of a field.
@@ -105,7 +107,7 @@ def run_batch(
     with _sink(classifier, format, out, emit, synthetic, states) as add:
         measure = format == "html" if morphology is None else morphology
         for prediction in classifier.predict_many(
-            pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure, fields=True
+            pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure, fields=True, um_per_px=um_per_px
         ):
             add(prediction)
             if states is not None:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from os import PathLike, fspath
@@ -58,8 +58,12 @@ def load_one(
     quality: bool = False,
     morphology: bool = False,
     um_per_px: float | None = None,
+    zoom: float | None = None,
 ) -> Loaded:
-    """Decode and prepare one source, and measure picture and cell if asked; what is wrong ends up in ``error``."""
+    """Decode and prepare one source, and measure picture and cell if asked; what is wrong ends up in ``error``.
+
+    ``um_per_px`` is the scale of the frames; ``zoom`` brings a picture of one cell on black to it, where it is known.
+    """
     if isinstance(source, PictureError):
         return Loaded(path=source.path, error=source)
     path = None if isinstance(source, np.ndarray) else fspath(source)
@@ -77,6 +81,8 @@ def load_one(
             rgb, sha256 = picture.rgb, picture.sha256
             timings["read"] = _ms(start)
         start = time.perf_counter()
+        if zoom is not None and _is_picture(rgb) and is_framed(rgb):
+            rgb = resized(rgb, zoom)
         plain = frame_cell(rgb, preparation.frame_size)
         frame = equalise(plain, preparation)
         timings["prepare"] = _ms(start)
@@ -85,6 +91,7 @@ def load_one(
             cut = cutout_of_frame(plain)
             if quality:
                 found = measure_quality(rgb, plain, cut)
+                found = found if zoom is None else replace(found, side=None)
                 timings["quality"] = _ms(start)
             if morphology:
                 start = time.perf_counter()
@@ -110,12 +117,13 @@ def load_all(
     quality: bool = False,
     morphology: bool = False,
     um_per_px: float | None = None,
+    zoom: float | None = None,
 ) -> Iterator[list[Loaded]]:
     """Yield batches of loaded sources in order; the next batch is being decoded while the caller works on this one."""
     todo = iter(sources)
     load = partial(
         load_one, preparation=preparation, max_pixels=max_pixels, quality=quality, morphology=morphology,
-        um_per_px=um_per_px,
+        um_per_px=um_per_px, zoom=zoom,
     )  # fmt: skip
     if threads == 1:  # one thread asked for is one thread used
         while batch := [load(source) for source in islice(todo, batch_size)]:
@@ -131,6 +139,24 @@ def load_all(
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def resized(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
+    """The picture ``zoom`` times as large, uint8 [H, W, 3]; 1 leaves it as it is.
+
+    Raises:
+        PictureError: it would have less than 8 or more than 8,192 pixels on a side.
+    """
+    if zoom == 1:
+        return rgb
+    height, width = (round(zoom * side) for side in rgb.shape[:2])
+    if not 8 <= min(height, width) <= max(height, width) <= 8192:
+        raise PictureError(
+            f"at the scale given it would be {width} x {height} px at the scale of the model",
+            remedy="check --um-per-px",
+        )
+    how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, (width, height), interpolation=how), np.uint8)
 
 
 def _is_picture(rgb: NDArray[np.uint8]) -> bool:

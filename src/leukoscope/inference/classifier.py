@@ -225,10 +225,10 @@ def _answered(
     asked = [cell for cell in cells if cell.reason is None]
     if not asked or scale is None:
         return tuple(cells)
-    standard = classifier.bundle.facts.um_per_px or STANDARD_UM_PER_PX
+    standard = classifier.standard_um_per_px
     change = None if stain == "none" else normaliser(rgb, finding.cells, stain, read_reference())
     pictures = [at_standard_scale(rgb, cell.found, scale, standard=standard, change=change) for cell in asked]
-    answers = classifier.predict_many(pictures, _AT_ONCE, morphology=morphology)
+    answers = classifier.predict_many(pictures, _AT_ONCE, morphology=morphology, um_per_px=standard)
     for cell, answer in zip(asked, answers, strict=True):
         decision: FieldDecision = "refer"
         reason = answer.reason or answer.error
@@ -286,6 +286,11 @@ class Classifier:
     def __repr__(self) -> str:
         return f"Classifier({self.bundle.facts.name!r}, threads={self.threads})"
 
+    @property
+    def standard_um_per_px(self) -> float:
+        """The scale of the training cells, micrometres per pixel: the bundle's, or that of C-NMC 2019."""
+        return self.bundle.facts.um_per_px or STANDARD_UM_PER_PX
+
     @overload
     def predict(self, source: Source) -> Prediction: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
     @overload
@@ -321,6 +326,7 @@ class Classifier:
         morphology: bool = False,
         quality: bool = False,
         fields: bool = False,
+        um_per_px: float | None = None,
     ) -> Iterator[Prediction]:
         """Answer for many pictures, in their order, in flat memory: pictures are decoded while the graph runs.
 
@@ -332,6 +338,8 @@ class Classifier:
             morphology: measure each cell too, and say what stands out in words.
             quality: measure each picture as a gate does, also where the bundle has none.
             fields: a picture that is not one cell on black is read as a field, one at a time, see `read_field`.
+            um_per_px: the scale of the pictures, where it is known: cells on black are brought to that of the training
+                cells, fields need no ruler.
 
         Yields:
             One prediction for each source; with ``fields``, one for each white cell of a field or crop, or a single
@@ -343,6 +351,7 @@ class Classifier:
         batches = load_all(
             sources, preparation, batch_size=batch_size, threads=self.threads, max_pixels=max_pixels,
             quality=quality or self._gate is not None, morphology=morphology, um_per_px=self.bundle.facts.um_per_px,
+            zoom=None if um_per_px is None else um_per_px / self.standard_um_per_px,
         )  # fmt: skip
         for batch in batches:
             answers = self._answers(batch)
@@ -350,7 +359,7 @@ class Classifier:
                 answers = (in_words(answer, item.measured) for answer, item in zip(answers, batch, strict=True))
             for item, answer in zip(batch, answers, strict=True):
                 if fields and item.unframed is not None:
-                    yield from self._cells_of(item.unframed, answer, max_pixels, morphology)
+                    yield from self._cells_of(item.unframed, answer, max_pixels, morphology, um_per_px)
                 else:
                     yield answer
             if progress is not None:
@@ -409,12 +418,17 @@ class Classifier:
                 yield self._answer(item, *next(outputs), graph_ms)
 
     def _cells_of(
-        self, source: str | NDArray[np.uint8], unframed: Prediction, max_pixels: int, morphology: bool
+        self,
+        source: str | NDArray[np.uint8],
+        unframed: Prediction,
+        max_pixels: int,
+        morphology: bool,
+        um_per_px: float | None,
     ) -> Iterator[Prediction]:
         """Answers for a picture that is no cell on black; ``unframed`` says so of it."""
         start = time.perf_counter()
         try:
-            field = read_field(self, source, max_pixels=max_pixels, morphology=morphology)
+            field = read_field(self, source, um_per_px=um_per_px, max_pixels=max_pixels, morphology=morphology)
         except PictureError as error:
             told = f"{_UNFRAMED}: {error.what}"
             why = "; ".join(part for part in (told, error.remedy) if part)

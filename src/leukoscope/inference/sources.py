@@ -4,45 +4,80 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
+from leukoscope.cells.read import HEAD_BYTES, holds_picture
+from leukoscope.datasets.record import SYNTHETIC_NOTE
 from leukoscope.errors import PictureError
 
+_LITTER = frozenset({"Thumbs.db", "desktop.ini", SYNTHETIC_NOTE})  # of file managers, and our own
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
-def find_pictures(paths: Iterable[str | PathLike[str]]) -> list[Path | PictureError]:
+class Found(list[Path | PictureError]):
+    """Pictures in their order, and what was left out of the folders.
+
+    Attributes:
+        left_out: files that hold no picture, by their suffix in lower case (`.csv`), and how many of each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: Counter[str] = Counter()
+
+    def left_out_words(self) -> str:
+        """What was left out, in a line; empty where nothing was.
+
+        >>> found = Found(); found.left_out.update([".csv", ".csv", ".pdf"]); found.left_out_words()
+        'left out, as they hold no picture: 2 .csv, 1 .pdf'
+        """
+        if not self.left_out:
+            return ""
+        told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in self.left_out.most_common(5))
+        rest = sum(self.left_out.values()) - sum(count for _, count in self.left_out.most_common(5))
+        return f"left out, as they hold no picture: {told}" + (f", {rest:,} others" if rest else "")
+
+
+def find_pictures(paths: Iterable[str | PathLike[str]]) -> Found:
     """List the pictures that the paths mean, each once, sorted within each path.
 
-    A file named explicitly is always listed, whatever its suffix. A folder is walked to its depth, links included
-    (each folder once, so that a loop of links ends); hidden names and other suffixes are left out.
+    A file named explicitly is always listed, whatever it is. A folder is walked to its depth, links included (each
+    folder once, so that a loop of links ends); of its files those are listed that bear the suffix of a picture, or
+    begin as pictures do, also of kinds that are not read: they must not be lost without a word. Other files are
+    counted in `Found.left_out`; hidden ones and `Thumbs.db` are not.
 
     Returns:
         Paths; and a `PictureError` in the place of whatever should have been a picture and cannot be one: a missing
         file, a broken link, a folder that cannot be listed or that holds no picture.
     """
-    found: dict[str, Path | PictureError] = {}
+    found = Found()
+    listed: set[str] = set()
     for given in paths:
         path = Path(given)
         if _is(stat.S_ISDIR, path):
-            items = list(_walk(path, set())) or [PictureError("the folder holds no picture", path=path)]
+            items = list(_walk(path, set(), found.left_out)) or [PictureError("the folder holds no picture", path=path)]
         else:
             items = [_file(path)]
         for item in items:
-            found.setdefault(fspath(item) if isinstance(item, Path) else str(item.path), item)
-    return list(found.values())
+            name = fspath(item) if isinstance(item, Path) else str(item.path)
+            if name not in listed:
+                listed.add(name)
+                found.append(item)
+    return found
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path | PictureError]:
+def _walk(folder: Path, seen: set[tuple[int, int]], left_out: Counter[str]) -> Iterator[Path | PictureError]:
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            told = sorted(entry.name for entry in entries)
+            names = [name for name in told if not name.startswith(".") and name not in _LITTER]
     except OSError as error:
         reason = error.strerror or error
         yield PictureError(f"the folder cannot be listed ({reason})", path=folder, remedy="check its permissions")
@@ -50,9 +85,22 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path | PictureEr
     for name in names:
         path = folder / name
         if _is(stat.S_ISDIR, path):
-            yield from _walk(path, seen)
+            yield from _walk(path, seen, left_out)
         elif path.suffix.lower() in SUFFIXES or (not path.suffix and _is_link(path) and not _is(stat.S_ISREG, path)):
             yield _file(path)
+        elif _is(stat.S_ISREG, path):
+            if holds_picture(_head(path)):
+                yield path
+            else:
+                left_out[path.suffix.lower()] += 1
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def _file(path: Path) -> Path | PictureError:

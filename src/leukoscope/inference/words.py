@@ -71,6 +71,8 @@ ENGLISH: Final[Mapping[str, str]] = MappingProxyType(
         # Why the gate turns a picture down; `limit` is where unusual begins.
         "turned down": "the picture is not fit to be judged: {reasons}",
         "turned down first": "No decision, {reason}.",
+        "gate unknown scale": "its frame has {v} px, the training cells' {limit}, so the scale of the cell is "
+        "not known (give it with --um-per-px)",
         "gate too small": "the cell is too small for the scale of the training cells "
         "({v} px across, usual from {limit})",
         "gate too large": "the cell is too large for the scale of the training cells "
@@ -260,7 +262,7 @@ def percent(share: float) -> str:
 MOST_REASONS = 3
 #: How values and limits are written, by measure.
 _WRITTEN = {
-    "diameter": "{:.0f}", "contrast": "{:.0f}", "brightness": "{:.0f}", "stain_distance": "{:.1f}",
+    "side": "{:.0f}", "diameter": "{:.0f}", "contrast": "{:.0f}", "brightness": "{:.0f}", "stain_distance": "{:.1f}",
     "embedding_distance": "{:.1f}", "nuclear_stain": "{:.2f}", "sharpness": "{:.1f}",
 }  # fmt: skip
 _OTHERS = "{:.2f}"
@@ -281,7 +283,7 @@ def gated(answer: Prediction, gate: Gate) -> Prediction:
     """
     assert answer.quality is not None
     assert answer.embedding is not None
-    verdict = gate.check(answer.quality.values, answer.quality.stain, answer.embedding)
+    verdict = gate.check(answer.quality.values, answer.quality.stain, answer.embedding, answer.quality.side)
     score = verdict.score if math.isfinite(verdict.score) else None
     if not verdict.findings:
         return replace(answer, gate="passed", gate_score=score)

@@ -75,17 +75,19 @@ def gate_cells(
 ) -> GateCells:
     """What a gate measures of each readable picture; arguments and errors as `measure_gate`."""
     rows: list[int] = []
-    values, stain, embedding = [], [], []
+    values, stain, embedding, side = [], [], [], []
     for row, answer in enumerate(classifier.predict_many(data.paths(), progress=progress, quality=True)):
         if answer.quality is not None and answer.embedding is not None:
             rows.append(row)
             values.append(list(answer.quality.values.values()))
             stain.append(answer.quality.stain)
             embedding.append(answer.embedding)
+            side.append(answer.quality.side or 0)
     return GateCells(
         np.array(values, dtype=np.float64),
         np.array(stain, dtype=np.float64),
         np.array(embedding, dtype=np.float64),
         data.groups()[rows],
         held_out[rows],
+        np.array(side, dtype=np.int64),
     )
