@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,7 @@ def _bands(frame: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32
     return np.concatenate([np.arange(start, start + span) for start in starts]), cut.astype(np.float32)
 
 
+_WORTH_HALVING = 1 << 14  # bytes of a table
 OPSET = 18  # the first with antialiased resizing
 
 
@@ -168,7 +170,29 @@ def graph_bytes(model: CellClassifier, input_size: int, frame_size: int) -> byte
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         if hasattr(value, "metadata_props"):
             del value.metadata_props[:]
+    _store_halved(proto)
     return bytes(proto.SerializeToString())
+
+
+def _store_halved(proto: Any) -> None:
+    """Store large tables whose numbers are exact in half precision as such; loading a graph widens them once."""
+    from onnx import helper, numpy_helper  # noqa: PLC0415
+
+    casts = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_type != tensor.FLOAT or len(tensor.raw_data) < _WORTH_HALVING:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=1))  # to float32
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
 
 
 def write_bundle(

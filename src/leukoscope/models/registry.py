@@ -16,14 +16,17 @@ from leukoscope.errors import ModelError
 class CellClassifier(nn.Module):
     """What every network of this project can do.
 
-    The activation that Grad-CAM explains (``forward_features``) is followed only by operations through which the
-    gradient's spatial mean is a constant per channel, so that the heat map needs no backward pass.
+    The activation that is explained (``forward_features``) is followed only by operations through which the gradient of
+    the logit is a formula, so that the heat map needs no backward pass. Where the gradient's spatial mean is a constant
+    per channel, the map is Grad-CAM; else the network gives its own, position by position (``heat_map``).
 
     Attributes:
         head: the last layer, one linear unit; while a network's features are frozen, only it learns.
+        constant_slopes: whether ``cam_weights`` holds for every picture.
     """
 
     head: nn.Linear
+    constant_slopes: bool = True
 
     @property
     def last_conv(self) -> nn.Module:
@@ -45,6 +48,12 @@ class CellClassifier(nn.Module):
     def cam_weights(self) -> Tensor:
         """Gradient of the logit with respect to each channel of the features, summed over positions, float [C]."""
         raise NotImplementedError
+
+    def heat_map(self, features: Tensor) -> Tensor:
+        """Signed heat map of the logit without a backward pass, float [N, h, w]: see :func:`closed_form_cam`."""
+        positions = features.shape[-1] * features.shape[-2]
+        # A 1x1 convolution: ONNX Runtime takes a tenth of the time that it takes for the same sum as an einsum.
+        return F.conv2d(features, self.cam_weights()[None, :, None, None])[:, 0] / positions
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the logit, float [N, 1]."""
@@ -175,11 +184,12 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def closed_form_cam(model: CellClassifier, features: Tensor) -> Tensor:
-    """Signed Grad-CAM of the logit without a backward pass.
+    """Signed heat map of the logit without a backward pass.
 
     Grad-CAM (Selvaraju et al. 2017) weighs each channel by the spatial mean of the logit's gradient. That mean is
-    ``cam_weights / (h w)`` here, whatever the picture. The ReLU is left to the reader of the map, because the negative
-    part is the Grad-CAM of the other class.
+    ``cam_weights / (h w)`` where slopes are constant, whatever the picture. Where they are not, the map is gradient
+    times activation at each position (HiResCAM, Draelos & Carin 2020). The ReLU is left to the reader of the map,
+    because the negative part is the map of the other class.
 
     Args:
         model: in evaluation mode.
@@ -188,6 +198,4 @@ def closed_form_cam(model: CellClassifier, features: Tensor) -> Tensor:
     Returns:
         float [N, h, w].
     """
-    positions = features.shape[-1] * features.shape[-2]
-    # A 1x1 convolution: ONNX Runtime takes a tenth of the time that it takes for the same sum as an einsum.
-    return F.conv2d(features, model.cam_weights()[None, :, None, None])[:, 0] / positions
+    return model.heat_map(features)

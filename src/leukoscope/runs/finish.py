@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leukoscope.bundle.decision import sigmoid
 from leukoscope.bundle.gate import GateFacts
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts, WeightsFacts
@@ -18,6 +19,7 @@ from leukoscope.errors import DataError
 from leukoscope.fitting.decision import calibrate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation
+from leukoscope.metrics.scores import Scores
 from leukoscope.runs.gate import gate_pictures, measure_gate
 from leukoscope.runs.measure import Measured, measure, measured_facts, table_of, write_measured
 from leukoscope.runs.sets import by_set, write_sets
@@ -146,9 +148,20 @@ def _weights(run: Run) -> WeightsFacts | None:
 
 
 def _calibrated(run: Run, bundle: Bundle, progress: Progress) -> tuple[DecisionFacts, str | None]:
-    """The rule of the run's bundle, fitted on the validation part; as it is, and why, where nothing can be fitted."""
+    """The rule of the run's bundle, and why where nothing can be fitted and it stays as it is.
+
+    It is fitted on the validation part, or on answers of the training part by heads that never saw their patient.
+    """
     part = run.manifest.select(run.split.val)
     try:
+        if run.left_out is not None:
+            part = run.manifest.select(run.left_out.rows)
+            logits = run.left_out.logits
+            scores = Scores(
+                path=tuple(record.path for record in part.records), label=part.labels(), logit=logits,
+                probability=sigmoid(logits), subject=part.subjects(), group=part.groups(),
+            )  # fmt: skip
+            return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=False), None
         with progress("calibrating on the validation part", len(part)) as done:
             scores, _ = table_of(Classifier(bundle), part, progress=done)
         steered = run.recipe.steered_by_validation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from leukoscope.files import write_json, write_text
 from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
 from leukoscope.models.ensemble import Ensemble
+from leukoscope.models.eye import Eye
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.reports.curves import draw_curves
 from leukoscope.training.batches import FrameSource, seed_for
+from leukoscope.training.frozen import LeftOut, fit_frozen, head_of
 from leukoscope.training.loop import FitResult, Listener, fit
 from leukoscope.training.members import fit_members, member_recipes
 from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
@@ -51,6 +53,7 @@ class Run:
         shortened: what was changed against the named recipe, in words, or None.
         machine: what trained it.
         weights: what the network started from.
+        left_out: answers of the training pictures by heads that never saw their patient; None: a validation part did.
     """
 
     folder: Path
@@ -62,6 +65,7 @@ class Run:
     shortened: str | None
     machine: str
     weights: LoadedWeights
+    left_out: LeftOut | None = None
 
     @property
     def parameters(self) -> int:
@@ -136,6 +140,10 @@ def train_run(
     )
     if recipe.members:
         member_recipes(recipe)  # what does not fit is said before hours of training
+    if recipe.head is not None or recipe.model.name == "eye":
+        head_of(recipe)
+        # Nothing is chosen on a validation part: calibration rests on answers that never saw their patient.
+        split = replace(split, train=np.sort(np.concatenate([split.train, split.val])), val=split.val[:0])
     torch.manual_seed(seed_for("weights", recipe.seed))
     chosen = recipe.model
     model = create_model(chosen.name, **chosen.arguments)
@@ -150,6 +158,14 @@ def train_run(
         cache = open_frames()
     labels = data.labels()
     groups = data.groups()
+    if isinstance(model, Eye):
+        result, left_out = fit_frozen(
+            model, recipe, cache.frames, labels, groups, split.train, folder, cache_folder,
+            jobs=jobs, on_step=on_step, on_epoch=on_epoch,
+        )  # fmt: skip
+        machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
+        shortened = describe_changes(recipe, pictures)
+        return Run(folder, recipe, data, split, model.eval(), result, shortened, machine, started, left_out)
     targets = _targets(data, split, recipe, teach, folder)
     train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
     val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)

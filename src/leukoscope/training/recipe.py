@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from leukoscope.cells.frame import Preparation
 from leukoscope.errors import RecipeError
+from leukoscope.training.heads import HeadChoice
 
 
 class _Part(BaseModel):
@@ -143,10 +144,29 @@ class Recipe(_Part):
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay by step of a running mean of the weights; 0: none
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     distillation: Distillation | None = None
+    head: HeadChoice | None = None  # of a frozen trunk, fitted on its statistics instead of by gradient descent
     members: tuple[Member, ...] = ()  # of an ensemble, each trained apart; none: the network is trained as a whole
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_network_has_the_head(cls, value: Any) -> Any:
+        # A fitted head says of what kind and size it is; the network is built for it.
+        if not isinstance(value, dict) or not isinstance(value.get("head"), dict):
+            return value
+        model, head = value.get("model"), HeadChoice.model_validate(value["head"])
+        if not isinstance(model, dict) or model.get("name") != "eye":
+            raise ValueError("a head is fitted on the network `eye` alone: set model.name=eye, or leave head out")
+        own: dict[str, Any] = {"kind": head.kind, "components": head.components}
+        if head.kind == "mlp":
+            own["units"] = head.hidden
+        given = model.get("arguments") or {}
+        for key in own.keys() & given.keys():
+            if given[key] != own[key]:
+                raise ValueError(f"model.arguments.{key} is {given[key]!r}, the head has {own[key]!r}: leave it out")
+        return {**value, "model": {**model, "arguments": {**given, **own}}}
 
     @property
     def steered_by_validation(self) -> bool:

@@ -1,0 +1,128 @@
+"""Fitting an `eye`: statistics of the frozen trunk, a head on them, and answers of heads that never saw a patient."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+
+from leukoscope.errors import RecipeError
+from leukoscope.files import write_json, write_text
+from leukoscope.models.eye import Eye
+from leukoscope.training.checkpoint import Progress, save_finished
+from leukoscope.training.features import cell_statistics
+from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits, left_out_logits
+from leukoscope.training.loop import FitResult, Listener
+from leukoscope.training.recipe import Recipe
+
+LEFT_OUT_FILE = "left_out.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Logits of all training pictures, each by a head that never saw its patient group.
+
+    Attributes:
+        rows: of the run's manifest, int64 [N].
+        logits: float64 [N].
+    """
+
+    rows: NDArray[np.int64]
+    logits: NDArray[np.float64]
+
+
+def head_of(recipe: Recipe) -> HeadChoice:
+    """The recipe's head.
+
+    Raises:
+        RecipeError: it has none.
+    """
+    if recipe.head is None:
+        raise RecipeError(
+            f"{recipe.model.name} has a head that is fitted, and the recipe says none", remedy="use --recipe eye"
+        )
+    return recipe.head
+
+
+def fit_frozen(
+    model: Eye,
+    recipe: Recipe,
+    frames: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    rows: NDArray[np.int64],
+    folder: Path,
+    cache: Path,
+    *,
+    jobs: int | None = None,
+    on_step: Listener | None = None,
+    on_epoch: Listener | None = None,
+) -> tuple[FitResult, LeftOut]:
+    """Fit the head of an `eye` whose trunk stays as it is.
+
+    Args:
+        model: with the trunk's weights; gets the head.
+        recipe: with a head.
+        frames: uint8 [M, S, S, 3] of all pictures.
+        labels: int64 [M].
+        groups: str [M].
+        rows: which pictures to learn from, int64 [N].
+        folder: of the run; gets a checkpoint, ``metrics.jsonl`` and `LEFT_OUT_FILE`.
+        cache: where statistics are kept.
+        jobs: threads.
+        on_step: called while statistics are computed.
+        on_epoch: called once, with the figures of the training pictures and of the left-out answers.
+
+    Raises:
+        DataError: one class only, too few groups or too few cells.
+        RecipeError: see :func:`head_of`.
+    """
+    choice = head_of(recipe)
+    started = time.perf_counter()
+    # Of all pictures, so that every fold of the same data finds the same entry.
+    statistics = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=_as_steps(on_step))[rows]
+    known, of = labels[rows], groups[rows]
+    weights = balance_weights(known, of, recipe.balance)
+    head = fit_head(statistics, known, weights, choice, recipe.seed)
+    left_out = left_out_logits(statistics, known, of, choice, recipe.balance, recipe.seed)
+    scale = _scale(left_out, known)
+    left_out *= scale
+    head |= {name: head[name] * np.float32(scale) for name in ("head.weight", "head.bias")}
+    model.take_head(head)
+    stated = {"": head_logits(head, statistics), "val_": left_out}
+    figures: dict[str, float] = {"epoch": 1, "learning_rate": 0.0}
+    for part, logits in stated.items():
+        figures[f"{part}loss"] = float(log_loss(known, 1 / (1 + np.exp(-np.clip(logits, -500, 500)))))
+        figures[f"{part}auc"] = float(roc_auc_score(known, logits))
+    figures["seconds"] = round(time.perf_counter() - started, 2)
+    progress = Progress(1, 1, figures["val_loss"], [figures], finished=True)
+    save_finished(folder / "checkpoints", model, progress)
+    write_json(folder / LEFT_OUT_FILE, {"rows": rows.tolist(), "logits": left_out.tolist()})
+    write_text(folder / "metrics.jsonl", json.dumps(figures) + "\n")
+    if on_epoch:
+        on_epoch(figures)
+    return FitResult([figures], 1), LeftOut(rows, left_out)
+
+
+def _scale(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """By what a head's answers are multiplied so that they are logits: margins of a support vector machine are none.
+
+    As Platt (1999), on answers of heads that never saw the patient, but without a shift: no cell changes its side.
+    """
+    found = float(LogisticRegression(C=1e4, fit_intercept=False).fit(logits[:, None], labels).coef_[0, 0])
+    return found if found > 0 else 1.0
+
+
+def _as_steps(listener: Listener | None) -> Callable[[int, int], None] | None:
+    if listener is None:
+        return None
+    return lambda done, total: listener(
+        {"epoch": 1.0, "step": float(done), "steps": float(total), "loss": float("nan")}
+    )
