@@ -12,16 +12,24 @@ from hypothesis import strategies as st
 from leukoscope.bundle.patients import Proportion, corrected_share, exact_interval, share_of, state, subject_rule
 from leukoscope.bundle.schema import BundleFacts, DecisionFacts, RateFacts, SubjectFacts
 from leukoscope.errors import DataError
-from leukoscope.fitting.patients import Patients, fit_rates, fit_subjects, left_out, limits, patients_of, subject_errors
+from leukoscope.fitting.patients import (
+    PatientCounts,
+    fit_rates,
+    fit_subjects,
+    left_out,
+    limits,
+    patients_of,
+    subject_errors,
+)
 from leukoscope.metrics.scores import Scores
 
 WORDS = {"data": "made", "protocol": "by hand", "logit": 0.0}
 
 
-def people(ill: list[tuple[int, int]], healthy: list[tuple[int, int]], part: list[int] | None = None) -> Patients:
+def people(ill: list[tuple[int, int]], healthy: list[tuple[int, int]], part: list[int] | None = None) -> PatientCounts:
     """Groups of (called, cells)."""
     rows = [*ill, *healthy]
-    return Patients(
+    return PatientCounts(
         np.array([f"{'P' if i < len(ill) else 'H'}{i}" for i in range(len(rows))]),
         np.arange(len(rows)) < len(ill),
         np.array([cells for _, cells in rows]),

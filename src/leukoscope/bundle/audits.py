@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from leukoscope.datasets.patients import listed, whose
+from leukoscope.datasets.patients import Patients
 
 
 class Estimate(BaseModel):
@@ -124,6 +124,7 @@ def verdict_of(audit: AuditFacts) -> str:
 
 def audited_on(audit: AuditFacts) -> str:
     """Which cells were asked about, and which were left out."""
+    patients = Patients.of(audit.groups)
     seen = (
         "that the bundle has not seen"
         if audit.patients == "unseen"
@@ -137,8 +138,8 @@ def audited_on(audit: AuditFacts) -> str:
     )
     lost = f" {audit.unreadable} pictures could not be read." if audit.unreadable else ""
     return (
-        f"{audit.cells:,} cells ({audit.blasts:,} blasts) of {whose(audit.groups)} of {audit.data} "
-        f"{seen}: {listed(audit.groups)}. Fingerprint of the data `{audit.data_fingerprint[:16]}`, seed "
+        f"{audit.cells:,} cells ({audit.blasts:,} blasts) of {patients.words()} of {audit.data} "
+        f"{seen}: {patients.listing()}. Fingerprint of the data `{audit.data_fingerprint[:16]}`, seed "
         f"{audit.seed}, {audit.date}, leukoscope {audit.version}, {audit.machine}.{left}{lost}"
     )
 

@@ -17,7 +17,7 @@ from leukoscope.bundle.decision import calibration_claim, refer_claim, share
 from leukoscope.bundle.gate import gate_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
-from leukoscope.datasets.patients import known_patients, listed, whose
+from leukoscope.datasets.patients import Patients
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +153,14 @@ def precision_claim(facts: BundleFacts) -> list[str]:
     if made is None:
         return []
     files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in made.files.items())
+    patients = Patients.of(made.groups)
     return [
         "## 8-bit weights",
         (
             f"This is the 8-bit form of {made.parent} ({files}). The weights of {made.convolutions} of its "
             "convolutions are kept in 8 bits; slope and offset of its logit were fitted to the float bundle's on "
-            f"{made.pictures} cells of {made.data} from {whose(made.groups)} that the network was trained "
-            f"on: {listed(made.groups)}. Threshold, "
+            f"{made.pictures} cells of {made.data} from {patients.words()} that the network was trained "
+            f"on: {patients.listing()}. Threshold, "
             "probabilities, band, gate and subject rule are those of the float bundle and were not fitted again. The "
             "float bundle's figures are not repeated here: they were measured with another graph."
         ),
@@ -260,7 +261,8 @@ def _calibrated_on(facts: BundleFacts) -> list[str]:
 
 
 def _groups(title: str, groups: list[str]) -> str:
-    return f"- {title} ({len(known_patients(groups))}): {listed(groups)}"
+    patients = Patients.of(groups)
+    return f"- {title} ({patients.count}): {patients.listing()}"
 
 
 def _training(facts: BundleFacts) -> str:
@@ -287,11 +289,12 @@ def _training(facts: BundleFacts) -> str:
 
 
 def _measured(m: MeasuredFacts) -> str:
-    groups = f"{m.pictures:,} pictures of {whose(m.groups)}"
+    patients = Patients.of(m.groups)
+    groups = f"{m.pictures:,} pictures of {patients.words()}"
     rows = [f"| {_SHOWN[k]} | {in_brackets(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
     return "\n".join(
         [
-            f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {listed(m.groups)}.",
+            f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {patients.listing()}.",
             "",
             "| figure | value [95 % interval over patient groups] |",
             "|---|---|",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leukoscope.bundle.schema import DecisionFacts, ReferFacts
-from leukoscope.datasets.patients import all_known, whose
+from leukoscope.datasets.patients import Patients
 
 Verdict = Literal["blast", "normal", "refer"]
 
@@ -64,7 +64,7 @@ def calibration_claim(rule: DecisionFacts) -> str:
     if facts is None:
         fitted = f"Probabilities are calibrated (temperature {rule.temperature:.3g}); the bundle does not say on what."
         return fitted if rule.calibrated else UNCALIBRATED
-    where = f"{facts.pictures:,} pictures of {whose(facts.groups)} of {facts.data}"
+    where = f"{facts.pictures:,} pictures of {Patients.of(facts.groups).words()} of {facts.data}"
     twice = ", which also chose the epoch of the weights" if facts.chose_epoch else ""
     if not rule.calibrated:
         comma = "," if twice else ""
@@ -86,7 +86,7 @@ def refer_claim(rule: DecisionFacts) -> str:
     head = f"Refer where the probability is {band.low:.3f} or more and below {band.high:.3f}."
     if band.guarantee == "same patients":
         groups = [] if rule.calibration is None else rule.calibration.groups
-        return f"{head} {_same_patients(band, named=all_known(groups))}"
+        return f"{head} {_same_patients(band, named=Patients.of(groups).all_known)}"
     twice = rule.calibration is not None and rule.calibration.chose_epoch
     nearly = " These groups also chose the epoch of the weights, so this holds only nearly." if twice else ""
     return (

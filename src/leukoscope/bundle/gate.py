@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from leukoscope.datasets.patients import whose
+from leukoscope.datasets.patients import Patients
 from leukoscope.errors import BundleError
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -329,13 +329,13 @@ def gate_claim(gate: GateFacts | None) -> str:
     """
     if gate is None:
         return NOT_CHECKED
-    where = f"{gate.pictures:,} pictures of {whose(gate.groups)} of {gate.data}"
+    where = f"{gate.pictures:,} pictures of {Patients.of(gate.groups).words()} of {gate.data}"
     looks = (
         f"The network's embedding is not compared: {gate.no_embedding}."
         if gate.embedding is None
         else "What the network sees is compared with them too"
         + (
-            f", its limit set on those of {whose(gate.groups_held_out)} that no weight was trained on."
+            f", its limit set on those of {Patients.of(gate.groups_held_out).words()} that no weight was trained on."
             if gate.groups_held_out
             else "; no group was held out for its limit, so it may turn down more."
         )

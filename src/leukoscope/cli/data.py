@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -49,7 +49,7 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     manifest = read_dataset(path, reader=reader, both_classes=not one_class, classes=given_classes())
     records = manifest.records
     subjects = Counter(record.subject for record in records if record.subject)
-    groups = Counter(group for group in manifest.groups().tolist() if not group.startswith("picture:"))
+    groups = manifest.patients().sizes()
     alone = sum(not record.subject and not record.group for record in records)
     click.echo(f"{manifest.name}: {len(manifest):,} pictures under {manifest.root}")
     _show("class", Counter(LABEL_WORDS[record.label] or "unknown" for record in records).items())
@@ -159,7 +159,7 @@ def _show(title: str, counts: Iterable[tuple[str, int]]) -> None:
     click.echo(f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in counts))
 
 
-def _sizes(counts: Counter[str]) -> str:
+def _sizes(counts: Mapping[str, int]) -> str:
     if not counts:
         return ""
     return f" of {min(counts.values()):,} to {max(counts.values()):,} pictures"

@@ -112,7 +112,7 @@ def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, see
     from leukoscope.bundle.read import read_bundle
     from leukoscope.cells.frame import prepare
     from leukoscope.cells.read import read_picture
-    from leukoscope.datasets.patients import whose
+    from leukoscope.datasets.patients import Patients
 
     bundle = read_bundle(given / "bundle" if (given / "run.json").is_file() else given)
     sets = open_data(data, both_classes=True)
@@ -135,7 +135,7 @@ def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, see
     size, before = ((place / "model.onnx").stat().st_size for place in (folder, bundle.folder))
     saved = f"{size:,} bytes instead of {before:,}"
     click.echo(f"bundle: {folder} (weights of {made.convolutions} convolutions in 8 bits, {saved})")
-    click.echo(f"calibrated on {made.pictures} cells of {whose(made.groups)} of the training part")
+    click.echo(f"calibrated on {made.pictures} cells of {Patients.of(made.groups).words()} of the training part")
     click.echo("it holds no figures: run `leukoscope evaluate` with it")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.patients import picture_of, unknown_patient
 from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError
 
@@ -134,7 +135,10 @@ def _within(name: str, named: str, record: Record) -> Record:
     owner = named if _published(f"{named}:") else name
 
     def owned(text: str | None) -> str | None:
-        return text if not text or _published(text) else f"{owner}:{text}"
+        if not text or _published(text):
+            return text
+        path = picture_of(text)
+        return f"{owner}:{text}" if path is None else unknown_patient(f"{name}/{path}")
 
     return replace(record, path=f"{name}/{record.path}", subject=owned(record.subject), group=owned(record.group))
 
@@ -155,9 +159,10 @@ def _owner(group: str) -> str:
 
 def _canonical(group: str) -> tuple[str, str]:
     """The part and the group within it, of a group of a combined set."""
-    if group.startswith("picture:"):
-        part, _, path = group.removeprefix("picture:").partition("/")
-        return part, f"picture:{path}"
+    path = picture_of(group)
+    if path is not None:
+        part, _, rest = path.partition("/")
+        return part, unknown_patient(rest)
     part, _, rest = group.partition(":")
     return _canonical(rest) if _published(rest) else (part, rest)
 

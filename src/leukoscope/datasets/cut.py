@@ -27,6 +27,7 @@ from leukoscope.cells.read import read_picture
 from leukoscope.datasets.cache import Unreadable, digest_files
 from leukoscope.datasets.centroids import centroid_file, read_centroids
 from leukoscope.datasets.dataset import Manifest, read_manifest
+from leukoscope.datasets.patients import unknown_patient
 from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.files import atomic_folder, write_json
@@ -154,7 +155,7 @@ def _cut_record(manifest: Manifest, record: Record, target: Path) -> tuple[list[
             crops = {f"{record.path}.{n:02d}.png": _window(rgb, x, y, path) for n, (x, y) in centres}
     except LeukoscopeError as error:
         return [], [(record.path, error.what)]
-    group = record.group or (f"picture:{record.path}" if table is not None else None)
+    group = record.group or (unknown_patient(record.path) if table is not None else None)
     for name, crop in crops.items():
         try:
             cell = cut_one(crop)

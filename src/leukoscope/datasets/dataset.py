@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leukoscope.datasets.patients import LONE
+from leukoscope.datasets.patients import Patients, unknown_patient
 from leukoscope.datasets.record import BLAST, LABEL_WORDS, NORMAL, Record
 from leukoscope.datasets.table import COLUMNS, read_head, read_records, write_rows
 from leukoscope.errors import DataError
@@ -71,10 +71,14 @@ class Manifest:
     def groups(self) -> NDArray[Any]:
         """Patient groups as strings [N].
 
-        A picture without a group stands for its subject; one without a subject too is a group of its own, named
-        `picture:` and its path. The last is an assumption: a split by group of such pictures is a split by picture.
+        A picture without a group stands for its subject; one without a subject too is a group of its own, as
+        `unknown_patient` names it. That is an assumption: a split by group of such pictures is a split by picture.
         """
-        return np.array([r.group or r.subject or f"{LONE}{r.path}" for r in self.records], dtype=np.str_)
+        return np.array([r.group or r.subject or unknown_patient(r.path) for r in self.records], dtype=np.str_)
+
+    def patients(self) -> Patients:
+        """Whose the pictures are."""
+        return Patients.of(self.groups())
 
     def paths(self) -> list[Path]:
         """Paths of the pictures, under the root or under that of their part."""

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.groups import natural
+from leukoscope.datasets.patients import unknown_patient
 from leukoscope.errors import DataError, missing_extra
 
 _TOLERANCE: Final = 0.01  # subsets this near to the best share count as equally near
@@ -288,7 +289,7 @@ def _official_test(
 
 
 def _subject_units(manifest: Manifest) -> NDArray[Any]:
-    return np.array([record.subject or f"picture:{record.path}" for record in manifest.records], dtype=np.str_)
+    return np.array([record.subject or unknown_patient(record.path) for record in manifest.records], dtype=np.str_)
 
 
 def _fold_test(

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.datasets.patients import known_patients, whose
+from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError
 from leukoscope.metrics.counts import Array
 
@@ -128,20 +128,25 @@ def find_limit(
         raise DataError(f"level {level} and confidence {confidence} must lie between 0 and 1")
     if not len(logit):
         raise DataError("a band needs blasts to be set on", remedy="add cells of patients with leukemia")
-    names, unit, size = np.unique(group, return_inverse=True, return_counts=True)
-    groups = len(known_patients(names.tolist()))
+    patients = Patients.of(group)
+    groups = patients.count
     facts = (groups, len(logit), smallest_level(groups), groups_needed(level))
     # Cells whose patients are not known are not the units that the next patient is exchangeable with.
-    limit = limit_for_new_patients(logit, group, level) if groups == len(size) else None
+    limit = limit_for_new_patients(logit, group, level) if patients.all_known else None
     if limit is not None:
         limit = min(limit, at_most)
-        return Limit(limit, "new patients", float((logit < limit) @ (1 / size[unit])) / groups, *facts)
+        return Limit(
+            limit,
+            "new patients",
+            float((logit < limit) @ (1 / np.bincount(patients.unit)[patients.unit])) / groups,
+            *facts,
+        )
     limit = limit_for_same_patients(logit, level, confidence)
     if limit is not None:
         limit = min(limit, at_most)
         return Limit(limit, "same patients", float((logit < limit).mean()), *facts)
     return (
-        f"{len(logit)} blasts of {whose(names.tolist())} are too few to set a band for {100 * level:.3g} % of blasts "
+        f"{len(logit)} blasts of {patients.words()} are too few to set a band for {100 * level:.3g} % of blasts "
         f"called normal; {groups_needed(level)} groups with blasts would promise it for new patients, "
         f"{blasts_needed(level, confidence)} blasts for the same ones"
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from leukoscope.bundle.decision import probability_of, sigmoid
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.datasets.patients import all_known
+from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError, missing_extra
 from leukoscope.fitting.decision import calibrate, log_loss
 from leukoscope.fitting.folds import clearly_lower, deal_cells, deal_groups
@@ -156,7 +156,7 @@ class LocalCells:
     @property
     def by_patient(self) -> bool:
         """Whether the patient of every cell is known."""
-        return all_known(self.scores.group.tolist())
+        return Patients.of(self.scores.group).all_known
 
     def take(self, which: NDArray[np.bool_]) -> LocalCells:
         """Some of the cells."""

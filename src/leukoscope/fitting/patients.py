@@ -26,7 +26,7 @@ FEWEST = 2  # patient groups of either kind: fewer show no difference between pa
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Patients:
+class PatientCounts:
     """What a network did on each patient group: cells and cells called blast, [G]; groups are of one class."""
 
     name: NDArray[np.str_]
@@ -40,12 +40,12 @@ class Patients:
         """Share of cells called blast, [G]."""
         return self.called / self.cells
 
-    def take(self, which: NDArray[np.bool_]) -> Patients:
+    def take(self, which: NDArray[np.bool_]) -> PatientCounts:
         """Some of the groups."""
-        return Patients(*(getattr(self, name)[which] for name in ("name", "blast", "cells", "called", "part")))
+        return PatientCounts(*(getattr(self, name)[which] for name in ("name", "blast", "cells", "called", "part")))
 
 
-def patients_of(tables: Iterable[Scores], logit: float) -> Patients:
+def patients_of(tables: Iterable[Scores], logit: float) -> PatientCounts:
     """Count the cells of each patient group; cells from ``logit`` upwards are called blast.
 
     Args:
@@ -73,7 +73,7 @@ def patients_of(tables: Iterable[Scores], logit: float) -> Patients:
     if twice:
         raise DataError(f"patient group {twice[0]!r} was tested twice", remedy="give the folds of one split")
     columns = list(zip(*rows, strict=True))
-    return Patients(
+    return PatientCounts(
         np.array(columns[0], dtype=np.str_), np.array(columns[1]), np.array(columns[2]), np.array(columns[3]),
         np.array(columns[4]),
     )  # fmt: skip
@@ -138,7 +138,7 @@ def limits(
 
 
 def fit_subjects(
-    patients: Patients,
+    patients: PatientCounts,
     *,
     data: str,
     protocol: str,
@@ -185,7 +185,7 @@ def fit_subjects(
     )
 
 
-def left_out(patients: Patients, rule: SubjectFacts, *, whole_parts: bool = False) -> list[tuple[str, Statement]]:
+def left_out(patients: PatientCounts, rule: SubjectFacts, *, whole_parts: bool = False) -> list[tuple[str, Statement]]:
     """Name and statement of each group with enough cells, by a rule like ``rule`` fitted without it.
 
     Args:
@@ -209,7 +209,12 @@ def left_out(patients: Patients, rule: SubjectFacts, *, whole_parts: bool = Fals
 
 
 def subject_errors(
-    patients: Patients, rule: SubjectFacts, *, whole_parts: bool = False, replicates: int = REPLICATES, seed: int = 0
+    patients: PatientCounts,
+    rule: SubjectFacts,
+    *,
+    whole_parts: bool = False,
+    replicates: int = REPLICATES,
+    seed: int = 0,
 ) -> SubjectErrorFacts:
     """Errors on groups left out of the fit: see ``left_out``. Intervals: exact binomial over groups; AUC: bootstrap."""
     held = patients.take(patients.cells >= rule.min_cells)

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leukoscope.datasets.patients import known_patients
+from leukoscope.datasets.patients import Patients
 from leukoscope.metrics.counts import Array
 
 REPLICATES = 2000
@@ -63,12 +63,8 @@ class Resampling:
     @classmethod
     def by_group(cls, label: ArrayLike, group: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Self:
         """Draw whole patient groups: ``group`` str or int [N], ``label`` 0 or 1 [N]."""
-        names, unit = np.unique(np.asarray(group), return_inverse=True)
-        share = np.bincount(unit, weights=np.asarray(label, dtype=np.float64)) / np.bincount(unit)
-        pure = [np.flatnonzero(share == 1), np.flatnonzero(share == 0)]
-        mixed = np.flatnonzero((share > 0) & (share < 1))
-        lone = len(names) - len(known_patients(map(str, names.tolist())))
-        return cls(unit.reshape(-1).astype(np.int64), (*pure, mixed), replicates, seed, lone)
+        patients = Patients.of(group)
+        return cls(patients.unit, patients.strata(label), replicates, seed, patients.unknown)
 
     @classmethod
     def by_picture(cls, label: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Self:

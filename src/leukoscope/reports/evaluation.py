@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from leukoscope.bundle.audits import KINDS, AuditFacts, audited_on, verdict_of
-from leukoscope.datasets.patients import all_known, listed, whose
+from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError
 from leukoscope.files import write_bytes, write_json
 from leukoscope.metrics.bootstrap import Estimate
@@ -109,16 +109,14 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
     environment.filters.update(
         decimal=wording.decimal,
         share=wording.share,
-        whose=whose,
-        listed=listed,
         counted=wording.counted,
         interval=lambda each: wording.interval(each.low, each.high),
         track=_track,
     )
     source = resources.files("leukoscope.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
     context = evaluation.context
-    tested_on = sorted({row.group for row in evaluation.subjects}, key=natural)
-    known = all_known(tested_on)
+    tested_on = Patients.of(sorted({row.group for row in evaluation.subjects}, key=natural))
+    known = tested_on.all_known
     return environment.from_string(source).render(
         e=evaluation,
         title=wording.protocol_title(context["protocol"], context.get("fold")),
@@ -127,7 +125,7 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         shortened=context.get("shortened"),
         warning=context.get("warning"),
         unreadable=context.get("unreadable"),
-        trained_on=_names(context.get("trained_on")),
+        trained_on=_trained_on(context.get("trained_on")),
         tested_on=tested_on,
         patients_known=known,
         audits=_audits(context),
@@ -163,10 +161,10 @@ def _audits(context: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     ]  # fmt: skip
 
 
-def _names(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else sorted((str(each) for each in value), key=natural)
+def _trained_on(value: Any) -> Patients | None:
+    if not value:
+        return None
+    return Patients.of([value] if isinstance(value, str) else sorted((str(each) for each in value), key=natural))
 
 
 def _inside(address: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from leukoscope.datasets.patients import whose_of
+from leukoscope.datasets.patients import patient_words
 from leukoscope.metrics.bootstrap import Estimate
 
 UNDEFINED = "undefined"  # the figure does not exist on these pictures
@@ -57,7 +57,8 @@ def of_whom(counts: Mapping[str, int]) -> str:
     >>> of_whom({"groups": 3}), of_whom({"groups": 3, "lone": 3})
     ('3 patient groups', 'unknown patients')
     """
-    return whose_of(counts["groups"], counts.get("lone", 0))
+    lone = counts.get("lone", 0)
+    return patient_words(counts["groups"] - lone, lone)
 
 
 def intervals_over(counts: Mapping[str, int]) -> str:
