@@ -4,15 +4,16 @@
 
 Runs `leukoscope predict` on one rendered cell and `leukoscope train` on 60 rendered cells, one epoch, in this process
 under `sys.setprofile`. A hop is a call from a function of one file of the package to one of another. What runs while
-modules are imported is left out. Openings of pictures and written files of a bundle are counted by the names that
-they are opened with. Decodings are counted where Pillow makes a decoder and where OpenCV decodes. All of this process
-alone, its threads included.
+modules are imported is left out, bodies of classes with it: else the first verb of a process would seem the longest.
+Openings of pictures and written files of a bundle are counted by the names that they are opened with. Decodings are
+counted where Pillow makes a decoder and where OpenCV decodes. All of this process alone, its threads included.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import inspect
 import json
 import sys
 import tempfile
@@ -47,6 +48,8 @@ class Way:
             self.decoded += code.co_filename.endswith(str(Path("PIL", "Image.py")))
         if event != "call" or not code.co_filename.startswith(PACKAGE) or code.co_name.startswith("<"):
             return
+        if not code.co_flags & inspect.CO_OPTIMIZED or _importing(frame):  # the body of a class, or of a module
+            return
         self.calls += 1
         self.functions.add((code.co_filename, code.co_name, code.co_firstlineno))
         before = frame.f_back
@@ -54,6 +57,16 @@ class Way:
             before = before.f_back
         if before is not None and before.f_code.co_filename != code.co_filename:
             self.hops += 1
+
+
+def _importing(frame: FrameType) -> bool:
+    """Whether a module of the package is being run further up: verbs import late, and that is no part of the way."""
+    above = frame.f_back
+    while above is not None:
+        if above.f_code.co_name == "<module>" and above.f_code.co_filename.startswith(PACKAGE):
+            return True
+        above = above.f_back
+    return False
 
 
 def walk(arguments: list[str]) -> dict[str, int]:

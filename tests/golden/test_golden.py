@@ -23,12 +23,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 import leukoscope
-from leukoscope.cli import VERBS, main
+from leukoscope.cli import main
 from leukoscope.datasets.synthetic import write_synthetic
 from smears.smear import with_red_cells
 
 FILES = Path(__file__).parent / "files"
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s|min|minutes|seconds)\b|\d+ ?(?:pictures|cells|fields)/s")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NOISE = 3e-4  # one thread or two move an ECE of a small run by 4e-5; a learning rate of 1e-3 must still be told
 _DAY = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d UTC)?")
 # A digest after a field's name may be digits alone; elsewhere a letter tells a digest from a long number.
 _DIGEST = re.compile(r"(?<=-field-)[0-9a-f]{10}\b|\b(?=[0-9]*[a-f])[0-9a-f]{10,64}\b")
@@ -62,6 +64,18 @@ def held_numbers(name: str, value: Any, tolerance: float) -> None:
     _alike(value, json.loads(file.read_text(encoding="utf-8")), tolerance, "")
 
 
+def held_card(name: str, text: str) -> None:
+    """Compare a card: words and whole numbers to the letter, rounded figures within one unit of their last place."""
+    file = FILES / name
+    if os.environ.get("LEUKOSCOPE_GOLDEN") == "write":
+        file.write_text(text, encoding="utf-8")
+    wanted = file.read_text(encoding="utf-8")
+    assert _NUMBER.sub("N", text) == _NUMBER.sub("N", wanted)
+    for got, was in zip(_NUMBER.findall(text), _NUMBER.findall(wanted), strict=True):
+        places = len(was.partition(".")[2])
+        assert got == was or (places and abs(float(got) - float(was)) < 1.01 * 10**-places), f"{got} was {was}"
+
+
 def _alike(got: Any, wanted: Any, tolerance: float, where: str) -> None:
     if isinstance(wanted, dict):
         assert isinstance(got, dict)
@@ -73,7 +87,7 @@ def _alike(got: Any, wanted: Any, tolerance: float, where: str) -> None:
         for at, (a, b) in enumerate(zip(got, wanted, strict=True)):
             _alike(a, b, tolerance, f"{where}[{at}]")
     elif isinstance(wanted, float) and isinstance(got, int | float):
-        assert got == pytest.approx(wanted, rel=tolerance, abs=tolerance), where
+        assert got == pytest.approx(wanted, rel=tolerance, abs=_NOISE), where
     else:
         assert got == wanted, where
 
@@ -137,6 +151,12 @@ def test_predict(kind: str, cells: Path, fields: Path) -> None:
         held(f"predict_{name}.{kind}", plain(clean.replace(str(folder), "FOLDER")))
 
 
+def test_predict_page_of_fields(fields: Path, tmp_path: Path) -> None:
+    leukoscope_says("predict", fields, "--format", "html", "--out", tmp_path / "page", "--threads", 1)
+    (page,) = (tmp_path / "page").glob("*.html")
+    held("predict_fields_page.txt", plain(page_facts(page), fields, tmp_path))
+
+
 def test_statements(cells: Path) -> None:
     table = cells.parent / "patients.csv"
     names = sorted(path.name for path in (cells / "pictures").glob("*.png"))
@@ -193,9 +213,9 @@ def test_a_small_run(tmp_path: Path) -> None:
         "--device", "cpu", "--epochs", 2, *(part for each in settings for part in ("--set", each)),
     )  # fmt: skip
     for name, file in (("metrics", run / "evaluation" / "metrics.json"), ("bundle", run / "bundle" / "bundle.json")):
-        held_numbers(f"run_{name}.json", _without_days(json.loads(file.read_text(encoding="utf-8"))), 2e-3)
+        held_numbers(f"run_{name}.json", _without_days(json.loads(file.read_text(encoding="utf-8"))), 1e-3)
     card = plain((run / "bundle" / "README.md").read_text(encoding="utf-8"), tmp_path)
-    held("run_card_words.txt", re.sub(r"\d+(\.\d+)?", "N", card))
+    held_card("run_card.md", re.sub(r"(?m)^- Machine: .*$", "- Machine: MACHINE", card))
 
 
 def _without_days(value: Any) -> Any:
@@ -223,7 +243,9 @@ def _without_days(value: Any) -> Any:
 
 def test_help_of_every_verb() -> None:
     parts = [leukoscope_says("--help")]
-    todo: list[tuple[str, ...]] = [(verb,) for verb in VERBS]
+    verbs = re.findall(r"(?m)^  ([a-z][a-z-]*)\b", parts[0].partition("Commands:\n")[2])
+    assert {"predict", "train"} <= set(verbs)
+    todo: list[tuple[str, ...]] = [(verb,) for verb in verbs]
     tell: Callable[..., str] = leukoscope_says
     while todo:
         verb = todo.pop(0)
