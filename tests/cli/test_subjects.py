@@ -77,7 +77,7 @@ def test_a_rule_is_fitted_written_and_used(run, runs: list[Path], tmp_path: Path
     assert told.exit_code == 0, told.output
     [statement] = [json.loads(line) for line in told.stdout.splitlines()]
     assert (statement["statement"], statement["answered"]) == ("blasts likely", 25)
-    assert "1 subject, named by file names" in told.stderr
+    assert "1 patient, named by file names" in told.stderr
     assert "withheld" in run("predict", cells, "--bundle", runs[0] / "bundle", "--by", "subject").stderr
 
 
@@ -98,9 +98,9 @@ def test_runs_that_do_not_belong_together_are_refused(run, runs: list[Path], tmp
 
 def test_predict_by_subject_names_what_is_missing(run, cells: Path, small_bundle: Path, tmp_path: Path) -> None:
     result = run("predict", cells, "--bundle", small_bundle, "--by", "subject", "--subjects-from", "name")
-    assert (result.exit_code, "hold no subject" in result.stderr) == (2, True)
+    assert (result.exit_code, "hold no patient" in result.stderr) == (2, True)
     result = run("predict", cells, "--bundle", small_bundle, "--by", "subject", "--subjects-from", tmp_path / "no.csv")
     assert result.exit_code == 2
     result = run("predict", cells, "--bundle", small_bundle, "--by", "subject")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[1].startswith("withheld")
+    assert "withheld" in result.stdout.splitlines()[1]

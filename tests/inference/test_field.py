@@ -13,12 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from bundle_factory import make_bundle
-from leukoscope.bundle.patients import share_of
 from leukoscope.cli import main
-from leukoscope.errors import DataError, LeukoscopeError, PictureError
+from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.batch import FieldSettings, run_fields
 from leukoscope.inference.classifier import HONEST, Classifier, load, read_field
-from leukoscope.inference.patients import FieldCounts, patient_of, patients_from_csv, share_of_fields, statement
 from leukoscope.inference.writers import geojson
 from leukoscope.smears import standard_cell
 from leukoscope.smears.normalise import normaliser, read_reference
@@ -144,9 +142,8 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
     assert HONEST in page
     assert "the field is black" in page
     patients = {p["patient"]: p for p in json.loads((out / "patients.json").read_text())["patients"]}
-    assert patients["ann"]["fields"] == 2
-    assert patients["bob"]["blast_share"] is None
-    assert any("could not be read" in warning for warning in patients["bob"]["warnings"])
+    assert (patients["ann"]["pictures"], patients["ann"]["cells"]) == (2, 3)
+    assert (patients["bob"]["share"], patients["bob"]["unreadable"]) == (None, 1)
 
     stale = next((out / "fields").glob("b-*.json"))
     before = {path: path.stat().st_mtime_ns for path in (out / "fields").glob("a-*.json")}
@@ -190,55 +187,38 @@ def test_geojson_holds_closed_rings_within_the_picture(classifier: Classifier) -
         assert (ring <= (640, 480)).all()
 
 
-def test_the_share_of_a_patient_is_that_of_its_cells_clustered_by_field() -> None:
-    counts = [FieldCounts(12, 9, 1, 0.1), FieldCounts(3, 0, 0, 0.1), FieldCounts(9, 2, 6, 0.1)]
-    called = [True] * 9 + [False] * 7 + [True] * 2
-    assert share_of_fields(counts) == share_of(called, ["a"] * 10 + ["b"] * 8)
-    assert share_of_fields(counts[:2]) is None
-    told = statement("p", counts)
-    proportion = share_of(called, ["a"] * 10 + ["b"] * 8)
-    assert (told["low"], told["high"]) == (round(proportion.low, 4), round(proportion.high, 4))
-    alike = share_of_fields([FieldCounts(25, 0, 25, 0.1)] * 4)
-    assert alike is not None
-    assert alike.effective == 4  # where no field differs, each counts as one cell
-
-
-def test_statements_say_what_is_missing() -> None:
-    blurred, screen = "out of focus: its edges", "a grid (3 px): it may be a photograph of a screen"
-    mixed = statement(
-        "p",
-        [
-            FieldCounts(3, 1, 2, 0.07),
-            FieldCounts(3, 2, 1, 0.2, (blurred, screen)),
-            FieldCounts(2, 0, 0, None, (blurred,)),
-        ],
-    )
-    assert mixed["blast_share"] == 0.5
-    assert mixed["referred"] == 2
-    told = " ".join(mixed["warnings"])
-    assert "mixed magnifications" in told
-    assert "scale unknown in 1 of 3 fields" in told
-    assert {"out of focus: 2 of 3 fields", "perhaps a photograph of a screen: 1 of 3 fields"} <= set(mixed["warnings"])
-    empty = statement("q", [FieldCounts(0, 0, 0, 0.07)])
-    assert empty["blast_share"] is None
-    assert "no share of blasts can be stated" in empty["words"]
-
-
-def test_patients_from_a_table_and_from_folders(tmp_path: Path) -> None:
-    table = tmp_path / "p.csv"
-    table.write_text("picture,patient\na.png,Ann\nx/b.png,Bob\n")
-    found = patients_from_csv(table)
-    assert patient_of("/far/a.png", found) == "Ann"
-    assert patient_of("x/b.png", found) == "Bob"
-    assert patient_of("/data/carl/1.png", None) == "carl"
-    with pytest.raises(DataError, match="does not name"):
-        patient_of("z.png", found)
-    table.write_text("picture,patient\na.png,Ann\na.png,Bob\n")
-    with pytest.raises(DataError, match="two patients"):
-        patients_from_csv(table)
-    table.write_text("file,who\na,b\n")
-    with pytest.raises(DataError, match="lacks the columns"):
-        patients_from_csv(table)
-
-    with pytest.raises(DataError, match="cannot be read"):
-        patients_from_csv(tmp_path / "nothing.csv")
+def test_predict_and_field_state_the_same_of_the_same_pictures(tmp_path: Path) -> None:
+    """Two patients by a table: fields with a cut cell, one twice, one without a cell, one black, one without scale."""
+    rule = {
+        "data": "made", "protocol": "by hand", "groups_blast": ["1"], "groups_normal": ["H1"], "logit": 0.0,
+        "min_cells": 2, "alarm_level": 0.2, "missed_level": 0.1, "likely_from": 0.75, "unlikely_below": 0.3,
+        "sensitivity": {"correlation": 0.1, "groups": 9, "cells": 900, "mean": 0.9},
+        "false_alarm": {"correlation": 0.1, "groups": 9, "cells": 900, "mean": 0.3},
+    }  # fmt: skip
+    bundle = make_bundle(tmp_path / "ruled", subjects=rule)
+    fields = tmp_path / "fields"
+    two = with_red_cells(60, leave=(320, 240, 150)).white(250, 240, 110, 75).white(400, 240, 110, 75)
+    write(fields / "a.png", smear().disc(60, 430, 90, NUCLEUS).picture())
+    for name in ("b", "c"):
+        write(fields / f"{name}.png", two.picture(seed=ord(name)))
+    (fields / "d.png").write_bytes((fields / "c.png").read_bytes())
+    write(fields / "e.png", np.zeros((300, 300, 3), np.uint8))
+    write(fields / "f.png", with_red_cells(60).picture())
+    write(fields / "g.png", Smear().white(320, 240, 110, 75).picture())
+    table = tmp_path / "whose.csv"
+    owners = {"a": "Ann", "b": "Ann", "c": "Ann", "d": "Ann", "e": "Bob", "f": "Bob", "g": "Bob"}
+    table.write_text("path,patient\n" + "".join(f"fields/{name}.png,{who}\n" for name, who in owners.items()))
+    common = ["--bundle", str(bundle), "--threads", "1", "--by", "patient", "--patients", str(table)]
+    done = CliRunner().invoke(main, ["predict", str(fields), "--format", "jsonl", *common])
+    asked = [json.loads(line) for line in done.stdout.splitlines()]
+    done = CliRunner().invoke(main, ["field", str(fields), "--out", str(tmp_path / "out"), *common])
+    told = json.loads((tmp_path / "out" / "patients.json").read_text())
+    assert told["patients"] == asked
+    assert told["named_by"] == "the table whose.csv"
+    ann, bob = asked
+    assert (ann["patient"], ann["pictures"], ann["repeated"]) == ("Ann", 4, 1)
+    assert ann["answered"] >= 4
+    assert ann["turned_down"] == 1  # the cell that the edge cuts
+    assert (bob["patient"], bob["unreadable"], bob["answered"], bob["turned_down"]) == ("Bob", 2, 0, 1)
+    assert "0 of 1 cells found could be judged" in bob["words"]
+    assert all(f"{each['patient']}: {each['words']}" in done.stdout for each in asked)

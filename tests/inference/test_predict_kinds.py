@@ -16,7 +16,7 @@ from bundle_factory import disc, make_bundle
 from leukoscope.cli import main
 from leukoscope.inference.batch import run_batch
 from leukoscope.inference.classifier import HONEST, Classifier, load
-from leukoscope.inference.patients import name_subjects
+from leukoscope.inference.owners import find_owners
 from smears.smear import Smear, with_red_cells
 
 
@@ -106,12 +106,12 @@ def test_cells_of_one_field_are_counted_as_of_one_field(classifier: Classifier, 
     (tmp_path / "two-again.png").write_bytes((tmp_path / "two.png").read_bytes())
     paths = sorted(tmp_path.iterdir())
     lines: list[str] = []
-    run_batch(classifier, paths, format="jsonl", emit=lines.append, subjects=name_subjects(paths, "folder"))
+    run_batch(classifier, paths, format="jsonl", emit=lines.append, owners=find_owners(paths, "folder"))
     (line,) = lines
     told = json.loads(line)
-    assert (told["pictures"], told["answered"], told["repeated"], told["share"]["fields"]) == (6, 4, 2, 2)
+    assert (told["pictures"], told["answered"], told["repeated"], told["share"]["fields"]) == (3, 4, 1, 2)
     assert sorted(cell["cell"] for cell in told["strongest"]) == [1, 1, 2, 2]
-    assert "4 of 6 cells count" in told["words"]
+    assert "4 of 4 cells in 3 pictures count, 1 picture repeated" in told["words"]
 
 
 def test_the_command_says_what_fields_mean(folder: Path, tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ def t_quantile(q: float, freedom: int) -> float:
 
 Statement = Literal["blasts likely", "blasts not seen", "refer", "too few cells", "withheld"]
 MIN_CELLS = 20
+MIN_JUDGED = 0.5  # share of the cells found that must have been judged: the others may be of another kind
+MAX_WIDTH = 0.8  # an interval as wide as this says nothing
 _NODES = 32  # quantiles of each of the two rates
 _GRID = np.linspace(0, 1, 201)
 
@@ -194,6 +196,25 @@ def state(rule: SubjectFacts, share: float, cells: int) -> tuple[Statement, str]
     upper = "no share is enough to state blasts" if least is None else f"blasts are stated from {100 * least:.1f} %"
     lower = "no share is low enough to state none" if most is None else f"none seen below {100 * most:.1f} %"
     return "refer", f"{told}; {upper}, {lower}"
+
+
+def too_few_judged(judged: int, found: int) -> str | None:
+    """Why nothing is stated of a patient most of whose cells could not be judged; None where enough were.
+
+    The few that a gate lets through in pictures that it mostly refuses are those that look most like the training
+    cells, and no sample of the patient's.
+
+    >>> too_few_judged(3, 60)
+    '3 of 60 cells found could be judged, fewer than half'
+    """
+    if judged >= MIN_JUDGED * found:
+        return None
+    return f"{judged} of {found} cells found could be judged, fewer than half"
+
+
+def telling(share: Proportion | Corrected) -> bool:
+    """Whether the interval says anything: 6 to 100 % does not."""
+    return share.high - share.low < MAX_WIDTH
 
 
 def corrected_share(rule: SubjectFacts, share: Proportion) -> Corrected:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leukoscope.cli._patients import by_patient, owners_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,11 +33,7 @@ if TYPE_CHECKING:
     "--stain", type=click.Choice(["none", "balance", "reinhard", "macenko"]), default="none", show_default=True,
     help="Bring light and stain to those of the training cells before the model is asked.",
 )  # fmt: skip
-@click.option("--by", type=click.Choice(["patient"]), help="State each patient: its pictures lie in one folder.")
-@click.option(
-    "--patients", type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV with the columns picture, patient; in place of folders. Implies --by patient.",
-)  # fmt: skip
+@by_patient
 @click.option("--threads", type=click.IntRange(1, 1024), help="Fields at a time.  [default: one per available core]")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
@@ -53,7 +51,7 @@ def field(
     red_cell_um: float,
     stain: Normalisation,
     by: str | None,
-    patients: Path | None,
+    patients: str | None,
     threads: int | None,
     max_pixels: int,
     truth: bool,
@@ -71,24 +69,20 @@ def field(
     """
     from leukoscope.inference.batch import RESEARCH_USE, FieldSettings, find_pictures, run_fields
     from leukoscope.inference.classifier import HONEST, load
-    from leukoscope.inference.patients import patients_from_csv
     from leukoscope.machine import cpu_count
     from leukoscope.text import printable
 
     if truth:
         other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
         return _score(paths, out, bundle, um_per_px, wrong=other)
-    table = None if patients is None else patients_from_csv(patients)
     load(bundle, threads=1)  # an unusable bundle is told before any field is read
     pictures = find_pictures(paths)
+    owners = owners_of(pictures, by, patients)
     name = None if bundle is None else str(bundle.resolve())
     settings = FieldSettings(name, um_per_px, red_cell_um, max_pixels, stain)
 
     def run(progress: Callable[[int], None] | None = None) -> FieldTally:
-        return run_fields(
-            pictures, out, settings, processes=threads or cpu_count(), by_patient=by is not None or table is not None,
-            patients=table, progress=progress,
-        )  # fmt: skip
+        return run_fields(pictures, out, settings, processes=threads or cpu_count(), owners=owners, progress=progress)
 
     if sys.stderr.isatty():
         with click.progressbar(length=len(pictures), file=sys.stderr, label="fields", show_pos=True) as bar:
@@ -98,7 +92,8 @@ def field(
     counts = ", ".join(f"{tally.cells[name]} {name}" for name in ("blast", "normal", "refer"))
     old = f" ({tally.resumed} of an earlier run)" if tally.resumed else ""
     click.echo(f"{tally.fields} fields{old}, {tally.unreadable} unreadable: {counts}", err=True)
-    _say_patients(out / "patients.json" if by is not None or table is not None else None)
+    if owners is not None:
+        _say_patients(out / "patients.json")
     click.echo(HONEST, err=True)
     click.echo(RESEARCH_USE, err=True)
     click.echo(printable(str(out / "report.html")), err=True)
@@ -107,18 +102,18 @@ def field(
     return 1 if tally.unreadable else 0
 
 
-def _say_patients(path: Path | None) -> None:
-    """The patients' sentences on standard output."""
-    if path is None:
-        return
+def _say_patients(path: Path) -> None:
+    """The patients' sentences on standard output, and what they rest on."""
     import json
 
     from leukoscope.text import printable
 
-    for patient in json.loads(path.read_text(encoding="utf-8"))["patients"]:
-        click.echo(printable(patient["words"]))
+    told = json.loads(path.read_text(encoding="utf-8"))
+    for patient in told["patients"]:
+        click.echo(printable(f"{patient['patient']}: {patient['words']}"))
         for warning in patient["warnings"]:
             click.echo(printable(f"  {warning}"))
+    click.echo(printable(f"patients named by {told['named_by']}. {told['rule']}"), err=True)
 
 
 def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: float | None, *, wrong: bool) -> int:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
 from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
+from leukoscope.cli._patients import by_patient, owners_of
 from leukoscope.errors import PictureError
 from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, BatchTally, OutputFormat, run_batch, summary
 from leukoscope.inference.cells import BATCH_SIZE
 from leukoscope.inference.classifier import HONEST, Classifier
 from leukoscope.inference.gallery import PAGE
-from leukoscope.inference.patients import SubjectNames
+from leukoscope.inference.owners import Owners
 from leukoscope.inference.writers import SUFFIX
 from leukoscope.text import printable
 
 if TYPE_CHECKING:
     from leukoscope.inference.batch import OutputFormat
-    from leukoscope.inference.patients import NameSource
 
 
 @click.command()
@@ -52,11 +52,7 @@ if TYPE_CHECKING:
     "--morphology/--no-morphology", default=None,
     help="Measure each cell, for jsonl and html.  [default: in html only]",
 )  # fmt: skip
-@click.option("--by", type=click.Choice(["subject"]), help="State each subject; rows are subjects, not cells.")
-@click.option(
-    "--subjects-from", "subjects_from", default="auto", show_default=True, metavar="auto|name|folder|CSV",
-    help="Whose a picture is: in its name (C-NMC 2019), its folder, or a CSV of path,subject[,field].",
-)  # fmt: skip
+@by_patient
 def predict(
     paths: tuple[Path, ...],
     kind: OutputFormat | None,
@@ -68,7 +64,7 @@ def predict(
     um_per_px: float | None,
     morphology: bool | None,
     by: str | None,
-    subjects_from: str,
+    patients: str | None,
 ) -> int:
     """Say for each white blood cell: blast, normal or refer.
 
@@ -78,34 +74,28 @@ def predict(
     about such pictures and uses all cores. Folders are searched to their depth. An unreadable picture is listed with
     the reason and never stops the rest; files of a folder that hold no picture are left out and counted.
 
-    With --by subject: one statement for each subject (blasts likely, blasts not seen, refer, too few cells), the share
-    of its cells called blast with an interval, that share corrected for what the network does on patients that it never
-    saw, and its ten strongest cells. A bundle without a rule fitted on patients withholds the statement.
+    With --by patient: one row for each patient, as a worklist: the share of its judged cells called blast with an
+    interval, a statement (blasts likely, blasts not seen, refer, too few cells, withheld), that share corrected for
+    what the network does on patients that it never saw, and its ten strongest cells; `leukoscope field` states the
+    same. A statement needs half of the cells found to be judged, and a bundle with a rule fitted on patients.
 
     Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
-    from leukoscope.inference.patients import name_subjects
 
     classifier = load(bundle, threads=threads)
     pictures = find_pictures(paths)
-    subjects = None if by is None else name_subjects(pictures, _source(subjects_from))
+    owners = owners_of(pictures, by, patients)
     chosen: OutputFormat = kind or ("html" if out else "table")
     emit = None if out else emitter(chosen)
     tally = answer(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-        morphology=morphology, subjects=subjects, um_per_px=um_per_px,
+        morphology=morphology, owners=owners, um_per_px=um_per_px,
     )  # fmt: skip
     if said := pictures.left_out_words():
         click.echo(said, err=True)
     return 1 if tally["unreadable"] else 0
-
-
-def _source(given: str) -> NameSource | Path:
-    if given in {"auto", "name", "folder"}:
-        return cast("NameSource", given)
-    return Path(given)
 
 
 def answer(
@@ -119,7 +109,7 @@ def answer(
     max_pixels: int = MAX_PIXELS,
     synthetic: bool = False,
     morphology: bool | None = None,
-    subjects: SubjectNames | None = None,
+    owners: Owners | None = None,
     um_per_px: float | None = None,
 ) -> BatchTally:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
@@ -127,7 +117,7 @@ def answer(
     def run(progress: Callable[[int], None] | None = None) -> BatchTally:
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-            progress=progress, synthetic=synthetic, morphology=morphology, subjects=subjects,
+            progress=progress, synthetic=synthetic, morphology=morphology, owners=owners,
             um_per_px=um_per_px,
         )  # fmt: skip
 
@@ -138,9 +128,9 @@ def answer(
     else:
         tally = run()
     click.echo(summary(tally, classifier), err=True)
-    if subjects is not None:
-        people = len(set(subjects.subject.values()))
-        click.echo(f"{people} {'subject' if people == 1 else 'subjects'}, named by {printable(subjects.how)}", err=True)
+    if owners is not None:
+        people = len(set(owners.patient.values()))
+        click.echo(f"{people} {'patient' if people == 1 else 'patients'}, named by {printable(owners.how)}", err=True)
         click.echo(subject_claim(classifier.bundle.facts), err=True)
     if tally.in_fields:
         click.echo(HONEST, err=True)
@@ -155,8 +145,8 @@ def answer(
         click.echo(f"gallery: {printable(str((out or DEFAULT_GALLERY) / PAGE))}", err=True)
     elif out is not None:
         click.echo(f"written: {printable(str(out / f'predictions.{SUFFIX[kind]}'))}", err=True)
-        if subjects is not None:
-            click.echo(f"written: {printable(str(out / f'subjects.{SUFFIX[kind]}'))}", err=True)
+        if owners is not None:
+            click.echo(f"written: {printable(str(out / f'patients.{SUFFIX[kind]}'))}", err=True)
     return tally
 
 

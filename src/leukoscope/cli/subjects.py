@@ -1,4 +1,4 @@
-"""`leukoscope subjects`: fit how the cells of one subject become one statement."""
+"""`leukoscope subjects`: fit how the cells of one patient become one statement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def subjects(
     runs: tuple[Path, ...], bundle: Path, out: Path | None, alarm_level: float, missed_level: float, min_cells: int
 ) -> None:
-    """Fit the rule by which `predict --by subject` states a subject, on the test parts of RUN...
+    """Fit the rule by which `predict --by patient` and `field` state a patient, on the test parts of RUN...
 
     The runs are the folds of one split by patient group, of the same network and recipe as the bundle: each patient was
     answered by a network that never saw it. The bundle holds the rule, what it was fitted on, and its errors on

@@ -22,22 +22,25 @@ from typing import Any, Literal
 import cv2
 
 from leukoscope._version import __version__
+from leukoscope.bundle.patients import subject_claim
+from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.files import atomic_path, write_bytes, write_json, write_text
-from leukoscope.inference.answer import Decision, Prediction
+from leukoscope.inference.answer import Decision, Place, Prediction
 from leukoscope.inference.cells import BATCH_SIZE
 from leukoscope.inference.classifier import HONEST, Classifier, load, read_field
 from leukoscope.inference.gallery import PAGE, gallery, safe_stem, write_page
 from leukoscope.inference.overlay import annotated, encode, reduced, thumbnail
-from leukoscope.inference.patients import FieldCounts, SubjectNames, SubjectTally, patient_of, statement
+from leukoscope.inference.owners import Owners
+from leukoscope.inference.patients import PatientTally
 from leukoscope.inference.sources import find_pictures
 from leukoscope.inference.writers import (
     SUFFIX,
     RowFormat,
     header,
+    patient_lines,
     row,
-    subject_lines,
     write_coco,
     write_csv,
     write_geojson,
@@ -76,7 +79,7 @@ def run_batch(
     progress: Callable[[int], None] | None = None,
     synthetic: bool = False,
     morphology: bool | None = None,
-    subjects: SubjectNames | None = None,
+    owners: Owners | None = None,
     um_per_px: float | None = None,
 ) -> BatchTally:
     """Answer for every picture and write the answers down.
@@ -92,7 +95,7 @@ def run_batch(
         progress: called with the number of pictures newly answered.
         synthetic: the pictures are rendered; the gallery says so.
         morphology: measure each cell, for JSON lines and the gallery; None: for the gallery alone. Slower.
-        subjects: whose the pictures are: then one statement for each subject is written, as ``subjects.*`` beside
+        owners: whose the pictures are: then one statement for each patient is written, as ``patients.*`` beside
             ``predictions.*``, into the gallery, or to ``emit`` in place of the cells.
         um_per_px: the scale of the pictures, micrometres per pixel, where it is known.
 
@@ -103,7 +106,7 @@ def run_batch(
         LeukoscopeError: the output cannot be written; nothing half-written is left.
     """
     tally = BatchTally()
-    states = None if subjects is None else SubjectTally(classifier.bundle.facts, subjects)
+    states = None if owners is None else PatientTally(classifier.bundle.facts, owners)
     with _sink(classifier, format, out, emit, synthetic, states) as add:
         measure = format == "html" if morphology is None else morphology
         for prediction in classifier.predict_many(
@@ -139,7 +142,7 @@ def _sink(
     out: Path | None,
     emit: Callable[[str], None] | None,
     synthetic: bool,
-    states: SubjectTally | None,
+    states: PatientTally | None,
 ) -> Iterator[Callable[[Prediction], None]]:
     """Yield what takes the predictions one by one."""
     if kind == "html":
@@ -154,15 +157,15 @@ def _sink(
     elif out is None:
         yield _rows(kind, None if states is not None else emit)
         if states is not None and emit is not None:
-            for line in subject_lines(kind, states.statements()):
+            for line in patient_lines(kind, states.statements()):
                 emit(line)
     else:
         path = out / f"predictions.{SUFFIX[kind]}"
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             yield _rows(kind, lambda line: file.write(f"{line}\n"))
         if states is not None:
-            lines = subject_lines(kind, states.statements())
-            write_text(out / f"subjects.{SUFFIX[kind]}", "".join(f"{line}\n" for line in lines))
+            lines = patient_lines(kind, states.statements())
+            write_text(out / f"patients.{SUFFIX[kind]}", "".join(f"{line}\n" for line in lines))
 
 
 def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Callable[[Prediction], None]:
@@ -179,6 +182,7 @@ def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Callable[[P
 
 
 SETTINGS = "leukoscope-fields.json"
+RECORDS = 2  # form of what is written of a field; 1 did not say what the gate decided
 FIELDS, OVERLAYS, CELLS, GEOJSON = "fields", "overlays", "cells", "geojson"
 Record = dict[str, Any]
 
@@ -210,8 +214,7 @@ def run_fields(
     settings: FieldSettings,
     *,
     processes: int = 1,
-    by_patient: bool = False,
-    patients: dict[str, str] | None = None,
+    owners: Owners | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FieldTally:
     """Answer for every field; write JSON, pictures, tables, contours, patients and the page into ``out``.
@@ -224,15 +227,12 @@ def run_fields(
         out: the folder; that of an earlier run with the same settings, or one without results.
         settings: scale and bundle.
         processes: how many fields are worked on at once, each by a process with one thread.
-        by_patient: state patients too.
-        patients: patient of each picture; None: the folder that holds it.
+        owners: whose the pictures are, to state patients too.
         progress: called with the number of fields newly done.
 
     Raises:
         LeukoscopeError: ``out`` holds results of other settings, cannot be written, or a process died.
-        DataError: the table of patients does not name a picture.
     """
-    owners = [patient_of(_name(item), patients) if by_patient else "" for item in pictures]
     _claim(out, settings)
     stems = [_stem(_name(item)) for item in pictures]
     for item, stem in zip(pictures, stems, strict=True):
@@ -259,9 +259,16 @@ def run_fields(
 
     write_csv(out / "cells.csv", records())
     write_coco(out / "cells.coco.json", records)
-    statements = _statements(out, owners, stems) if by_patient else None
-    if statements is not None:
-        write_json(out / "patients.json", {"statement": HONEST, "patients": statements})
+    statements = None
+    if owners is not None:
+        facts = read_bundle(settings.bundle or default_bundle()).facts
+        tally = PatientTally(facts, owners)
+        for item, stem in zip(pictures, stems, strict=True):
+            for answer in _answers(_read_record(out, stem), _name(item)):
+                tally.add(answer)
+        statements = [each.to_json() for each in tally.statements()]
+        claim = {"statement": HONEST, "rule": subject_claim(facts), "named_by": owners.how}
+        write_json(out / "patients.json", claim | {"patients": statements})
     write_page(out / PAGE, (_read_record(out, stem) for stem in stems), stems, statements)
     cells: Counter[str] = Counter()
     fields = 0
@@ -338,7 +345,7 @@ def _classifier(bundle: str | None) -> Classifier:
 
 def _claim(out: Path, settings: FieldSettings) -> None:
     """Write the settings, or check that those there are the same."""
-    wanted = {"version": __version__, **asdict(settings)}
+    wanted = {"version": __version__, "records": RECORDS, **asdict(settings)}
     path = out / SETTINGS
     if path.exists():
         if _json(path) != wanted:
@@ -393,18 +400,20 @@ def _name(item: Path | PictureError) -> str:
     return str(item.path) if isinstance(item, PictureError) else str(item)
 
 
-def _statements(out: Path, owners: Sequence[str], stems: Sequence[str]) -> list[Record]:
-    fields: dict[str, list[FieldCounts]] = {owner: [] for owner in owners}
-    unreadable: Counter[str] = Counter()
-    for owner, stem in zip(owners, stems, strict=True):
-        record = _read_record(out, stem)
-        if record is None or record["error"] is not None:
-            unreadable[owner] += 1
-            continue
-        fields[owner].append(
-            FieldCounts(
-                record["white_cells"], record["blast"], record["normal"], record["ruler"]["um_per_px"],
-                tuple(record["warnings"]),
-            )
+def _answers(record: Record | None, path: str) -> Iterator[Prediction]:
+    """The answers of a field that was written down, as `predict` states them: one for each white cell."""
+    if record is None or record["error"] is not None or not record["cells"]:
+        why = (
+            "not read"
+            if record is None
+            else record["error"] or "; ".join(("no white cell was found", *record["warnings"]))
+        )
+        yield Prediction(path, None, None, None, "unreadable", "", 0.0, error=why)
+        return
+    ruler, warnings = record["ruler"], tuple(record["warnings"])
+    for cell in record["cells"]:
+        place = Place(cell["number"], tuple(cell["box"]), record["kind"], ruler["um_per_px"], warnings)
+        yield Prediction(
+            path, record["sha256"], cell["probability"], cell["logit"], cell["decision"], record["model"], 0.0,
+            reason=cell["reason"], gate=cell["gate"] or "not checked", place=place,
         )  # fmt: skip
-    return [statement(owner, counts, unreadable[owner]) for owner, counts in fields.items()]

@@ -80,6 +80,7 @@ class FieldCell:
             "probability": None if answer is None else answer.probability,
             "logit": None if answer is None else answer.logit,
             "reason": self.reason,
+            "gate": None if answer is None else answer.gate,
             "box": list(cell.box),
             "diameter_um": None if um is None else round(cell.diameter * um, 2),
             "nucleus_area_um2": None if um is None else round(cell.nucleus_area * um**2, 1),

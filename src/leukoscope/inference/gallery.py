@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from leukoscope._version import __version__
 from leukoscope.bundle.decision import refer_claim
-from leukoscope.bundle.patients import subject_claim
+from leukoscope.bundle.patients import subject_claim, telling
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
@@ -27,7 +27,7 @@ from leukoscope.inference.answer import Prediction
 from leukoscope.inference.classifier import HONEST
 from leukoscope.inference.morphology import shipped_reference
 from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
-from leukoscope.inference.patients import SubjectTally, interval
+from leukoscope.inference.patients import PatientTally, interval
 from leukoscope.text import printable
 
 PAGE = "report.html"
@@ -66,7 +66,7 @@ class Card:
 
 @contextmanager
 def gallery(
-    out: Path, facts: BundleFacts, *, synthetic: bool = False, states: SubjectTally | None = None
+    out: Path, facts: BundleFacts, *, synthetic: bool = False, states: PatientTally | None = None
 ) -> Iterator[Callable[[Prediction], None]]:
     """Yield a function that takes predictions one by one; on success the gallery appears in ``out`` whole.
 
@@ -77,7 +77,7 @@ def gallery(
         out: the folder to write into.
         facts: of the bundle that answered.
         synthetic: the pictures are rendered; the page says so at its top.
-        states: takes the same predictions in the same order, and at the end states the subjects; None: no subjects.
+        states: takes the same predictions in the same order, and at the end states the patients; None: no patients.
 
     Raises:
         LeukoscopeError: ``out`` cannot be written, or holds foreign folders of the same names.
@@ -100,12 +100,13 @@ def gallery(
 
 
 def render_page(
-    cards: list[Card], facts: BundleFacts, *, synthetic: bool = False, states: SubjectTally | None = None
+    cards: list[Card], facts: BundleFacts, *, synthetic: bool = False, states: PatientTally | None = None
 ) -> str:
     """The page as HTML. All values are escaped."""
     template = (resources.files("leukoscope.inference") / "gallery.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(interval=interval, printable=printable)
+    environment.tests.update(telling=telling)
     readable = [card for card in cards if card.error is None and card.probability is not None]
     return environment.from_string(template).render(
         cards=readable,
@@ -119,8 +120,8 @@ def render_page(
         facts=facts,
         claim=refer_claim(facts.decision),
         synthetic=synthetic,
-        subjects=[] if states is None else states.statements(),
-        subjects_how=None if states is None else states.names.how,
+        patients=[] if states is None else states.statements(),
+        patients_how=None if states is None else states.owners.how,
         by_number={card.number: card for card in cards},
         rule_claim=subject_claim(facts),
         version=__version__,

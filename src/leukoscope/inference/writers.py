@@ -10,10 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from leukoscope.bundle.patients import telling
 from leukoscope.files import atomic_path, write_text
 from leukoscope.inference.answer import Prediction
 from leukoscope.inference.overlay import COLOURS
-from leukoscope.inference.patients import SubjectStatement, interval
+from leukoscope.inference.patients import PatientStatement, interval
 from leukoscope.text import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
@@ -161,18 +162,18 @@ def _area(ring: list[list[float]]) -> float:
 
 
 PATIENT_COLUMNS = (
-    "subject", "statement", "reason", "pictures", "answered", "blast", "normal", "referred", "turned_down",
-    "unreadable", "repeated", "share", "share_low", "share_high", "share_interval", "fields", "corrected",
-    "corrected_low", "corrected_high", "strongest",
+    "patient", "share", "share_low", "share_high", "share_interval", "fields", "statement", "reason", "pictures",
+    "cells", "answered", "blast", "normal", "referred", "turned_down", "unreadable", "repeated", "corrected",
+    "corrected_low", "corrected_high", "strongest", "warnings",
 )  # fmt: skip
-_WIDTHS = (16, 8, 8, 18, 18)
+_WIDTHS = (18, 16, 8, 8, 18)
 
 
-def subject_lines(kind: RowFormat, statements: Sequence[SubjectStatement]) -> Iterator[str]:
+def patient_lines(kind: RowFormat, statements: Sequence[PatientStatement]) -> Iterator[str]:
     """The lines of all statements, with a header where the kind has one.
 
-    >>> list(subject_lines("table", []))
-    ['statement         answered   refused  called blast        corrected           subject']
+    >>> list(patient_lines("table", []))
+    ['called blast        statement           judged        of  corrected           patient']
     """
     if kind == "jsonl":
         for each in statements:
@@ -181,26 +182,24 @@ def subject_lines(kind: RowFormat, statements: Sequence[SubjectStatement]) -> It
         yield ",".join(PATIENT_COLUMNS)
         yield from map(_csv_row, statements)
     else:
-        yield _aligned("statement", "answered", "refused", "called blast", "corrected", "subject")
+        yield _aligned("called blast", "statement", "judged", "of", "corrected", "patient")
         yield from map(_patient_row, statements)
 
 
-def _patient_row(each: SubjectStatement) -> str:
-    refused = each.turned_down + each.unreadable + each.repeated
+def _patient_row(each: PatientStatement) -> str:
     called = "-" if each.share is None else interval(each.share)
-    corrected = "-" if each.corrected is None else interval(each.corrected)
-    name = f"{printable(each.subject)}  ({printable(each.reason)})"
-    return _aligned(each.statement, str(each.answered), str(refused), called, corrected, name)
+    corrected = interval(each.corrected) if each.corrected is not None and telling(each.corrected) else "-"
+    name = f"{printable(each.patient)}  ({printable(each.reason)})"
+    return _aligned(called, each.statement, str(each.answered), str(each.cells), corrected, name)
 
 
 def _aligned(*words: str) -> str:
-    left, *numbers = words[:3]
-    cells = [left.ljust(_WIDTHS[0]), *(n.rjust(w) for n, w in zip(numbers, _WIDTHS[1:3], strict=True))]
-    cells += [word.ljust(w) for word, w in zip(words[3:5], _WIDTHS[3:], strict=True)]
-    return "  ".join([*cells, words[5]])
+    share, statement, judged, found, corrected, name = words
+    one, two, three, four, five = _WIDTHS
+    return f"{share:<{one}}  {statement:<{two}}  {judged:>{three}}  {found:>{four}}  {corrected:<{five}}  {name}"
 
 
-def _csv_row(each: SubjectStatement) -> str:
+def _csv_row(each: PatientStatement) -> str:
     value = each.to_json()
     for name in ("share", "corrected"):
         ends = value.pop(name) or {}
@@ -208,6 +207,7 @@ def _csv_row(each: SubjectStatement) -> str:
         if name == "share":
             value |= {"fields": ends.get("fields"), "share_interval": ends.get("interval")}
     value["strongest"] = json.dumps([cell["path"] for cell in value["strongest"]], ensure_ascii=False)
+    value["warnings"] = "; ".join(value["warnings"])
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(
         "" if value[name] is None else value[name] for name in PATIENT_COLUMNS
