@@ -291,3 +291,22 @@ def test_training_pictures_are_known_by_their_pixels_under_any_name(run: Path, c
     found = Scores.read_csv(tmp_path / "out" / "predictions.csv")
     assert {int(Path(path).stem) for path in found.path} == set(range(len(manifest))) - met
     assert facts["data"] == "rendered"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--set", "optimizer.learning_rate=1e9"), "training diverged in epoch"),
+        (("--device", "mps"), "there is no device mps"),
+        (("--device", "cuda:7"), "there is no device cuda:7"),
+    ],
+)
+def test_what_cannot_be_trained_says_so_in_a_line(
+    cells: Path, tmp_path: Path, given: tuple[str, ...], said: str
+) -> None:
+    start = ("train", "--data", cells, "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--model", "plain_cnn")
+    for _ in range(2):  # and again, from what the first left
+        done = leukoscope(*start, *SMALL, *given)
+        assert done.exit_code == 2, done.output
+        assert said in done.output
+        assert not (tmp_path / "run" / "bundle").exists()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
+import io
 import math
 import os
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -19,6 +22,7 @@ import leukoscope
 from bundle_factory import by_hand, disc, make_bundle, make_graph
 from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.frame import Preparation, prepare
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.cells import load_all
 from leukoscope.inference.classifier import Classifier, load
@@ -258,3 +262,33 @@ def test_real_cells_are_read_and_answered_as_by_hand(real_data: Path, tmp_path: 
         logit, heatmap, _ = by_hand(frame)
         assert answer.logit == pytest.approx(logit, abs=1e-4)  # single precision over 50,625 pixels a block
         np.testing.assert_allclose(answer.heatmap, heatmap, atol=1e-4)
+
+
+def test_whatever_holds_a_picture_is_read_alike(tmp_path: Path) -> None:
+    cell = render_cell(1, "blast")
+    Image.fromarray(cell).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    classifier = leukoscope.load(threads=1)
+    expected = classifier.predict(cell).logit
+    for source in (content, bytearray(content), io.BytesIO(content), Image.fromarray(cell), tmp_path / "a.png"):
+        assert classifier.predict(source).logit == expected
+    assert [each.logit for each in classifier.predict([content, cell])] == [expected, expected]
+
+
+@pytest.mark.parametrize("source", [b"", b"<html>", 7, None, {"a": 1}, io.BytesIO(b"BM")])
+def test_what_is_no_picture_is_a_picture_error_with_a_remedy(source: object) -> None:
+    classifier = leukoscope.load(threads=1)
+    with pytest.raises(PictureError) as caught:
+        classifier.predict(source)
+    assert caught.value.remedy
+    assert classifier.predict([source])[0].decision == "unreadable"
+
+
+def test_answers_and_classifiers_pickle_copy_and_convert() -> None:
+    classifier = leukoscope.load(threads=1)
+    answer = classifier.predict(render_cell(2, "normal"))
+    for again in (pickle.loads(pickle.dumps(answer)), copy.deepcopy(answer), copy.copy(answer)):
+        assert (again.logit, again.decision, again.findings) == (answer.logit, answer.decision, answer.findings)
+        np.testing.assert_array_equal(again.heatmap, answer.heatmap)
+    assert dataclasses.asdict(answer)["logit"] == answer.logit
+    assert pickle.loads(pickle.dumps(classifier)).predict(render_cell(2, "normal")).logit == answer.logit

@@ -201,7 +201,7 @@ def measure_quality(rgb: NDArray[np.uint8], frame: NDArray[np.uint8], cut: Cutou
         "clipped": _clipped(inner) / area,
         "nuclear_stain": nuclear,
     }
-    return Quality(MappingProxyType(values), stain, max(rgb.shape[:2]))
+    return Quality(values, stain, max(rgb.shape[:2]))
 
 
 def sharpness(grey: NDArray[np.float32], inside: Mask, size: float, *, spread: float | None = None) -> float:

@@ -10,21 +10,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from os import PathLike, fspath
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from leukoscope.cells.cutout import cutout_of_frame
 from leukoscope.cells.frame import Preparation, equalise, frame_cell
 from leukoscope.cells.quality import Quality, measure_quality
-from leukoscope.cells.read import MAX_PIXELS, read_picture
+from leukoscope.cells.read import MAX_PIXELS, decode, read_picture
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.morphology import MeasuredCell, measure_cell
 from leukoscope.smears.kind import is_framed
 
-Source = str | PathLike[str] | NDArray[np.uint8] | PictureError
-"""A file's path, a picture as uint8 RGB [H, W, 3], or the reason why there is none."""
+Source = str | PathLike[str] | NDArray[np.uint8] | bytes | BinaryIO | Image.Image | PictureError
+"""A file's path, its bytes, an open file, a picture as uint8 RGB [H, W, 3] or of Pillow, or why there is none."""
 
 
 # On a CPU a larger batch is no faster (22 ms of one core per cell at 1, 25 at 16, the network of 224 px), but each cell
@@ -66,6 +68,11 @@ def load_one(
     """
     if isinstance(source, PictureError):
         return Loaded(path=source.path, error=source)
+    try:
+        source = _as_source(source)
+    except (PictureError, OSError, ValueError, MemoryError) as error:
+        why = error if isinstance(error, PictureError) else PictureError(f"cannot be decoded ({error})")
+        return Loaded(error=why)
     path = None if isinstance(source, np.ndarray) else fspath(source)
     sha256: str | None = None
     timings: dict[str, float] = {}
@@ -139,6 +146,26 @@ def load_all(
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8]:
+    """A path or an array, from whatever a caller has: the bytes of a file, an open file, a picture of Pillow.
+
+    Raises:
+        PictureError: it is none of these.
+    """
+    if isinstance(source, str | PathLike | np.ndarray):
+        return source
+    if isinstance(source, Image.Image):
+        return np.asarray(source.convert("RGB"), np.uint8)
+    if hasattr(source, "read"):
+        source = source.read()
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode(bytes(source), name="the bytes given")
+    raise PictureError(
+        f"a {type(source).__name__} is no picture",
+        remedy="give a path, the bytes of a file, an open binary file, a Pillow image or uint8 RGB [H, W, 3]",
+    )
 
 
 def resized(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -264,6 +265,10 @@ def load(path: str | PathLike[str] | None = None, *, threads: int | None = None)
     return Classifier(read_bundle(default_bundle() if path is None else path), threads=threads)
 
 
+def _loaded(folder: Path, threads: int) -> Classifier:
+    return load(folder, threads=threads)
+
+
 class Classifier:
     """A bundle, ready to answer. May be shared by threads.
 
@@ -284,6 +289,10 @@ class Classifier:
         self._gate = None if bundle.facts.gate is None else Gate(bundle.facts.gate)
         _check_gate(bundle, self._session)
 
+    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[Path, int]]:
+        """Copies are loaded from the bundle's folder, so that processes can share the work."""
+        return _loaded, (self.bundle.folder, self.threads)
+
     def __repr__(self) -> str:
         return f"Classifier({self.bundle.facts.name!r}, threads={self.threads})"
 
@@ -300,7 +309,7 @@ class Classifier:
         """Answer for one picture or for a list of pictures.
 
         Args:
-            source: a file's path, or the picture itself as uint8 RGB [H, W, 3]; or a list of such.
+            source: a file's path, its bytes, an open binary file, a Pillow image, or uint8 RGB [H, W, 3]; or a list.
 
         Raises:
             PictureError: the one picture given cannot be read. In a list, it becomes a prediction with the decision

@@ -74,7 +74,7 @@ def fit(
 
     Raises:
         DataError: a part lacks a class.
-        TrainingError: the loss is no longer a number, or the folder's checkpoint is of another run.
+        TrainingError: the loss or an answer is no longer a number, or the folder's checkpoint is of another run.
     """
     for name, part in (("training", train), ("validation", val)):
         if len(np.unique(part.labels)) < 2:
@@ -99,7 +99,8 @@ def fit(
             network = DistributedDataParallel(model)  # it averages what gets gradients when it is made
         figures = _train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step)
         with averaged(model, average):
-            figures |= {f"val_{k}": v for k, v in score(model, val, recipe.batch_size, runtime).items()}
+            measured = score(model, val, recipe.batch_size, runtime, epoch=progress.epoch + 1)
+            figures |= {f"val_{k}": v for k, v in measured.items()}
             figures["seconds"] = round(time.perf_counter() - started, 2)
             progress.epoch += 1
             progress.history.append({"epoch": progress.epoch, **figures})
@@ -119,9 +120,23 @@ def fit(
     return FitResult(progress.history, progress.best_epoch)
 
 
-def score(model: CellClassifier, part: FrameSource, batch_size: int, runtime: Runtime) -> dict[str, float]:
-    """Mean cross-entropy, accuracy at 0.5 and ROC AUC over a part, unweighted; every process computes the whole."""
+def _diverged(epoch: int, how: str) -> TrainingError:
+    return TrainingError(
+        f"training diverged in epoch {epoch}: {how}", remedy="lower optimizer.learning_rate, or use precision=fp32"
+    )
+
+
+def score(
+    model: CellClassifier, part: FrameSource, batch_size: int, runtime: Runtime, *, epoch: int = 0
+) -> dict[str, float]:
+    """Mean cross-entropy, accuracy at 0.5 and ROC AUC over a part, unweighted; every process computes the whole.
+
+    Raises:
+        TrainingError: an answer is no number; ``epoch`` is named.
+    """
     logits = predict(model, part, batch_size, runtime)
+    if not bool(torch.isfinite(logits).all()):
+        raise _diverged(epoch, "answers on the validation part are no longer numbers")
     labels = torch.from_numpy(part.labels).float()
     return {
         "loss": float(batch_loss(logits[:, None], labels, (1.0, 1.0))) / len(part),
@@ -183,10 +198,7 @@ def _train_epoch(
             move_average(average, model, recipe.averaging)
         value = float(runtime.sum(loss.detach().clone()))
         if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} in epoch {epoch + 1}, step {step + 1}",
-                remedy="lower optimizer.learning_rate or use precision=fp32",
-            )
+            raise _diverged(epoch + 1, f"the loss is {value} at step {step + 1}")
         total, seen = total + value * len(batch), seen + len(batch)
         if on_step:
             on_step({"epoch": epoch + 1, "step": step + 1, "steps": len(batches), "loss": total / seen})

@@ -94,6 +94,10 @@ def _device(name: str) -> torch.device:
         if index >= torch.cuda.device_count():
             raise TrainingError(f"there is no device {name}", remedy="use --device cpu")
         return torch.device("cuda", index)
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, NotImplementedError, AssertionError) as error:  # torch's backends raise each its own
+        raise TrainingError(f"there is no device {name}", remedy="use --device cpu") from error
     return device
 
 
