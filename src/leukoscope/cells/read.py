@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
+import struct
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from leukoscope.cells.tiff import exif_orientation, read_tiff
 from leukoscope.errors import PictureError
 from leukoscope.text import printable
 
@@ -56,6 +59,57 @@ def plain_bitmap(image: ImageFile, data: bytes) -> NDArray[np.uint8] | None:
     rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
     cv2.flip(rgb, 0, rgb)  # in place: memory for a second picture would take ten times as long as turning it
     return rgb
+
+
+_BITFIELDS = 3  # compression of a BMP whose masks say where the colours are
+
+
+def masked_bitmap(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] | None:
+    """Pixels of an uncompressed BMP of 16 or 32 bits by its masks, of which Pillow knows the usual ones only.
+
+    A fourth byte is transparency where a mask says so, composited on black, and none where it is 0 everywhere.
+
+    Args:
+        data: the bytes of the file.
+        name: what to call the picture in errors.
+        max_pixels: bound on width times height.
+
+    Returns:
+        uint8 RGB [H, W, 3]; None for any other file.
+
+    Raises:
+        PictureError: it is larger than the bound, cut short, or its masks are no colours.
+    """
+    if len(data) < 54 or data[:2] != b"BM":
+        return None
+    start, header, width, height = struct.unpack_from("<IIii", data, 10)
+    bits, packing = struct.unpack_from("<HI", data, 28)
+    if header < 40 or bits not in (16, 32) or packing not in (0, _BITFIELDS, 6) or width < 1 or not height:
+        return None
+    _check_size((width, abs(height)), name, max_pixels)
+    fields: tuple[int, ...] = (0x7C00, 0x3E0, 0x1F, 0) if bits == 16 else (0xFF0000, 0xFF00, 0xFF, 0)
+    if packing and len(data) >= 66:
+        fields = struct.unpack_from("<3I", data, 54)
+        fields += struct.unpack_from("<I", data, 66) if (header >= 56 or packing == 6) and len(data) >= 70 else (0,)
+    stride = (width * bits // 8 + 3) // 4 * 4
+    rows = np.frombuffer(data, np.uint8, max(0, min(stride * abs(height), len(data) - start)), min(start, len(data)))
+    if len(rows) < stride * abs(height) or not all(fields[:3]):
+        raise PictureError("the BMP data are damaged or cut short (its rows or masks)", path=name, remedy=_DAMAGED)
+    pixels = rows.reshape(abs(height), stride).view(f"<u{bits // 8}")[:, :width]
+    rgb = np.stack([_masked(pixels, field) for field in fields[:3]], axis=2)
+    alpha = _masked(pixels, fields[3])[..., None].astype(np.uint32)
+    if alpha.any() and alpha.min() < 255:
+        rgb = ((rgb * alpha + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(rgb[::-1] if height > 0 else rgb)
+
+
+def _masked(pixels: NDArray[Any], field: int) -> NDArray[np.uint8]:
+    """The bits of a mask as levels 0 to 255; 0 where the mask is empty."""
+    if not field:
+        return np.zeros(pixels.shape, np.uint8)
+    shift = (field & -field).bit_length() - 1
+    most = field >> shift
+    return (((pixels & field) >> shift).astype(np.uint64) * 255 // most).astype(np.uint8)
 
 
 _TURNS = {
@@ -118,6 +172,8 @@ def _convert(image: Image.Image) -> Image.Image:
     if image.mode not in _WITH_ALPHA and image.info.get("transparency") is None:
         return image if image.mode == "RGB" else image.convert("RGB")
     layered = image.convert("RGBA")
+    if layered.getchannel("A").getextrema() == (0, 0):  # a writer that left the channel empty
+        return layered.convert("RGB")
     black = Image.new("RGB", layered.size)
     black.paste(layered, mask=layered.getchannel("A"))
     return black
@@ -134,12 +190,23 @@ def _grey_16(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged: the pixels are still good."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - a damaged EXIF block may cause any error
-        return 1
-    return value if isinstance(value, int) else 1
+    """EXIF or XMP orientation, 1 (upright) where there is none or the block is damaged: the pixels are still good.
+
+    Read here and not by Pillow, which writes warnings to the terminal that do not name the file.
+    """
+    block = image.info.get("exif")
+    raw = image.info.get("Raw profile type exif")  # hexadecimal, as ImageMagick writes it into PNG
+    if block is None and isinstance(raw, str):
+        try:
+            block = bytes.fromhex("".join(raw.split("\n")[3:]))
+        except ValueError:
+            return 1
+    found = exif_orientation(block) if isinstance(block, bytes) else None
+    if found is None:
+        xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+        told = re.search(rb"tiff:Orientation(?:=\"|>)([1-8])", xmp if isinstance(xmp, bytes) else xmp.encode())
+        return int(told.group(1)) if told else 1
+    return found
 
 
 # Pillow's readers are called directly and not by Image.open: that one would also issue a process-wide warning about
@@ -148,7 +215,6 @@ _READERS: dict[str, type[ImageFile]] = {
     "BMP": BmpImageFile,
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
-    "TIFF": TiffImageFile,
     "WebP": WebPImageFile,
 }
 _STARTS = (
@@ -168,12 +234,17 @@ _STARTS = (
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"v/1\x01", "OpenEXR"),
 )
+_BRANDS = {
+    brand: kind
+    for kind, brands in {"HEIC": "heic heix hevc hevx heim heis", "HEIF": "mif1 msf1", "AVIF": "avif avis"}.items()
+    for brand in (each.encode() for each in brands.split())
+}
 _REMEDY = "give it as BMP, PNG, JPEG, TIFF or WebP"
 _DAMAGED = "copy or export the picture again"
 
 
 def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
-    """Pillow picture of which only the header was read: one frame, of a known kind, within the bound.
+    """Pillow picture of which only the header was read: one frame, of a known kind but TIFF, within the bound.
 
     Args:
         data: the bytes of the file.
@@ -197,10 +268,7 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
         raise PictureError(
             f"the {kind} header is damaged or names a picture without pixels", path=name, remedy=_DAMAGED
         ) from error
-    bound = max_pixels
-    if kind == "TIFF" and Image.MAX_IMAGE_PIXELS is not None:
-        bound = min(bound, Image.MAX_IMAGE_PIXELS)  # above it Pillow's TIFF reader warns while it loads
-    _check_size(image.size, name, bound, tiff=bound < max_pixels)  # what Pillow's TIFF reader refuses, no option allows
+    _check_size(image.size, name, max_pixels)
     if frames > 1:
         raise PictureError(
             f"the {kind} file holds {frames} pictures", path=name, remedy="save each picture to a file of its own"
@@ -211,7 +279,7 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
 #: Bytes of a file that tell its kind.
 HEAD_BYTES = 256
 #: Kinds that are pictures, whether they are read or not.
-_PICTURES = frozenset({*_READERS, "GIF", "Photoshop", "JPEG 2000", "OpenEXR", "HEIF, AVIF or video", "DICOM"})
+_PICTURES = frozenset({*_READERS, "TIFF", "GIF", "Photoshop", "JPEG 2000", "OpenEXR", "HEIC", "HEIF", "AVIF", "DICOM"})
 
 
 def holds_picture(head: bytes) -> bool:
@@ -235,7 +303,7 @@ def kind_of(data: bytes) -> str | None:
         if data.startswith(start):
             return kind
     if data[4:8] == b"ftyp":
-        return "HEIF, AVIF or video"
+        return _BRANDS.get(data[8:12], "a video, or another file of its container")
     if data[128:132] == b"DICM":
         return "DICOM"
     head = data[:256]
@@ -244,13 +312,27 @@ def kind_of(data: bytes) -> str | None:
     return None
 
 
-def _check_size(size: tuple[int, int], name: str, bound: int, *, tiff: bool = False) -> None:
+def _check_size(size: tuple[int, int], name: str, bound: int) -> None:
     width, height = size
     if width * height > bound:
         raise PictureError(
             f"has {width} x {height} pixels, more than the {bound:,} allowed", path=name,
-            remedy="crop the picture" if tiff else "crop the picture, or allow more with --max-pixels",
+            remedy="crop the picture, or allow more with --max-pixels",
         )  # fmt: skip
+
+
+def _large_webp(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] | None:
+    """A WebP beyond the bound that Pillow's reader has of its own, uint8 [H, W, 3]; None for any other file."""
+    size = _webp_size(data) if kind_of(data) == "WebP" else (0, 0)
+    if Image.MAX_IMAGE_PIXELS is None or size[0] * size[1] <= Image.MAX_IMAGE_PIXELS:
+        return None
+    _check_size(size, name, max_pixels)
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.ndim != 3 or found.shape[1::-1] != size:
+        raise PictureError("the WebP data are damaged or cut short", path=name, remedy=_DAMAGED)
+    if found.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.array(_convert(Image.fromarray(np.asarray(cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA), np.uint8))))
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -305,16 +387,16 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
 def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a BMP, PNG, JPEG, TIFF or WebP picture, told by its content, to 8-bit RGB.
 
-    The EXIF orientation is applied. Transparency is composited on black, the surround of a segmented cell. 16-bit grey
-    becomes ``round(value / 257)``; of 16-bit colour Pillow keeps the high byte. CMYK and YCbCr are converted by
+    The EXIF orientation is applied. Transparency is composited on black, the surround of a segmented cell; where it is
+    total everywhere, it is none. 16-bit grey becomes ``round(value / 257)``; of 16-bit colour the high byte is kept;
+    for those of TIFF see `cells.tiff`. CMYK and YCbCr are converted by
     Pillow's plain formulas; colour profiles are not applied. Of a JPEG with further pictures appended (MPO) the
     first is read.
 
     Args:
         data: the bytes of the file.
         name: what to call the picture in errors.
-        max_pixels: bound on width times height, checked on the header before anything is decoded. For a TIFF,
-            Pillow's own ``Image.MAX_IMAGE_PIXELS`` (89 million unless changed) applies too.
+        max_pixels: bound on width times height, checked on the header before anything is decoded; there is no other.
 
     Returns:
         uint8 [H, W, 3].
@@ -323,6 +405,14 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
         PictureError: the bytes are not one whole picture of a known kind within the bound.
     """
     shown = printable(name)
+    if kind_of(data) == "TIFF":
+        return read_tiff(data, shown, max_pixels)
+    masked = masked_bitmap(data, shown, max_pixels)
+    if masked is not None:
+        return masked
+    large = _large_webp(data, shown, max_pixels)
+    if large is not None:
+        return large
     image = open_header(data, shown, max_pixels)
     bitmap = plain_bitmap(image, data)
     return to_rgb(image, shown) if bitmap is None else bitmap

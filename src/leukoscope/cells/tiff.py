@@ -1,0 +1,366 @@
+"""TIFF files as cameras, slide scanners and scientific programs write them, read by their tags (TIFF 6.0; BigTIFF).
+
+Pillow reads TIFF in the forms that pictures of 8 bits have; of the others it takes bytes for pixels, calls them
+damaged, or lets libtiff talk to the terminal. Here the tags are read in Python, and each strip or tile is handed to a
+decoder.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from leukoscope.cells.tiff_segments import NAMES, PLAIN, Damaged, Segment, unpacked
+from leukoscope.errors import PictureError
+
+_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_CODES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_MOST_PAGES = 1000
+_MOST_BANDS = 64
+_LESSER = 0.5  # of the largest page's area: pages up to here are thumbnails or levels of a pyramid
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
+_OTHER_COLOURS: Final = {
+    4: "a mask", _LAB: "CIE LAB", 9: "ICC LAB", 10: "ITU LAB", 32803: "a sensor's mosaic",
+    32844: "LogL", 32845: "LogLuv", 34892: "a sensor's raw colours",
+}  # fmt: skip
+_EXPORT = "export the picture as 8-bit RGB"
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One picture of the file: the values of its tags, and what follows from them."""
+
+    tags: dict[int, tuple[Any, ...]]
+    order: Literal["<", ">"]
+
+    def one(self, tag: int, default: int = 0) -> int:
+        values = self.tags.get(tag)
+        if not values:
+            return default
+        if not isinstance(values[0], int):
+            raise Damaged(f"tag {tag} is no whole number")
+        return values[0]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        return self.one(_WIDTH), self.one(_LENGTH)
+
+    @property
+    def area(self) -> int:
+        return self.size[0] * self.size[1]
+
+    @cached_property
+    def bands(self) -> int:
+        return self.one(277, 1)
+
+    @cached_property
+    def bits(self) -> int:
+        return self.one(_BITS, 1)
+
+    @cached_property
+    def colours(self) -> int:
+        return self.one(_PHOTOMETRIC, _RGB if self.bands >= 3 else _GREY)
+
+    @property
+    def is_lesser(self) -> bool:
+        """Whether the file says that this is a reduced form of another page, or a mask."""
+        return bool(self.one(254) & 5) or self.one(255) == 2
+
+    @cached_property
+    def description(self) -> str:
+        value = self.tags.get(270, ("",))[0]
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+
+def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    """The one picture of a TIFF file as 8-bit RGB, turned as its orientation says.
+
+    Of several pages the largest is taken where all others are thumbnails or levels of a pyramid; three grey pages that
+    OME or ImageJ call channels are red, green and blue. Of 16 bits, the smallest of 8, 10, 12, 14 and 16 that holds the
+    brightest value is the range, unless the file names it: cameras of 12 bits write 0 to 4095. Floats are read from 0
+    to 1, or as whole numbers up to 255. Alpha is composited on black, and is none where it is 0 everywhere; further
+    bands are left out.
+
+    Args:
+        data: the bytes of the file, which begins as a TIFF does.
+        name: what to call the picture in errors.
+        max_pixels: bound on width times height.
+
+    Returns:
+        uint8 [H, W, 3], writeable.
+
+    Raises:
+        PictureError: the file is damaged or cut short, too large, or of a kind with no agreed 8-bit form.
+    """
+    try:
+        pages = _pages(data)
+        sized = [page for page in pages if page.area > 0]
+    except (Damaged, struct.error, OverflowError) as error:
+        raise _no_header(name) from error
+    if not sized:
+        raise _no_header(name)
+    try:
+        chosen = _chosen(sized, name)
+        width, height = chosen[0].size
+        if width * height > max_pixels:
+            raise PictureError(
+                f"has {width} x {height} pixels, more than the {max_pixels:,} allowed", path=name,
+                remedy="crop the picture, or allow more with --max-pixels",
+            )  # fmt: skip
+        planes = [_rgb(page, data, name) for page in chosen]
+        rgb = planes[0] if len(planes) == 1 else np.stack([plane[..., 0] for plane in planes], axis=2)
+        return np.array(_turned(rgb, chosen[0].one(274, 1)), np.uint8, order="C")
+    except MemoryError as error:
+        raise PictureError(
+            f"has {width} x {height} pixels, more than fit into memory", path=name, remedy="crop the picture"
+        ) from error
+    except (Damaged, struct.error, ValueError, OverflowError) as error:
+        raise PictureError(
+            f"the TIFF data are damaged or cut short ({error})", path=name, remedy="copy or export the picture again"
+        ) from error
+
+
+def exif_orientation(block: bytes) -> int | None:
+    """Orientation that an EXIF block states, 1 to 8; None where it states none, or is damaged.
+
+    An EXIF block is a TIFF file without pixels, behind an optional `Exif`.
+    """
+    data = block.removeprefix(b"Exif\0\0")
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    try:
+        order = _order(data)
+        page, _ = _page(data, struct.unpack_from(f"{order}I", data, 4)[0], order, big=False)
+        found = page.one(274)
+    except (Damaged, struct.error, OverflowError):
+        return None
+    return found if 1 <= found <= 8 else None
+
+
+def _no_header(name: str) -> PictureError:
+    return PictureError(
+        "the TIFF header is damaged or names a picture without pixels", path=name,
+        remedy="copy or export the picture again",
+    )  # fmt: skip
+
+
+def _pages(data: bytes) -> list[_Page]:
+    """All pages in the order of the file; a chain that bites its tail ends there."""
+    order = _order(data)
+    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+    offset = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0]
+    pages: list[_Page] = []
+    seen: set[int] = set()
+    while offset and offset not in seen and len(pages) < _MOST_PAGES:
+        seen.add(offset)
+        try:
+            page, offset = _page(data, offset, order, big)
+        except struct.error:
+            if not pages:
+                raise
+            break  # the pages so far are whole
+        pages.append(page)
+    return pages
+
+
+def _order(data: bytes) -> Literal["<", ">"]:
+    return "<" if data[:2] == b"II" else ">"
+
+
+def _page(data: bytes, offset: int, order: Literal["<", ">"], big: bool) -> tuple[_Page, int]:
+    count = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, offset)[0]
+    entry, start = (20, offset + 8) if big else (12, offset + 2)
+    if count > 4096 or start + count * entry > len(data):
+        raise struct.error("the list of tags is cut short")
+    tags: dict[int, tuple[Any, ...]] = {}
+    for place in range(start, start + count * entry, entry):
+        tag, kind, number = struct.unpack_from(f"{order}HHQ" if big else f"{order}HHI", data, place)
+        length = _SIZES.get(kind, 0) * number
+        value = place + (12 if big else 8)
+        if length > (8 if big else 4):
+            value = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, value)[0]
+        if not length or value + length > len(data):
+            continue  # a tag that cannot be read is as good as none
+        if kind in _CODES:
+            tags[tag] = struct.unpack_from(f"{order}{number}{_CODES[kind]}", data, value)
+        else:
+            tags[tag] = (data[value : value + length].split(b"\0")[0] if kind == 2 else data[value : value + length],)
+    after = start + count * entry
+    following = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, after)[0] if after + 4 <= len(data) else 0
+    return _Page(tags, order), following
+
+
+def _chosen(pages: list[_Page], name: str) -> list[_Page]:
+    """The page to read, or the three pages of red, green and blue."""
+    whole = [page for page in pages if not page.is_lesser] or pages
+    largest = max(page.area for page in whole)
+    equals = [page for page in whole if page.area > _LESSER * largest]
+    if len(equals) == 1:
+        return equals
+    if len(equals) == 3 and len({(page.size, page.bits) for page in equals}) == 1 and _are_channels(equals):
+        return equals
+    raise PictureError(
+        f"the TIFF file holds {len(equals)} pictures", path=name, remedy="save each picture to a file of its own"
+    )
+
+
+def _are_channels(pages: list[_Page]) -> bool:
+    told = pages[0].description
+    named = re.search(r'SizeC="3"', told) if "<OME" in told else re.search(r"^channels=3\s*$", told, re.MULTILINE)
+    return named is not None and all(page.bands == 1 and page.colours == _GREY for page in pages)
+
+
+def _rgb(page: _Page, data: bytes, name: str) -> NDArray[np.uint8]:
+    """A page as uint8 [H, W, 3], not yet turned."""
+    _check_kind(page, name)
+    values = _decoded(page, data)
+    if page.colours == _PALETTE:
+        return _from_palette(page, values)
+    kept = 4 if page.colours == _CMYK else 3 if page.bands >= 3 else 1
+    colour = _levels(values[..., :kept], page, name)
+    if page.colours == _WHITE_IS_ZERO:
+        colour = np.asarray(255 - colour, np.uint8)
+    if page.colours == _CMYK:
+        return np.asarray(Image.fromarray(colour, "CMYK").convert("RGB"))
+    if page.colours == _YCBCR and page.one(_COMPRESSION, 1) not in _COLOURED:
+        return np.asarray(Image.fromarray(colour, "YCbCr").convert("RGB"))
+    if kept == 1:
+        colour = np.repeat(colour, 3, axis=2)
+    alpha = kept if page.bands > kept and page.one(338) == 2 else 0  # 1: the colours are multiplied by it already
+    return _on_black(colour, _levels(values[..., alpha : alpha + 1], page, name)) if alpha else colour
+
+
+_COLOURED: Final = frozenset({7, 33003, 33004, 33005, 34712, 50001})  # their decoders give RGB
+
+
+def _check_kind(page: _Page, name: str) -> None:
+    """Name a kind that is not read."""
+    kinds = set(page.tags.get(_BITS, (1,))), set(page.tags.get(339, (1,)))
+    compression = page.one(_COMPRESSION, 1)
+    sample = page.one(339, 1)
+    what = None
+    if page.colours in _OTHER_COLOURS:
+        what = f"has pixels in {_OTHER_COLOURS[page.colours]}, which have no one 8-bit form"
+    elif any(len(kind) > 1 for kind in kinds):
+        what = "has bands of several depths"
+    elif page.bands > _MOST_BANDS or (page.bands > 4 and page.colours == _GREY):
+        what = f"has {page.bands} bands, of which nothing says which are red, green and blue"
+    elif compression not in PLAIN | _COLOURED:
+        what = f"is packed by {NAMES.get(compression, f'method {compression}')}, which is not read"
+    elif compression in _COLOURED and page.bits != 8:
+        what = f"holds {NAMES.get(compression, 'data')} of {page.bits} bits, which is not read"
+    elif sample == 3 and page.bits not in (16, 32, 64):
+        what = f"has {page.bits}-bit floats"
+    elif sample == 1 and page.bits > 16:
+        what = f"has {page.bits}-bit integers, which have no one 8-bit form"
+    elif sample not in (1, 3, 4):
+        what = f"has {page.bits}-bit integers with a sign, or complex numbers, which have no one 8-bit form"
+    elif page.colours == _YCBCR and compression not in _COLOURED and tuple(page.tags.get(530, (2, 2))) != (1, 1):
+        what = "has subsampled YCbCr pixels without JPEG, which are not read"
+    if what is not None:
+        raise PictureError(what, path=name, remedy=_EXPORT)
+    least = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(page.colours, 1)
+    if page.colours not in (_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR) or page.bands < least:
+        raise Damaged(f"{page.bands} bands of photometric {page.colours}")
+
+
+def _decoded(page: _Page, data: bytes) -> NDArray[Any]:
+    """All samples, [H, W, bands], in the file's own dtype and the machine's byte order."""
+    width, height = page.size
+    tiled = 322 in page.tags
+    across, down = (page.one(322), page.one(323)) if tiled else (width, min(page.one(278, height) or height, height))
+    if across < 1 or down < 1 or across * down > 4 * width * height + 2**22:
+        raise Damaged("tiles of an impossible size")
+    apart = page.one(284, 1) == 2 and page.bands > 1
+    offsets = page.tags.get(324 if tiled else 273, ())
+    counts = page.tags.get(325 if tiled else 279, ())
+    columns, rows = -(-width // across), -(-height // down)
+    if len(offsets) < columns * rows * (min(page.bands, 4) if apart else 1):
+        raise Damaged("strips are missing")
+    segment = Segment(
+        order=page.order, bits=page.bits, floats=page.one(339, 1) == 3, bands=1 if apart else page.bands,
+        compression=page.one(_COMPRESSION, 1), predictor=page.one(317, 1), backwards=page.one(266, 1) == 2,
+        ycbcr=page.colours == _YCBCR, tables=page.tags.get(347, (b"",))[0],
+    )  # fmt: skip
+    kept = min(page.bands, 4)  # of bands apart, no more is looked at
+    whole = np.empty((height, width, kept if apart else page.bands), segment.dtype)
+    for number in range(columns * rows * (kept if apart else 1)):
+        band, place = divmod(number, columns * rows)
+        top, left = (place // columns) * down, (place % columns) * across
+        lines = down if tiled else min(down, height - top)
+        start = offsets[number]
+        stop = start + counts[number] if number < len(counts) and counts[number] else len(data)
+        part = unpacked(data, start, stop, segment, lines, across)[: height - top, : width - left]
+        whole[top : top + down, left : left + across, band if apart else slice(None)] = part[..., 0] if apart else part
+    return whole
+
+
+def _levels(values: NDArray[Any], page: _Page, name: str) -> NDArray[np.uint8]:
+    """Samples as levels 0 to 255."""
+    if values.dtype == np.uint8 and page.bits == 8:
+        return np.asarray(values)
+    if page.bits < 8:
+        return np.asarray(values * (255 // (2**page.bits - 1)), np.uint8)
+    if values.dtype.kind == "f":
+        return _from_floats(values, name)
+    depth = _depth(values, page)
+    if depth == 8:
+        return values.astype(np.uint8)
+    if depth == 16 and page.bands >= 3:
+        return (values >> 8).astype(np.uint8)  # as Pillow does with PNG
+    most = 2**depth - 1
+    return np.asarray((values.astype(np.uint32) * 255 + most // 2) // most, np.uint8)
+
+
+def _depth(values: NDArray[Any], page: _Page) -> int:
+    """Bits that the range of the samples has."""
+    brightest = int(values.max())
+    told = re.search(r'SignificantBits="(\d{1,2})"', page.description)
+    named = int(told.group(1)) if told else page.one(281).bit_length()
+    if 8 <= named <= page.bits and brightest < 2**named:
+        return named
+    return next((depth for depth in (8, 10, 12, 14) if depth <= page.bits and brightest < 2**depth), page.bits)
+
+
+def _from_floats(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    least, most = float(values.min()), float(values.max())
+    scale = 255.0 if most <= 1 else 1.0
+    whole = most <= 1 or (most <= 255 and bool(np.all(values == np.rint(values))))
+    if not (least >= 0 and whole):  # NaN is not at least 0
+        raise PictureError(
+            f"has {8 * values.dtype.itemsize}-bit floats from {least:.4g} to {most:.4g}, which have no one 8-bit form",
+            path=name, remedy="scale them to 0 to 1, or " + _EXPORT,
+        )  # fmt: skip
+    return np.rint(values * scale).astype(np.uint8)
+
+
+def _from_palette(page: _Page, values: NDArray[Any]) -> NDArray[np.uint8]:
+    table = np.array(page.tags.get(320, ()), np.int64)
+    if page.bits > 8 or len(table) != 3 * 2**page.bits:
+        raise Damaged("the palette does not fit")
+    wide = table.reshape(3, -1).T
+    colours = (wide if table.max() < 256 else wide >> 8).astype(np.uint8)  # some write 8 bits
+    return np.asarray(colours[values[..., 0]])
+
+
+def _on_black(colour: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if not alpha.any():
+        return colour
+    product = colour.astype(np.uint32) * alpha + 128
+    return np.asarray((product + (product >> 8)) >> 8, np.uint8)  # rounds x / 255 exactly
+
+
+def _turned(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    if orientation in (5, 6, 7, 8):
+        rgb = rgb.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        rgb = rgb[::-1]
+    return rgb[:, ::-1] if orientation in (2, 3, 6, 7) else rgb
