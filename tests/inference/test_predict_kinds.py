@@ -13,7 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bundle_factory import disc, make_bundle
+from leukoscope.cells.read import read_picture
 from leukoscope.cli import main
+from leukoscope.inference import cells
+from leukoscope.inference import classifier as answering
 from leukoscope.inference.batch import run_batch
 from leukoscope.inference.classifier import HONEST, Classifier, load
 from leukoscope.inference.owners import find_owners
@@ -97,6 +100,20 @@ def test_every_output_names_the_cell(classifier: Classifier, folder: Path, tmp_p
     assert "2 unreadable" in page
     assert HONEST in page
     assert all((tmp_path / "page" / "cells" / name).is_file() for name in ("00001-a-cell.webp", "00005-d-crop.webp"))
+
+
+def test_a_field_is_decoded_once(classifier: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    for module in (cells, answering):
+
+        def counted(path: str, **more: object) -> object:
+            read.append(Path(path).name)
+            return read_picture(path, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(module, "read_picture", counted)
+    paths = sorted(folder.glob("*.png"))
+    list(classifier.predict_many(paths, fields=True))
+    assert sorted(read) == [path.name for path in paths]
 
 
 def test_cells_of_one_field_are_counted_as_of_one_field(classifier: Classifier, folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From sources to frames, many at a time: decoding in threads, order kept, memory flat."""
+"""From sources to frames, many at a time: decoding and finding cells in threads, order kept, memory flat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from os import PathLike, fspath
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -23,7 +23,11 @@ from leukoscope.cells.quality import Quality, measure_quality
 from leukoscope.cells.read import MAX_PIXELS, decode, read_picture
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.morphology import MeasuredCell, measure_cell
+from leukoscope.smears import RED_CELL_UM, Finding, find_cells, kind_of, standard_cell
+from leukoscope.smears.faults import blank_reason
+from leukoscope.smears.find import MAX_FIELD_PIXELS, check_picture, find_in_crop, find_in_windows
 from leukoscope.smears.kind import is_framed
+from leukoscope.smears.normalise import Normalisation, normaliser, read_reference
 
 Source = str | PathLike[str] | NDArray[np.uint8] | bytes | BinaryIO | Image.Image | PictureError
 """A file's path, its bytes, an open file, a picture as uint8 RGB [H, W, 3] or of Pillow, or why there is none."""
@@ -34,12 +38,78 @@ Source = str | PathLike[str] | NDArray[np.uint8] | bytes | BinaryIO | Image.Imag
 BATCH_SIZE = 8
 
 
+UNFRAMED = "no cell on a black surround, and as a field"
+_WITHHELD = {
+    "cut": "the edge of the picture cuts the cell",
+    "smudged": "the cell is smudged",
+    "scale": "scale unknown: the answer depends on the cell's size",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The white cells of a field, or of a crop of one cell with its surroundings, before anything is asked of them.
+
+    Attributes:
+        kind: of the picture.
+        finding: cells, red cells, scale, warnings.
+        withheld: of each cell, why it is not asked: it is cut or smudged, or the scale is unknown; None: it is asked.
+        pictures: of each cell that is asked, uint8 RGB [h, w, 3] on black at the standard scale.
+    """
+
+    kind: Literal["crop", "field"]
+    finding: Finding
+    withheld: tuple[str | None, ...]
+    pictures: tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Finds the white cells of a field and brings them to the scale of the training cells.
+
+    Attributes:
+        standard: that scale, micrometres per pixel.
+        um_per_px: the scale of the field where it is known; None: its red cells give it.
+        red_cell_um: mean diameter of a red cell, micrometres.
+        stain: how light and stain are brought to those of the training cells, see `smears.normalise`.
+    """
+
+    standard: float
+    um_per_px: float | None = None
+    red_cell_um: float = RED_CELL_UM
+    stain: Normalisation = "none"
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Found:
+        """The white cells of a picture, uint8 RGB [H, W, 3].
+
+        Raises:
+            PictureError: it is a cell on black, too small, black or blank.
+        """
+        check_picture(rgb)
+        kind = kind_of(rgb)
+        if kind == "framed":
+            if why := blank_reason(rgb):
+                raise PictureError(why, remedy="give a stained smear, in focus and lit")
+            raise PictureError("is one cell on black, not a field", remedy="use `leukoscope predict`")
+        small = rgb.shape[0] * rgb.shape[1] <= MAX_FIELD_PIXELS
+        find = find_in_crop if kind == "crop" else find_cells if small else find_in_windows
+        finding = find(rgb, um_per_px=self.um_per_px, red_cell_um=self.red_cell_um)
+        scale = finding.ruler.um_per_px
+        unknown = _WITHHELD["scale"] if scale is None else None
+        withheld = tuple(_WITHHELD.get(cell.state) or unknown for cell in finding.cells)
+        asked = [cell for cell, why in zip(finding.cells, withheld, strict=True) if why is None]
+        if scale is None or not asked:
+            return Found(kind, finding, withheld, ())
+        change = None if self.stain == "none" else normaliser(rgb, finding.cells, self.stain, read_reference())
+        standard = (standard_cell(rgb, cell, scale, standard=self.standard, change=change) for cell in asked)
+        return Found(kind, finding, withheld, tuple(standard))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
     """A source after decoding: a frame uint8 [F, F, 3], or an error. ``timings`` are milliseconds by stage.
 
-    ``unframed`` is the source again where the error is that it is no cell on black, so that it may be a field; the
-    decoded pixels of a file are not kept.
+    ``found`` are the white cells of a picture that is no cell on black, where they were sought; it has no frame then.
     """
 
     path: str | None = None
@@ -48,7 +118,7 @@ class Loaded:
     error: LeukoscopeError | None = None
     measured: MeasuredCell | None = None
     quality: Quality | None = None
-    unframed: str | NDArray[np.uint8] | None = None
+    found: Found | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -61,10 +131,12 @@ def load_one(
     morphology: bool = False,
     um_per_px: float | None = None,
     zoom: float | None = None,
+    finder: Finder | None = None,
 ) -> Loaded:
     """Decode and prepare one source, and measure picture and cell if asked; what is wrong ends up in ``error``.
 
     ``um_per_px`` is the scale of the frames; ``zoom`` brings a picture of one cell on black to it, where it is known.
+    With ``finder``, the white cells of a picture that is no cell on black are found.
     """
     if isinstance(source, PictureError):
         return Loaded(path=source.path, error=source)
@@ -106,8 +178,9 @@ def load_one(
                 timings["measure"] = _ms(start)
     except LeukoscopeError as error:
         timings["prepare" if path is None or sha256 else "read"] = _ms(start)
-        unframed = None if rgb is None or not _is_picture(rgb) or is_framed(rgb) else path or rgb
-        return Loaded(path, sha256, error=error, unframed=unframed, timings=timings)
+        if finder is None or rgb is None or not _is_picture(rgb) or is_framed(rgb):
+            return Loaded(path, sha256, error=error, timings=timings)
+        return _find(rgb, finder, Loaded(path, sha256, timings=timings))
     except (OSError, ValueError, MemoryError, cv2.error) as error:  # a decoder's own failure is this picture's alone
         why = PictureError(f"cannot be decoded ({type(error).__name__}: {error})", path=path)
         return Loaded(path, sha256, error=why, timings=timings)
@@ -125,12 +198,13 @@ def load_all(
     morphology: bool = False,
     um_per_px: float | None = None,
     zoom: float | None = None,
+    finder: Finder | None = None,
 ) -> Iterator[list[Loaded]]:
     """Yield batches of loaded sources in order; the next batch is being decoded while the caller works on this one."""
     todo = iter(sources)
     load = partial(
         load_one, preparation=preparation, max_pixels=max_pixels, quality=quality, morphology=morphology,
-        um_per_px=um_per_px, zoom=zoom,
+        um_per_px=um_per_px, zoom=zoom, finder=finder,
     )  # fmt: skip
     if threads == 1:  # one thread asked for is one thread used
         while batch := [load(source) for source in islice(todo, batch_size)]:
@@ -166,6 +240,17 @@ def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8]:
         f"a {type(source).__name__} is no picture",
         remedy="give a path, the bytes of a file, an open binary file, a Pillow image or uint8 RGB [H, W, 3]",
     )
+
+
+def _find(rgb: NDArray[np.uint8], finder: Finder, loaded: Loaded) -> Loaded:
+    start = time.perf_counter()
+    try:
+        return replace(loaded, found=finder(rgb), timings={**loaded.timings, "find": _ms(start)})
+    except LeukoscopeError as error:
+        why = PictureError(f"{UNFRAMED}: {error.what}", path=loaded.path, remedy=error.remedy)
+    except (MemoryError, ValueError, cv2.error) as error:
+        why = PictureError(f"cannot be read as a field ({type(error).__name__}: {error})", path=loaded.path)
+    return replace(loaded, error=why, timings={**loaded.timings, "find": _ms(start)})
 
 
 def resized(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:

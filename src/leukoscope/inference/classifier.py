@@ -10,7 +10,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -21,14 +20,13 @@ from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS, read_picture
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.answer import Place, Prediction
-from leukoscope.inference.cells import BATCH_SIZE, Loaded, Source, load_all, load_one
+from leukoscope.inference.cells import BATCH_SIZE, UNFRAMED, Finder, Found, Loaded, Source, load_all, load_one
 from leukoscope.inference.morphology import in_words
 from leukoscope.inference.words import gated
 from leukoscope.machine import cpu_count
-from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, Kind, WhiteCell, find_cells, kind_of
-from leukoscope.smears import standard_cell as at_standard_scale
-from leukoscope.smears.find import MAX_FIELD_PIXELS, check_picture, find_in_crop, find_in_windows
-from leukoscope.smears.normalise import Normalisation, normaliser, read_reference
+from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell
+from leukoscope.smears.find import MAX_FIELD_PIXELS
+from leukoscope.smears.normalise import Normalisation
 from leukoscope.text import decodable
 
 if TYPE_CHECKING:
@@ -38,11 +36,6 @@ HONEST = (
     "The model was trained on cells of one laboratory, cut out on black; a field of another microscope, stain or "
     "camera is outside of what it was trained and measured on."
 )
-_WITHHELD = {
-    "cut": "the edge of the picture cuts the cell",
-    "smudged": "the cell is smudged",
-    "scale": "scale unknown: the answer depends on the cell's size",
-}
 _AT_ONCE = 2  # cells through the graph: no slower on a CPU than more, and each takes 45 MB
 FieldDecision = Literal["blast", "normal", "refer"]
 
@@ -102,7 +95,7 @@ class Field:
         finding: cells, red cells, scale, warnings.
         cells: white cells with their answers.
         model: the bundle's name.
-        rgb: uint8 [H, W, 3], the picture.
+        rgb: uint8 [H, W, 3], the picture; None where it was not kept.
         stain: how its light and stain were brought to those of the training cells before the model was asked.
     """
 
@@ -112,7 +105,7 @@ class Field:
     finding: Finding
     cells: tuple[FieldCell, ...]
     model: str
-    rgb: NDArray[np.uint8] = field(repr=False)
+    rgb: NDArray[np.uint8] | None = field(default=None, repr=False)
     stain: Normalisation = "none"
 
     @property
@@ -201,53 +194,34 @@ def read_field(
         path = fspath(source)
         picture = read_picture(path, max_pixels=max_pixels)
         rgb, sha256 = picture.rgb, picture.sha256
+    finder = Finder(classifier.standard_um_per_px, um_per_px, red_cell_um, stain)
     try:
-        check_picture(rgb)
-        kind = kind_of(rgb)
-        finding = _finder(rgb, kind)(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
+        found = finder(rgb)
     except PictureError as error:
         raise PictureError(error.what, path=path, remedy=error.remedy) from error
-    if kind == "framed":
-        raise PictureError("is one cell on black, not a field", path=path, remedy="use `leukoscope predict`")
-    cells = _answered(classifier, rgb, finding, morphology, stain)
-    return Field(path, sha256, kind, finding, cells, classifier.bundle.facts.name, rgb, stain)
+    cells = _answered(classifier, found, morphology)
+    return Field(path, sha256, found.kind, found.finding, cells, classifier.bundle.facts.name, rgb, stain)
 
 
-def _finder(rgb: NDArray[np.uint8], kind: Kind) -> Callable[..., Finding]:
-    if kind == "crop":
-        return find_in_crop
-    return find_cells if rgb.shape[0] * rgb.shape[1] <= MAX_FIELD_PIXELS else find_in_windows
+def _answered(classifier: Classifier, found: Found, morphology: bool) -> tuple[FieldCell, ...]:
+    answers = classifier.predict_many(
+        found.pictures, _AT_ONCE, morphology=morphology, um_per_px=classifier.standard_um_per_px
+    )
+    return tuple(
+        FieldCell(number, cell, "refer", reason) if reason else _asked(number, cell, next(answers))
+        for number, (cell, reason) in enumerate(zip(found.finding.cells, found.withheld, strict=True), 1)
+    )
 
 
-def _answered(
-    classifier: Classifier, rgb: NDArray[np.uint8], finding: Finding, morphology: bool, stain: Normalisation
-) -> tuple[FieldCell, ...]:
-    scale = finding.ruler.um_per_px
-    cells = [_withheld(number, cell, scale) for number, cell in enumerate(finding.cells, 1)]
-    asked = [cell for cell in cells if cell.reason is None]
-    if not asked or scale is None:
-        return tuple(cells)
-    standard = classifier.standard_um_per_px
-    change = None if stain == "none" else normaliser(rgb, finding.cells, stain, read_reference())
-    pictures = [at_standard_scale(rgb, cell.found, scale, standard=standard, change=change) for cell in asked]
-    answers = classifier.predict_many(pictures, _AT_ONCE, morphology=morphology, um_per_px=standard)
-    for cell, answer in zip(asked, answers, strict=True):
-        decision: FieldDecision = "refer"
-        reason = answer.reason or answer.error
-        if answer.decision == "blast" or answer.decision == "normal":  # noqa: PLR1714  (mypy narrows this form)
-            decision = answer.decision
-        cells[cell.number - 1] = replace(cell, decision=decision, reason=reason, prediction=answer)
-    return tuple(cells)
-
-
-def _withheld(number: int, cell: WhiteCell, scale: float | None) -> FieldCell:
-    reason = _WITHHELD.get(cell.state) or (_WITHHELD["scale"] if scale is None else None)
-    return FieldCell(number, cell, "refer", reason)
+def _asked(number: int, cell: WhiteCell, answer: Prediction) -> FieldCell:
+    decision: FieldDecision = "refer"
+    if answer.decision == "blast" or answer.decision == "normal":  # noqa: PLR1714  (mypy narrows this form)
+        decision = answer.decision
+    return FieldCell(number, cell, decision, answer.reason or answer.error, answer)
 
 
 _INPUT = ("frames", "tensor(uint8)", 4)
 _OUTPUTS = (("logit", "tensor(float)", 1), ("heatmap", "tensor(float)", 3), ("embedding", "tensor(float)", 2))
-_UNFRAMED = "no cell on a black surround, and as a field"
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
@@ -347,7 +321,7 @@ class Classifier:
             max_pixels: larger pictures are refused as unreadable.
             morphology: measure each cell too, and say what stands out in words.
             quality: measure each picture as a gate does, also where the bundle has none.
-            fields: a picture that is not one cell on black is read as a field, one at a time, see `read_field`.
+            fields: the white cells of a picture that is not one cell on black are found, by the threads that decode.
             um_per_px: the scale of the pictures, where it is known: cells on black are brought to that of the training
                 cells, fields need no ruler.
 
@@ -362,16 +336,16 @@ class Classifier:
             sources, preparation, batch_size=batch_size, threads=self.threads, max_pixels=max_pixels,
             quality=quality or self._gate is not None, morphology=morphology, um_per_px=self.bundle.facts.um_per_px,
             zoom=None if um_per_px is None else um_per_px / self.standard_um_per_px,
+            finder=Finder(self.standard_um_per_px, um_per_px) if fields else None,
         )  # fmt: skip
         for batch in batches:
-            answers = self._answers(batch)
-            if morphology:
-                answers = (in_words(answer, item.measured) for answer, item in zip(answers, batch, strict=True))
-            for item, answer in zip(batch, answers, strict=True):
-                if fields and item.unframed is not None:
-                    yield from self._cells_of(item.unframed, answer, max_pixels, morphology, um_per_px)
+            answers = self._answers([item for item in batch if item.found is None])
+            for item in batch:
+                if item.found is not None:
+                    yield from self._cells_of(item, item.found, morphology)
                 else:
-                    yield answer
+                    answer = next(answers)
+                    yield in_words(answer, item.measured) if morphology else answer
             if progress is not None:
                 progress(len(batch))
 
@@ -427,31 +401,15 @@ class Classifier:
             else:
                 yield self._answer(item, *next(outputs), graph_ms)
 
-    def _cells_of(
-        self,
-        source: str | NDArray[np.uint8],
-        unframed: Prediction,
-        max_pixels: int,
-        morphology: bool,
-        um_per_px: float | None,
-    ) -> Iterator[Prediction]:
-        """Answers for a picture that is no cell on black; ``unframed`` says so of it."""
+    def _cells_of(self, item: Loaded, found: Found, morphology: bool) -> Iterator[Prediction]:
+        """Answers for the cells of a picture that is no cell on black."""
         start = time.perf_counter()
-        try:
-            field = read_field(self, source, um_per_px=um_per_px, max_pixels=max_pixels, morphology=morphology)
-        except PictureError as error:
-            told = f"{_UNFRAMED}: {error.what}"
-            why = "; ".join(part for part in (told, error.remedy) if part)
-        except (MemoryError, ValueError, cv2.error) as error:  # a decoder's own failure is this picture's alone
-            why = f"cannot be read as a field ({type(error).__name__}: {error})"
-        else:
-            answers = field.predictions()
-            ms = 1e3 * (time.perf_counter() - start) / len(answers)
-            for answer in answers:
-                known = answer.error is None
-                yield replace(answer, ms=ms, error=None if known else f"{_UNFRAMED}: {answer.error}")
-            return
-        yield replace(unframed, error=why)
+        cells = _answered(self, found, morphology)
+        answers = Field(item.path, item.sha256, found.kind, found.finding, cells, self.bundle.facts.name).predictions()
+        ms = (sum(item.timings.values()) + 1e3 * (time.perf_counter() - start)) / len(answers)
+        for answer in answers:
+            known = answer.error is None
+            yield replace(answer, ms=ms, error=None if known else f"{UNFRAMED}: {answer.error}")
 
     def _answer(
         self, item: Loaded, logit: np.float32, heatmap: NDArray[np.float32], embedding: NDArray[np.float32], ms: float

@@ -86,9 +86,10 @@ def annotated(field: Field) -> NDArray[np.uint8]:
     Returns:
         uint8 RGB, reduced to `LARGEST_SIDE`.
     """
-    height, width = field.rgb.shape[:2]
+    rgb = _picture(field)
+    height, width = rgb.shape[:2]
     scale = min(1.0, LARGEST_SIDE / max(height, width))
-    small = cv2.resize(field.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else field.rgb
+    small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
     canvas = np.array(small, np.uint8)
     line = max(1, round(max(canvas.shape) / 500))
     for cell in field.cells:
@@ -106,13 +107,14 @@ def annotated(field: Field) -> NDArray[np.uint8]:
 
 def thumbnail(field: Field, cell: FieldCell) -> NDArray[np.uint8]:
     """The cell with a third of its size around it, uint8 RGB [THUMB, THUMB, 3]; grey beyond the picture's edge."""
+    rgb = _picture(field)
     x, y, width, height = cell.found.box
     side = max(8, round(1.35 * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
     canvas = np.full((side, side, 3), 128, np.uint8)
-    rows = slice(max(0, top), min(field.rgb.shape[0], top + side))
-    columns = slice(max(0, left), min(field.rgb.shape[1], left + side))
-    canvas[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = field.rgb[rows, columns]
+    rows = slice(max(0, top), min(rgb.shape[0], top + side))
+    columns = slice(max(0, left), min(rgb.shape[1], left + side))
+    canvas[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = rgb[rows, columns]
     how = cv2.INTER_AREA if side > THUMB else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(canvas, (THUMB, THUMB), interpolation=how), np.uint8)
 
@@ -129,6 +131,12 @@ def encode(rgb: NDArray[np.uint8], path: Path) -> bytes:
     if not done:
         raise LeukoscopeError("the picture cannot be encoded", path=path)
     return content.tobytes()
+
+
+def _picture(field: Field) -> NDArray[np.uint8]:
+    if field.rgb is None:
+        raise ValueError("the field's picture was not kept")
+    return field.rgb
 
 
 def _points(ring: NDArray[np.float64], scale: float) -> NDArray[np.int32]:
