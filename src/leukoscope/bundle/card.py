@@ -17,6 +17,7 @@ from leukoscope.bundle.decision import calibration_claim, refer_claim, share
 from leukoscope.bundle.gate import gate_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
+from leukoscope.datasets.known_sets import known_sets
 from leukoscope.datasets.patients import Patients
 
 
@@ -75,18 +76,13 @@ _ALWAYS = (
     "Cell size is a cue in the training data; a picture at another scale gets another answer.",
     "Age, sex and origin of the people in the training data are not known, nor whether it serves all of them alike.",
 )
-_HOME = {
-    "cnmc2019": "It was trained on pictures of one laboratory, one stain and one camera, stain-normalised. Elsewhere "
-    "its figures do not hold until they have been measured there. All cells of a patient are labelled alike, blast or "
-    "normal; no red cell and no clinical fact comes with them.",
-    "rendered": "**It was trained on rendered cells.** What it says of real cells means nothing.",
-}
 _ELSEWHERE = "With another laboratory, stain or camera its figures do not hold until they have been measured there."
 
 
 def limits(facts: BundleFacts) -> str:
     """What the bundle cannot do, with its worst subject and its worst fold, as a list."""
-    lines = [*_ALWAYS, _HOME.get("" if facts.training is None else facts.training.data, _ELSEWHERE)]
+    trained_on = known_sets().get(_home(facts) or "")
+    lines = [*_ALWAYS, (trained_on.limits if trained_on else "") or _ELSEWHERE]
     lines += [_worst_subject(m) for m in facts.measured]
     return "\n".join(f"- {line}" for line in [*lines, *_worst_fold(facts.measured)])
 

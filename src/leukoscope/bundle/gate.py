@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from leukoscope.datasets.known_sets import known_sets
 from leukoscope.datasets.patients import Patients
 from leukoscope.errors import BundleError
 
@@ -129,12 +130,10 @@ class GateFacts(_Facts):
     @property
     def known_sides(self) -> frozenset[int]:
         """Sizes of pictures of one cell on black whose scale is that of the training cells; empty: any is taken."""
-        published = _PUBLISHED_SIDES.get(self.data, frozenset())
-        return published | frozenset(self.sides or ())
+        published = known_sets().get(self.data)
+        return (published.sides if published else frozenset()) | frozenset(self.sides or ())
 
 
-#: Sides in pixels of the pictures of a published set, all at one scale: training and final test of C-NMC 2019.
-_PUBLISHED_SIDES: Final[Mapping[str, frozenset[int]]] = MappingProxyType({"cnmc2019": frozenset({450, 600})})
 UNKNOWN_SCALE: Final = "unknown scale"
 STAIN_DISTANCE: Final = "stain_distance"
 EMBEDDING_DISTANCE: Final = "embedding_distance"

@@ -11,6 +11,7 @@ import click
 from leukoscope.cli._data import CLASSES, given_classes
 from leukoscope.cli._show import show_lost
 from leukoscope.cli.leaks import audit
+from leukoscope.datasets.readers import reader_names
 
 
 @click.group()
@@ -25,7 +26,7 @@ data.add_command(audit)
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--reader",
-    type=click.Choice(["auto", "cnmc", "allidb", "folders", "table"]),
+    type=click.Choice(reader_names()),
     default="auto",
     show_default=True,
     help="How the data set is laid out.",
@@ -40,10 +41,9 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     PATH is a C-NMC 2019 tree, ALL-IDB1 or ALL-IDB2, a folder with class folders, or a CSV file with the columns path
     and label. The resolution of ALL-IDB is always looked at, as it is known to tell the class.
     """
-    from leukoscope.datasets.facts import caveats, resolution_leak
+    from leukoscope.datasets.facts import caveats, published_in, resolution_leak
     from leukoscope.datasets.groups import natural
     from leukoscope.datasets.readers import read_dataset
-    from leukoscope.datasets.readers.allidb import PUBLISHED
     from leukoscope.datasets.record import LABEL_WORDS
 
     manifest = read_dataset(path, reader=reader, both_classes=not one_class, classes=given_classes())
@@ -64,12 +64,13 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     if alone:
         click.echo(f"{alone:,} pictures have no subject: each counts as a group of its own")
     held = Counter(record.source.rpartition("/")[2] for record in records)
-    for name in sorted(held.keys() & PUBLISHED):
-        if held[name] != PUBLISHED[name]:
-            click.echo(f"{name}: {held[name]} of the {PUBLISHED[name]} published pictures")
+    published = published_in(manifest)
+    for facts in published:
+        if facts.pictures not in (None, held[facts.name]):
+            click.echo(f"{facts.name}: {held[facts.name]} of the {facts.pictures} published pictures")
     for sentence in caveats(manifest):
         click.echo(f"note: {sentence}")
-    leak = resolution_leak(manifest) if resolution or held.keys() & PUBLISHED else None
+    leak = resolution_leak(manifest) if resolution or any(facts.resolution_tells for facts in published) else None
     if leak is not None:
         click.echo(f"note: {leak.sentence()}")
     elif resolution:

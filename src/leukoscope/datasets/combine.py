@@ -7,18 +7,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.known_sets import known_sets
 from leukoscope.datasets.patients import picture_of, unknown_patient
 from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError
-
-#: Sets that show the same patients under other names, where nobody published who is who.
-KIN: Final = (frozenset({"allidb1", "allidb2"}),)
 
 
 def combine(sets: Sequence[Manifest]) -> Manifest:
@@ -44,7 +42,7 @@ def combine(sets: Sequence[Manifest]) -> Manifest:
             f"{nested[0].name} is combined already", path=nested[0].root, remedy="give each single data set once"
         )
     names = set_names(sets)
-    for kin in KIN:
+    for kin in _kin():
         if len(kin & {record.source.rpartition("/")[2] for each in sets for record in each.records}) > 1:
             raise DataError(
                 f"{' and '.join(sorted(kin))} are not independent: the cells of one are cut out of the pictures of the "
@@ -90,7 +88,7 @@ def same_patients(trained_on: str, groups: Iterable[str], data: Manifest) -> set
 def kin_of(trained_on: str, data: Manifest) -> str | None:
     """A sentence where a data set shares unknown patients with the training set, under other names; else None."""
     there, here = set(trained_on.split("+")), set(data.name.split("+"))
-    for kin in KIN:
+    for kin in _kin():
         trained, tested = kin & there, kin & here
         if trained and tested and trained != tested:
             return (
@@ -98,6 +96,11 @@ def kin_of(trained_on: str, data: Manifest) -> str | None:
                 "same patients under other names: the figures say nothing about new ones."
             )
     return None
+
+
+def _kin() -> set[frozenset[str]]:
+    """Sets that show the same patients under other names, where nobody published who is who."""
+    return {facts.kin | {name} for name, facts in known_sets().items() if facts.kin}
 
 
 def set_names(sets: Sequence[Manifest]) -> list[str]:
@@ -150,7 +153,8 @@ def _owned(group: str, data: Manifest) -> tuple[str, str]:
 
 def _published(group: str) -> bool:
     """Whether a group says itself of which published set it is, as in a folder that holds some of its pictures."""
-    return group.startswith("cnmc2019:")
+    facts = known_sets().get(group.partition(":")[0]) if ":" in group else None
+    return facts is not None and facts.parse is not None
 
 
 def _owner(group: str) -> str:

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.known_sets import SetFacts, known_sets
 from leukoscope.datasets.record import BLAST, LABEL_WORDS, NORMAL
 
 NO_PATIENTS = (
     "No patient is named in {name}: each picture counts as a group of its own. Intervals are too narrow, and a split "
     "by group of it is a split by picture, which says nothing about new patients."
 )
-_OF_SOURCE = {
-    "allidb1": "ALL-IDB1 shows whole fields: its label is that of the picture, not of each cell in it.",
-    "allidb2": (
-        "The cells of ALL-IDB2 are cut out of the pictures of ALL-IDB1, and nobody published which out of which: cells "
-        "of one picture can stand on both sides of any split."
-    ),
-}
+
+
+def published_in(manifest: Manifest) -> list[SetFacts]:
+    """The known data sets that pictures come from, also where they are rendered in one's layout."""
+    sources = {part for record in manifest.records for part in record.source.split("/")}
+    return [facts for name, facts in known_sets().items() if name in sources]
 
 
 def names_patients(manifest: Manifest) -> bool:
@@ -44,8 +44,7 @@ def caveats(manifest: Manifest) -> tuple[str, ...]:
             told.append(NO_PATIENTS.format(name=name))
         elif without:
             told.append(f"{without:,} of {pictures:,} pictures of {name} name no patient: each is a group of its own.")
-    sources = {record.source.rpartition("/")[2] for record in manifest.records}
-    told += [sentence for source, sentence in _OF_SOURCE.items() if source in sources]
+    told += [facts.caveat for facts in published_in(manifest) if facts.caveat]
     held = {record.label for record in manifest.records} - {None}
     if len(held) == 1:
         told.append(one_class(held == {BLAST}))
@@ -119,22 +118,8 @@ def resolution_leak(manifest: Manifest) -> ResolutionLeak | None:
     return ResolutionLeak(tuple(table), right / sum(total), max(total) / sum(total), unreadable)
 
 
-_TERMS = {
-    "rendered": "Rendered cells: made by Leukoscope, of no patient, under its own licence.",
-    "cnmc2019": (
-        "C-NMC 2019: CC BY 3.0, ALL Challenge dataset of ISBI 2019 (C-NMC 2019), The Cancer Imaging Archive, "
-        "doi:10.7937/tcia.2019.dc64i46r."
-    ),
-    **dict.fromkeys(
-        ("allidb1", "allidb2"),
-        "ALL-IDB: given out by its owners on request, under their terms; R. Donida Labati, V. Piuri, F. Scotti: "
-        "ALL-IDB, the acute lymphoblastic leukemia image database for image processing, ICIP 2011.",
-    ),
-}
-
-
 def licences(manifest: Manifest) -> tuple[str, ...]:
     """Terms of the data sets that a manifest's pictures come from; sources unknown to us are named as such."""
     sets = sorted({record.source.partition("/")[0] for record in manifest.records})
-    terms = (_TERMS.get(name, f"{name}: terms not known to Leukoscope; ask its owner.") for name in sets)
-    return tuple(dict.fromkeys(terms))
+    known, unknown = known_sets(), "{}: terms not known to Leukoscope; ask its owner."
+    return tuple(dict.fromkeys(known[name].terms if name in known else unknown.format(name) for name in sets))

@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.resources import as_file, files
 from os import PathLike
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
 
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.known_sets import known_sets
 from leukoscope.datasets.table import read_lines
 from leukoscope.errors import DataError
-
-_TABLES: Final = MappingProxyType({"cnmc2019": "cnmc2019_groups.csv"})
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -56,15 +51,8 @@ def known_groups(source: str) -> dict[str, str]:
     Returns:
         Subject to group, from the table of facts with its evidence; empty for other sources.
     """
-    return dict(_shipped_groups(source.partition("/")[0]))
-
-
-@cache
-def _shipped_groups(name: str) -> Mapping[str, str]:
-    if name not in _TABLES:
-        return MappingProxyType({})
-    with as_file(files("leukoscope.datasets.readers") / _TABLES[name]) as path:
-        return MappingProxyType(read_groups(path))
+    facts = known_sets().get(source.partition("/")[0])
+    return {} if facts is None else dict(facts.groups())
 
 
 def read_groups(path: str | PathLike[str]) -> dict[str, str]:

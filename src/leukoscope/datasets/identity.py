@@ -7,38 +7,40 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Final
 
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.groups import known_groups
+from leukoscope.datasets.known_sets import NamedCell, SetFacts, known_sets
 from leukoscope.datasets.pictures import shorten
-from leukoscope.datasets.readers.cnmc import CellName
 from leukoscope.datasets.record import LABEL_WORDS, Record
 from leukoscope.errors import DataError
 
-SET: Final = "cnmc2019"
-
 
 def identified(manifest: Manifest) -> Manifest:
-    """The manifest with subject, patient group, field and class of each picture that bears a name of C-NMC 2019.
+    """The manifest with subject, patient group, field and class of each picture that bears a published name.
 
-    Where all pictures do, the set is C-NMC 2019 under another roof and bears its name. Where some do, their subjects
-    are told apart from those of other laboratories as in a combined set: `cnmc2019:11`.
+    Where all pictures bear names of one set, it is that set under another roof and bears its name. Where some do,
+    their subjects are told apart from those of other laboratories as in a combined set: `cnmc2019:11`.
 
     Raises:
         DataError: labels that contradict the names, or one cell held under two names of files.
     """
-    cells = [CellName.parse(PurePosixPath(record.path).name) for record in manifest.records]
-    if not any(cells) or any(record.source.startswith(f"{SET}/") for record in manifest.records):
+    for facts in known_sets().values():
+        manifest = _identified(manifest, facts, facts.parse) if facts.parse is not None else manifest
+    return manifest
+
+
+def _identified(manifest: Manifest, facts: SetFacts, parse: Callable[[str], NamedCell | None]) -> Manifest:
+    cells = [parse(PurePosixPath(record.path).name) for record in manifest.records]
+    if not any(cells) or any(record.source.startswith(f"{facts.name}/") for record in manifest.records):
         return manifest  # none, or the official tree, whose reader has looked at its names
     pairs = list(zip(manifest.records, cells, strict=True))
-    _refuse_contradictions(((record, cell) for record, cell in pairs if cell is not None), manifest)
+    _refuse_contradictions([(record, cell) for record, cell in pairs if cell is not None], manifest, facts)
     _refuse_repeats((record for record, cell in pairs if cell is not None), manifest)
     whole = all(cells)
-    groups, before = known_groups(SET), "" if whole else f"{SET}:"
+    groups, before = facts.groups(), "" if whole else f"{facts.name}:"
     records = tuple(
         record
         if cell is None
@@ -48,11 +50,11 @@ def identified(manifest: Manifest) -> Manifest:
             subject=f"{before}{cell.subject}",
             group=f"{before}{groups.get(cell.subject, cell.subject)}",
             field=cell.field,
-            source=SET if record.source in {"folders", "csv"} else record.source,
+            source=facts.name if record.source in {"folders", "csv"} else record.source,
         )
         for record, cell in pairs
     )
-    return replace(manifest, records=records, name=SET if whole else manifest.name)
+    return replace(manifest, records=records, name=facts.name if whole else manifest.name)
 
 
 def one_file_each(manifest: Manifest) -> Manifest:
@@ -89,14 +91,13 @@ def one_file_each(manifest: Manifest) -> Manifest:
     return replace(manifest, records=tuple(kept), notes=(*manifest.notes, note))
 
 
-def _refuse_contradictions(named: Iterable[tuple[Record, CellName]], manifest: Manifest) -> None:
-    pairs = list(named)
+def _refuse_contradictions(pairs: list[tuple[Record, NamedCell]], manifest: Manifest, facts: SetFacts) -> None:
     wrong = [record.path for record, cell in pairs if record.label is not None and record.label != cell.label]
     if wrong:
         raise DataError(
-            f"{len(wrong)} of {len(pairs)} labels contradict the class in the C-NMC 2019 name: {shorten(wrong, 3)}",
+            f"{len(wrong)} of {len(pairs)} labels contradict the class in the {facts.title} name: {shorten(wrong, 3)}",
             path=manifest.root,
-            remedy="blast belongs to names in _all, normal to names in _hem; some copies of the set use 0 for leukemic",
+            remedy=facts.labels,
         )
 
 

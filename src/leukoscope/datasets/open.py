@@ -9,11 +9,10 @@ from pathlib import Path
 from leukoscope.datasets.combine import combine
 from leukoscope.datasets.cut import CutSet, cut_cells, shows_surroundings
 from leukoscope.datasets.dataset import Manifest, Record
-from leukoscope.datasets.facts import caveats, resolution_leak
+from leukoscope.datasets.facts import caveats, published_in, resolution_leak
 from leukoscope.datasets.groups import apply_groups, read_groups
 from leukoscope.datasets.pictures import list_pictures
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.datasets.readers.allidb import PUBLISHED
 from leukoscope.datasets.record import CLASS_WORDS, LABEL_WORDS
 from leukoscope.errors import DataError
 
@@ -75,7 +74,7 @@ def open_sets(
         found = found.labelled()
         if len(found) == 0:
             raise DataError("no picture has a label", path=path, remedy="add class folders or a label column")
-        if {record.source.rpartition("/")[2] for record in found.records} & PUBLISHED.keys():
+        if any(facts.resolution_tells for facts in published_in(found)):
             leak = resolution_leak(found)
             notes += [] if leak is None else [f"{found.name}: {leak.sentence()}"]
         if not found.parts and shows_surroundings(found):

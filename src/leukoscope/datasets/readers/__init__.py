@@ -7,21 +7,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Final
 
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.identity import one_file_each
-from leukoscope.datasets.readers.allidb import find_allidb, read_allidb
-from leukoscope.datasets.readers.cnmc import find_tree, read_cnmc
-from leukoscope.datasets.readers.folders import class_homes, read_folders
+from leukoscope.datasets.known_sets import Reader, SetFacts, add_facts, readers
+from leukoscope.datasets.readers.allidb import read_allidb
+from leukoscope.datasets.readers.cnmc import read_cnmc
+from leukoscope.datasets.readers.folders import read_folders
 from leukoscope.datasets.readers.table import read_table
 from leukoscope.datasets.record import CLASS_WORDS, SYNTHETIC_NOTE, accepted_words
 from leukoscope.errors import DataError
 
-__all__ = ["READERS", "read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_table"]
+__all__ = ["read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_table", "reader_names"]
 
-READERS: Final = ("auto", "cnmc", "allidb", "folders", "table")
-MANIFEST_FILE: Final = "manifest.csv"
+add_facts(
+    SetFacts(
+        name="rendered",
+        title="rendered cells",
+        terms="Rendered cells: made by Leukoscope, of no patient, under its own licence.",
+        limits="**It was trained on rendered cells.** What it says of real cells means nothing.",
+    )
+)
+
+
+def reader_names() -> tuple[str, ...]:
+    """`auto`, and all readers in the order in which it asks them."""
+    return ("auto", *readers())
 
 
 def read_dataset(
@@ -35,35 +46,24 @@ def read_dataset(
 
     Args:
         path: a folder or a CSV file.
-        reader: `cnmc`, `allidb`, `folders`, `table`, or `auto`, which takes the first that fits of: a file is a table;
-            a C-NMC 2019 tree; a folder with a `manifest.csv`; ALL-IDB1 or ALL-IDB2; a folder with class folders.
+        reader: one of `reader_names`: `auto` takes the first that fits of: a file is a table; a C-NMC 2019 tree; a
+            folder with a `manifest.csv`; other published sets; a folder with class folders.
         both_classes: whether a missing class is an error, as it must be for training (`folders` and `table`).
         classes: the words for the classes in folders and tables, from `leukoscope.datasets.record.class_words`.
 
     Raises:
         DataError: an unknown reader, nothing that fits, or what the reader finds wrong.
     """
-    if reader not in READERS:
-        near = difflib.get_close_matches(reader, READERS, n=1)
-        meant = f"did you mean {near[0]}" if near else f"use one of {', '.join(READERS)}"
+    if reader not in reader_names():
+        near = difflib.get_close_matches(reader, reader_names(), n=1)
+        meant = f"did you mean {near[0]}" if near else f"use one of {', '.join(reader_names())}"
         raise DataError(f"there is no reader {reader!r}", path=path, remedy=meant)
     place = Path(path)
     if not place.exists():
         raise DataError("does not exist", path=path)
-    chosen = _detect(place, classes) if reader == "auto" else reader
-    if chosen == "table":
-        table = place / MANIFEST_FILE if place.is_dir() else place
-        return one_file_each(read_table(table, both_classes=both_classes, classes=classes))
-    if not place.is_dir():
-        raise DataError(f"is a file, the reader {chosen} needs a folder", path=path)
-    if chosen == "cnmc":
-        found = read_cnmc(place)
-    elif chosen == "allidb":
-        found = read_allidb(place)
-    else:
-        found = read_folders(place, both_classes=both_classes, classes=classes)
-    found = one_file_each(found)
-    return _rendered(found) if _is_rendered(found.root) else found
+    chosen = _detect(place, classes) if reader == "auto" else readers()[reader]
+    found = one_file_each(chosen(place, both_classes=both_classes, classes=classes))
+    return _rendered(found) if not chosen.files and _is_rendered(found.root) else found
 
 
 def _is_rendered(root: Path) -> bool:
@@ -76,20 +76,13 @@ def _rendered(manifest: Manifest) -> Manifest:
     return replace(manifest, records=records, name="rendered")
 
 
-def _detect(place: Path, classes: Mapping[str, int]) -> str:
-    if place.is_file():
-        return "table"
-    if find_tree(place) is not None:
-        return "cnmc"
-    if (place / MANIFEST_FILE).is_file():
-        return "table"
-    if find_allidb(place):
-        return "allidb"
-    if class_homes(place, classes):
-        return "folders"
+def _detect(place: Path, classes: Mapping[str, int]) -> Reader:
+    for each in readers().values():
+        if each.fits(place, classes):
+            return each
+    looked = ", for ".join(each.looks_for for each in readers().values() if each.looks_for)
     raise DataError(
-        "no data set recognised; looked for training_data or C-NMC_Leukemia (C-NMC 2019), for im or img with ALL-IDB "
-        f"names, for {MANIFEST_FILE}, and for folders named {accepted_words(classes)}",
+        f"no data set recognised; looked for {looked}, and for folders named {accepted_words(classes)}",
         path=place,
         remedy="arrange the pictures in class folders (of other names: give --classes), or list them in a CSV file "
         "with the columns path,label",

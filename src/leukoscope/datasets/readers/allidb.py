@@ -19,13 +19,13 @@ from PIL import Image
 
 from leukoscope.datasets.centroids import centroid_file, read_centroids
 from leukoscope.datasets.dataset import BLAST, Manifest
+from leukoscope.datasets.known_sets import SetFacts, reader
 from leukoscope.datasets.pictures import list_pictures, refuse_collisions, shorten
 from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError
 
 FIELDS: Final = "allidb1"
 CELLS: Final = "allidb2"
-PUBLISHED: Final = {FIELDS: 108, CELLS: 260}  # pictures
 
 _FOLDERS: Final = {FIELDS: "im", CELLS: "img"}
 _TREES: Final = {FIELDS: "ALL_IDB1", CELLS: "ALL_IDB2"}
@@ -56,6 +56,34 @@ def find_allidb(path: Path) -> dict[str, Path]:
     return found
 
 
+_TERMS: Final = (
+    "ALL-IDB: given out by its owners on request, under their terms; R. Donida Labati, V. Piuri, F. Scotti: ALL-IDB, "
+    "the acute lymphoblastic leukemia image database for image processing, ICIP 2011."
+)
+_SETS: Final = (
+    SetFacts(
+        name=FIELDS,
+        title="ALL-IDB1",
+        terms=_TERMS,
+        caveat="ALL-IDB1 shows whole fields: its label is that of the picture, not of each cell in it.",
+        pictures=108,
+        kin=frozenset({CELLS}),
+        resolution_tells=True,
+    ),
+    SetFacts(
+        name=CELLS,
+        title="ALL-IDB2",
+        terms=_TERMS,
+        caveat="The cells of ALL-IDB2 are cut out of the pictures of ALL-IDB1, and nobody published which out of "
+        "which: cells of one picture can stand on both sides of any split.",
+        pictures=260,
+        kin=frozenset({FIELDS}),
+        resolution_tells=True,
+    ),
+)
+
+
+@reader("allidb", fits=lambda place, _: bool(find_allidb(place)), looks_for="im or img with ALL-IDB names", sets=_SETS)
 def read_allidb(path: str | PathLike[str]) -> Manifest:
     """Read ALL-IDB1 (whole fields, `im/Im001_1.jpg`) or ALL-IDB2 (single cells, `img/Im001_1.tif`).
 

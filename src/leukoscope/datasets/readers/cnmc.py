@@ -15,14 +15,18 @@ reads its column elsewhere would get the classes exchanged.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.groups import known_groups
+from leukoscope.datasets.groups import known_groups, read_groups
+from leukoscope.datasets.known_sets import SetFacts, reader
 from leukoscope.datasets.pictures import list_folders, list_pictures, refuse_collisions, shorten
 from leukoscope.datasets.record import BLAST, NORMAL, Record, class_of
 from leukoscope.datasets.table import read_lines
@@ -159,6 +163,35 @@ def _phase(folder: Path, word: str) -> list[Path]:
     return []
 
 
+@cache
+def _merged() -> Mapping[str, str]:
+    """Subjects that are one patient, from the table of facts with its evidence."""
+    with as_file(files("leukoscope.datasets.readers") / "cnmc2019_groups.csv") as table:
+        return MappingProxyType(read_groups(table))
+
+
+_FACTS: Final = SetFacts(
+    name="cnmc2019",
+    title="C-NMC 2019",
+    terms="C-NMC 2019: CC BY 3.0, ALL Challenge dataset of ISBI 2019 (C-NMC 2019), The Cancer Imaging Archive, "
+    "doi:10.7937/tcia.2019.dc64i46r.",
+    limits="It was trained on pictures of one laboratory, one stain and one camera, stain-normalised. Elsewhere its "
+    "figures do not hold until they have been measured there. All cells of a patient are labelled alike, blast or "
+    "normal; no red cell and no clinical fact comes with them.",
+    sides=frozenset({450, 600}),  # training and final test
+    groups=_merged,
+    parse=CellName.parse,
+    labels="blast belongs to names in _all, normal to names in _hem; some copies of the set use 0 for leukemic",
+)
+
+
+@reader(
+    "cnmc",
+    fits=lambda place, _: find_tree(place) is not None,
+    looks_for=f"training_data or {TREE} (C-NMC 2019)",
+    order=10,
+    sets=(_FACTS,),
+)
 def read_cnmc(path: str | PathLike[str], *, prelim_labels: str | PathLike[str] | None = None) -> Manifest:
     """Read what is there of the official tree, as BMP files or re-encoded under the same names.
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from leukoscope.datasets.dataset import BLAST, NORMAL, Manifest
 from leukoscope.datasets.identity import identified
+from leukoscope.datasets.known_sets import reader
 from leukoscope.datasets.pictures import leads_back, list_folders, list_pictures, refuse_collisions, shorten
 from leukoscope.datasets.record import CLASS_WORDS, LABEL_WORDS, Record, accepted_words, class_of
 from leukoscope.errors import DataError
@@ -17,6 +18,12 @@ SOURCE: Final = "folders"
 _DEEPEST: Final = 3
 
 
+@reader(
+    "folders",
+    fits=lambda place, classes: bool(class_homes(place, classes)),
+    order=90,
+    words=True,
+)
 def read_folders(
     path: str | PathLike[str], *, both_classes: bool = True, classes: Mapping[str, int] = CLASS_WORDS
 ) -> Manifest:

@@ -11,14 +11,24 @@ from typing import Final
 
 from leukoscope.datasets.dataset import BLAST, NORMAL, Manifest
 from leukoscope.datasets.identity import identified
+from leukoscope.datasets.known_sets import reader
 from leukoscope.datasets.pictures import refuse_collisions, shorten
 from leukoscope.datasets.record import CLASS_WORDS, LABEL_WORDS, Record
 from leukoscope.datasets.table import read_head, read_records
 from leukoscope.errors import DataError
 
 SOURCE: Final = "csv"
+MANIFEST_FILE: Final = "manifest.csv"
 
 
+@reader(
+    "table",
+    fits=lambda place, _: place.is_file() or (place / MANIFEST_FILE).is_file(),
+    looks_for=MANIFEST_FILE,
+    order=20,
+    files=True,
+    words=True,
+)
 def read_table(
     path: str | PathLike[str],
     *,
@@ -32,7 +42,7 @@ def read_table(
     `Manifest.write_csv` is read too.
 
     Args:
-        path: the CSV file.
+        path: the CSV file, or a folder that holds a `manifest.csv`.
         root: folder that its paths are relative to; None: what the file says, else its own folder.
         both_classes: whether a missing class is an error, as it must be for training.
         classes: the words for the classes, in lower case.
@@ -41,6 +51,7 @@ def read_table(
         DataError: what `read_manifest` raises; a picture that is not there; a missing class.
     """
     file = Path(path)
+    file = file / MANIFEST_FILE if file.is_dir() else file
     base = None if root is None else Path(root)
     words = {**classes, "": None}
     where, records = read_records(file, required=("path", "label"), words=words, root=base, source=SOURCE)
