@@ -73,6 +73,14 @@ def filled(mask: Mask, largest: float = np.inf) -> Mask:
     return np.asarray(mask | hole[labels[1:-1, 1:-1]])
 
 
+def reduced_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """Which pixels of a reduced picture hold anything of the mask, bool [shape[0], shape[1]]."""
+    if mask.shape == shape[:2]:
+        return mask
+    share = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(share > 1e-3)
+
+
 def depth(mask: Mask, *, beyond: bool = False) -> NDArray[np.float32]:
     """Distance in pixels of each pixel of the mask to the nearest one outside, 0 outside, float32 [H, W].
 

@@ -26,7 +26,7 @@ from leukoscope.inference.morphology import MeasuredCell, measure_cell
 from leukoscope.smears import RED_CELL_UM, Finding, find_cells, kind_of, standard_cell
 from leukoscope.smears.faults import blank_reason
 from leukoscope.smears.find import MAX_FIELD_PIXELS, check_picture, find_in_crop, find_in_windows
-from leukoscope.smears.kind import is_framed
+from leukoscope.smears.kind import is_behind_instrument, is_framed
 from leukoscope.smears.normalise import Normalisation, normaliser, read_reference
 
 Source = str | PathLike[str] | NDArray[np.uint8] | bytes | BinaryIO | Image.Image | PictureError
@@ -162,6 +162,8 @@ def load_one(
         start = time.perf_counter()
         if zoom is not None and _is_picture(rgb) and is_framed(rgb):
             rgb = resized(rgb, zoom)
+        if _is_picture(rgb) and is_behind_instrument(rgb):
+            raise PictureError("is a field behind a black surround, not one cell", remedy="use `leukoscope field`")
         plain = frame_cell(rgb, preparation.frame_size)
         frame = equalise(plain, preparation)
         timings["prepare"] = _ms(start)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.cells.masks import Mask, grown, reduced_mask
 from leukoscope.cells.stain import otsu_levels
 from leukoscope.smears.ruler import Ruler
 from leukoscope.smears.stain import density
@@ -142,12 +143,13 @@ _LEAST = 50  # pixels of edges: fewer tell nothing
 _LEAST_STEP = 0.02  # in density: less is noise
 
 
-def edge_width(rgb: NDArray[np.uint8], red_cell: float) -> float | None:
+def edge_width(rgb: NDArray[np.uint8], red_cell: float, hidden: Mask | None = None) -> float | None:
     """Width of the field's sharpest edges as that of a Gaussian blur, in diameters of a red cell.
 
     Args:
         rgb: uint8 [H, W, 3].
         red_cell: diameter of a red cell in pixels, or what stands for it.
+        hidden: bool [H, W], what shows no smear, see `smears.seen`.
 
     Returns:
         None where there are no edges to judge by.
@@ -156,13 +158,18 @@ def edge_width(rgb: NDArray[np.uint8], red_cell: float) -> float | None:
     unit = red_cell * scale
     part = _middle(rgb, _MIDDLE / scale)
     small = part if scale == 1 else cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    value = density(np.ascontiguousarray(small, np.uint8), sigma=SMOOTHING * unit).red
-    (level,) = otsu_levels(value.ravel())
+    shown = np.ones(small.shape[:2], np.bool_)
+    if hidden is not None:
+        shown = ~grown(reduced_mask(_middle(hidden, _MIDDLE / scale), small.shape), 2)
+        if not shown.any():
+            return None
+    value = density(np.ascontiguousarray(small, np.uint8), sigma=SMOOTHING * unit, hidden=~shown).red
+    (level,) = otsu_levels(value[shown])
     above = value > level
-    if not above.any() or above.all():
+    if not above[shown].any() or above[shown].all():
         return None
-    step = float(np.median(value[above]) - np.median(value[~above]))
-    at_edge = np.asarray(np.abs(value - level) < _BAND * step)
+    step = float(np.median(value[above & shown]) - np.median(value[~above & shown]))
+    at_edge = np.asarray((np.abs(value - level) < _BAND * step) & shown)
     if step < _LEAST_STEP or np.count_nonzero(at_edge) < _LEAST:
         return None
     across, down = (cv2.Sobel(value, cv2.CV_32F, *order)[at_edge] / 8 for order in ((1, 0), (0, 1)))
@@ -170,15 +177,18 @@ def edge_width(rgb: NDArray[np.uint8], red_cell: float) -> float | None:
     return step / (math.sqrt(2 * math.pi) * max(steepest, 1e-6) * unit)
 
 
-def focus_warning(rgb: NDArray[np.uint8], red_cell: float, *, known: bool) -> tuple[str, ...]:
+def focus_warning(
+    rgb: NDArray[np.uint8], red_cell: float, *, known: bool, hidden: Mask | None = None
+) -> tuple[str, ...]:
     """The warning of a field out of focus; nothing where it is in focus or cannot be judged.
 
     Args:
         rgb: uint8 [H, W, 3].
         red_cell: diameter of a red cell in pixels.
         known: whether that was measured or given, not guessed by the nuclei: a guess is not stated.
+        hidden: bool [H, W], what shows no smear.
     """
-    width = edge_width(rgb, red_cell)
+    width = edge_width(rgb, red_cell, hidden)
     if width is None or width <= WIDEST_EDGE:
         return ()
     if not known:
@@ -186,6 +196,6 @@ def focus_warning(rgb: NDArray[np.uint8], red_cell: float, *, known: bool) -> tu
     return (f"out of focus: its sharpest edges are {width:.1%} of a red cell wide, more than {WIDEST_EDGE:.1%}",)
 
 
-def _middle(rgb: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
+def _middle(rgb: NDArray[Any], side: float) -> NDArray[Any]:
     top, left = (max(0, (length - round(side)) // 2) for length in rgb.shape[:2])
     return rgb[top : rgb.shape[0] - top, left : rgb.shape[1] - left]

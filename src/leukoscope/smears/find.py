@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.crop import MIN_CROP_SIDE, segment_crop
-from leukoscope.cells.masks import components, opened
+from leukoscope.cells.masks import components, opened, reduced_mask
 from leukoscope.errors import PictureError
 from leukoscope.smears.faults import blank_reason, cell_warnings, focus_warning, light_warnings, warnings_of
 from leukoscope.smears.nuclei import FAINT, Nuclei, find_nuclei
 from leukoscope.smears.redcells import RedCell
 from leukoscope.smears.ruler import RED_CELL_UM, Ruler, find_red_cells, read_ruler, ruler_of
+from leukoscope.smears.seen import Seen, seen_part
 from leukoscope.smears.stain import Density, density
-from leukoscope.smears.whitecells import WhiteCell, grow_cells, white_cell
+from leukoscope.smears.whitecells import WhiteCell, cut_by, grow_cells, white_cell
 
 MIN_FIELD_SIDE = 200  # pixels: the smallest field
 MAX_FIELD_PIXELS = 40_000_000  # of a field: larger ones are scans
@@ -46,6 +47,7 @@ class Finding:
         platelets: how many purple things were too small or too pale for a white cell: platelets, stain dirt.
         warnings: what the answer may suffer from, in sentences.
         shape: height and width of the picture.
+        left_out: share of the picture that shows no smear: a black surround, what was drawn over it.
     """
 
     cells: tuple[WhiteCell, ...]
@@ -54,6 +56,7 @@ class Finding:
     platelets: int
     warnings: tuple[str, ...]
     shape: tuple[int, int]
+    left_out: float = 0.0
 
 
 def find_cells(
@@ -76,29 +79,52 @@ def find_cells(
         ValueError: a length is not positive.
     """
     check_picture(rgb)
-    height, width = rgb.shape[:2]
-    if min(height, width) < min_side:
+    if rgb.shape[0] * rgb.shape[1] > MAX_FIELD_PIXELS:
         raise PictureError(
-            f"a field of {width} x {height} px is too small", remedy=f"give {min_side} px or more to each side"
-        )
-    if height * width > MAX_FIELD_PIXELS:
-        raise PictureError(
-            f"a field of {width} x {height} px is a scan of a slide, not a field",
+            f"a field of {rgb.shape[1]} x {rgb.shape[0]} px is a scan of a slide, not a field",
             remedy="use leukoscope.smears.find.find_in_windows",
         )
-    why = blank_reason(rgb)
+    seen = seen_part(rgb)
+    height, width = seen.rgb.shape[:2]
+    if min(height, width) < min_side:
+        raise PictureError(
+            f"a field of {width} x {height} px is too small{' (a black surround left out)' if seen.left_out else ''}",
+            remedy=f"give {min_side} px or more to each side",
+        )
+    why = blank_reason(seen.rgb)
     if why is not None:
         raise PictureError(why, remedy="give a stained smear, in focus and lit")
-    ruler, red_cells = read_ruler(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um)
+    return _in_picture(_find(seen, um_per_px, red_cell_um), seen, rgb.shape)
+
+
+def _find(seen: Seen, um_per_px: float | None, red_cell_um: float) -> Finding:
+    """What the seen part of a picture shows, in its own pixels."""
+    rgb, hidden = seen.rgb, seen.hidden
+    height, width = rgb.shape[:2]
+    ruler, red_cells = read_ruler(rgb, um_per_px=um_per_px, red_cell_um=red_cell_um, hidden=hidden)
     unit = _unit(ruler, red_cell_um)
     scale = _scale(unit, height, width)
     small = _reduced(rgb, scale)
-    stained = density(small, sigma=0.017 * (unit * scale if unit else 60.0))
+    veiled = None if hidden is None else reduced_mask(hidden, small.shape)
+    stained = density(small, sigma=0.017 * (unit * scale if unit else 60.0), hidden=veiled)
     nuclei, red_cell = _nuclei(stained, None if unit is None else unit * scale)
-    cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width))
-    spoilt = (*light_warnings(stained.ground), *focus_warning(rgb, red_cell / scale, known=unit is not None))
+    cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width), veiled)
+    if hidden is not None:
+        cells = [cut_by(cell, hidden) for cell in cells]
+    focus = focus_warning(rgb, red_cell / scale, known=unit is not None, hidden=hidden)
+    spoilt = (*light_warnings(stained.ground), *focus)
     warnings = (*ruler.warnings, *spoilt, *warnings_of(rgb, cells, len(red_cells), ruler))
     return Finding(tuple(cells), tuple(red_cells), ruler, nuclei.platelets, warnings, (height, width))
+
+
+def _in_picture(finding: Finding, seen: Seen, shape: tuple[int, ...]) -> Finding:
+    """The same in pixels of the picture that the part was seen in."""
+    x, y = seen.left, seen.top
+    cells, red = finding.cells, finding.red_cells
+    if x or y:
+        cells = tuple(_moved(cell, x, y) for cell in cells)
+        red = tuple(replace(cell, x=cell.x + x, y=cell.y + y) for cell in red)
+    return replace(finding, cells=cells, red_cells=red, shape=(shape[0], shape[1]), left_out=seen.left_out)
 
 
 def check_picture(rgb: NDArray[np.uint8]) -> None:
@@ -173,13 +199,17 @@ def find_in_crop(
 def _middle_cell(rgb: NDArray[np.uint8], red_cell: float) -> WhiteCell | None:
     """The cell in the middle; None where nothing there stains as a nucleus, or the outline takes in everything."""
     try:
-        parts = segment_crop(rgb)
+        seen = seen_part(rgb)
+        parts = segment_crop(seen.rgb)
     except PictureError:
         return None
     if parts.outline.mean() > _ALL:
         return None
-    shape = (rgb.shape[0], rgb.shape[1])
-    return white_cell((parts.outline, 0, 0), (parts.nucleus, 0, 0), 1.0, 1.0, shape, red_cell)
+    shape = (seen.rgb.shape[0], seen.rgb.shape[1])
+    cell = white_cell((parts.outline, 0, 0), (parts.nucleus, 0, 0), 1.0, 1.0, shape, red_cell)
+    if cell is not None and seen.hidden is not None:
+        cell = cut_by(cell, seen.hidden)
+    return None if cell is None else _moved(cell, seen.left, seen.top)
 
 
 def _covers(middle: WhiteCell, other: WhiteCell) -> bool:

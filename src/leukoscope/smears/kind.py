@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.frame import MAX_BORDER, NEAR_BLACK
+from leukoscope.cells.masks import reduced_mask
+from leukoscope.smears.seen import bounded_by_instrument, seen_part
 from leukoscope.smears.stain import density
 
 Kind = Literal["framed", "crop", "field"]
@@ -21,11 +23,27 @@ _CENTRAL: Final = 0.20  # of the side: how far the purple's middle may lie from 
 
 
 def is_framed(rgb: NDArray[np.uint8]) -> bool:
-    """Whether the picture is one cell on black: at most half of its outermost pixels are not near-black.
+    """Whether the picture is one cell on black.
+
+    At most half of its outermost pixels are not near-black, and what is lit has no instrument's form: a field behind an
+    eyepiece's circle or in a letterbox is a field.
 
     Args:
         rgb: uint8 [H, W, 3], at least one pixel.
     """
+    return _on_black(rgb) and not bounded_by_instrument(rgb)
+
+
+def is_behind_instrument(rgb: NDArray[np.uint8]) -> bool:
+    """Whether the picture is a field on black: seen through an eyepiece's circle, or in a letterbox.
+
+    Args:
+        rgb: uint8 [H, W, 3], at least one pixel.
+    """
+    return _on_black(rgb) and bounded_by_instrument(rgb)
+
+
+def _on_black(rgb: NDArray[np.uint8]) -> bool:
     ring = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
     return float(np.mean(ring.max(axis=1) > NEAR_BLACK)) <= MAX_BORDER
 
@@ -35,18 +53,21 @@ def kind_of(rgb: NDArray[np.uint8]) -> Kind:
 
     - `framed`: see `is_framed`; what `cells.frame.prepare` takes.
     - `crop`: nearly square, no longer than `_LARGEST_CROP`, and its purple parts lie around its middle.
-    - `field`: everything else.
+    - `field`: everything else. What shows no smear is left out first, see `smears.seen`.
 
     Args:
         rgb: uint8 [H, W, 3].
     """
     if is_framed(rgb):
         return "framed"
+    seen = seen_part(rgb)
+    rgb = seen.rgb
     height, width = rgb.shape[:2]
     if max(height, width) > min(_LARGEST_CROP, _SQUARE * min(height, width)):
         return "field"
     small = cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    stained = density(np.ascontiguousarray(small, np.uint8), sigma=1.0)
+    hidden = None if seen.hidden is None else reduced_mask(seen.hidden, small.shape)
+    stained = density(np.ascontiguousarray(small, np.uint8), sigma=1.0, hidden=hidden)
     top = float(np.quantile(stained.purple, 1 - _LEAST_SHARE / 2))  # a single black speck does not decide
     strong = stained.purple > (stained.middle + top) / 2
     if float(strong.mean()) < _LEAST_SHARE:

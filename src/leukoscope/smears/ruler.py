@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.masks import Mask, grown, opened
+from leukoscope.cells.masks import Mask, grown, opened, reduced_mask
 from leukoscope.smears.redcells import STEP, RedCell, find_edges, vote
 from leukoscope.smears.stain import density
 
@@ -70,7 +70,7 @@ class Ruler:
         }
 
 
-def find_red_cells(rgb: NDArray[np.uint8]) -> list[RedCell]:
+def find_red_cells(rgb: NDArray[np.uint8], hidden: Mask | None = None) -> list[RedCell]:
     """Red cells of a picture, of the commonest size alone.
 
     Any radius from 5 px to 0.22 of the shorter side is sought in a reduced picture first; around the size that covers
@@ -78,6 +78,7 @@ def find_red_cells(rgb: NDArray[np.uint8]) -> list[RedCell]:
 
     Args:
         rgb: uint8 [H, W, 3].
+        hidden: bool [H, W], what shows no smear, see `smears.seen`.
 
     Returns:
         Cells in pixels of ``rgb``; empty where none is found.
@@ -85,31 +86,31 @@ def find_red_cells(rgb: NDArray[np.uint8]) -> list[RedCell]:
     height, width = rgb.shape[:2]
     if min(height, width) < 40:
         return []
-    coarse = _coarse(_middle(rgb, _SEARCHED))
+    coarse = _coarse(_middle(rgb, _SEARCHED), None if hidden is None else _middle(hidden, _SEARCHED))
     if len(coarse) < LEAST_CELLS and max(height, width) > _SEARCHED:
-        coarse = _coarse(rgb)
+        coarse = _coarse(rgb, hidden)
     if len(coarse) < LEAST_CELLS:
         return []
     radius = commonest(coarse) / 2  # in pixels of the picture
     fine = min(1.0, _FINE_RADIUS / radius)
     steps = np.arange(-np.log(_FINE), np.log(_FINE), np.log(STEP), dtype=np.float64)
-    cells = _search(rgb, fine, np.asarray(fine * radius * np.exp(steps), np.float64), _TO_MEASURE)
+    cells = _search(rgb, hidden, fine, np.asarray(fine * radius * np.exp(steps), np.float64), _TO_MEASURE)
     if len(cells) < LEAST_CELLS:
         return []
     middle = commonest(cells)
     return [cell for cell in cells if abs(np.log(cell.diameter / middle)) <= _KEEP]
 
 
-def _coarse(rgb: NDArray[np.uint8]) -> list[RedCell]:
+def _coarse(rgb: NDArray[np.uint8], hidden: Mask | None) -> list[RedCell]:
     """Red cells of any size, in a picture reduced to `_SEARCH_SIDE`."""
     height, width = rgb.shape[:2]
     scale = min(1.0, _SEARCH_SIDE / max(height, width))
     largest = _LARGEST * min(height, width) * scale
     count = int(np.log(largest / _SMALLEST) / np.log(STEP)) if largest > _SMALLEST else 0
-    return _search(rgb, scale, _SMALLEST * STEP ** np.arange(max(count, 1)), _TO_CHOOSE)
+    return _search(rgb, hidden, scale, _SMALLEST * STEP ** np.arange(max(count, 1)), _TO_CHOOSE)
 
 
-def _middle(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _middle(rgb: NDArray[Any], side: int) -> NDArray[Any]:
     """The middle of the picture, at most ``side`` pixels each way."""
     top, left = (max(0, (length - side) // 2) for length in rgb.shape[:2])
     return rgb[top : top + side, left : left + side]
@@ -124,7 +125,11 @@ def commonest(cells: Sequence[RedCell]) -> float:
 
 
 def read_ruler(
-    rgb: NDArray[np.uint8], *, um_per_px: float | None = None, red_cell_um: float = RED_CELL_UM
+    rgb: NDArray[np.uint8],
+    *,
+    um_per_px: float | None = None,
+    red_cell_um: float = RED_CELL_UM,
+    hidden: Mask | None = None,
 ) -> tuple[Ruler, list[RedCell]]:
     """The scale of a field, with the red cells it was read from.
 
@@ -132,13 +137,14 @@ def read_ruler(
         rgb: uint8 [H, W, 3].
         um_per_px: the scale where it is known: it then holds, and the red cells only check it.
         red_cell_um: mean diameter of a red cell, micrometres.
+        hidden: bool [H, W], what shows no smear, see `smears.seen`.
 
     Raises:
         ValueError: a length is not positive.
     """
     if red_cell_um <= 0 or (um_per_px is not None and um_per_px <= 0):
         raise ValueError("micrometres must be positive")
-    cells = find_red_cells(rgb)
+    cells = find_red_cells(rgb, hidden)
     return ruler_of(cells, um_per_px=um_per_px, red_cell_um=red_cell_um), cells
 
 
@@ -173,14 +179,18 @@ def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -
     return float(np.interp(share[-1] / 2, share - weights[order] / 2, values[order]))
 
 
-def _search(rgb: NDArray[np.uint8], scale: float, radii: NDArray[Any], least_spread: float) -> list[RedCell]:
+def _search(
+    rgb: NDArray[np.uint8], hidden: Mask | None, scale: float, radii: NDArray[Any], least_spread: float
+) -> list[RedCell]:
     height, width = rgb.shape[:2]
     side = min(1.0, math.sqrt(_WINDOW / (height * width * scale**2)))
     left, top = round(width * (1 - side) / 2), round(height * (1 - side) / 2)
     rgb = rgb[top : height - top, left : width - left]
     small = rgb if scale == 1 else cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    stained = density(np.ascontiguousarray(small, np.uint8), sigma=1.0)
-    edges = find_edges(stained.red, purple_parts(stained.purple, stained.middle, stained.spread))
+    part = None if hidden is None else reduced_mask(hidden[top : height - top, left : width - left], small.shape)
+    stained = density(np.ascontiguousarray(small, np.uint8), sigma=1.0, hidden=part)
+    leave_out = purple_parts(stained.purple, stained.middle, stained.spread)
+    edges = find_edges(stained.red, leave_out if part is None else leave_out | grown(part, 3))
     if edges.contrast <= 0 or not len(edges.x):
         return []
     found = vote(edges, radii, least_spread)

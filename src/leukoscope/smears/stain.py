@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.stain import Floats, otsu_levels
+from leukoscope.cells.stain import Floats, Mask, otsu_levels
 
 _SAMPLE = 1 << 18  # pixels that levels are estimated from
 
@@ -39,47 +39,51 @@ class Density:
     spread: float
 
 
-def density(rgb: NDArray[np.uint8], *, sigma: float) -> Density:
+def density(rgb: NDArray[np.uint8], *, sigma: float, hidden: Mask | None = None) -> Density:
     """Optical densities of a picture, smoothed.
 
     Args:
         rgb: uint8 [H, W, 3].
         sigma: width of the Gaussian in pixels; 0 for none.
+        hidden: bool [H, W], what no level is estimated from, see `smears.seen`.
     """
     light = cv2.GaussianBlur(rgb, (0, 0), sigma) if sigma > 0 else rgb
-    ground = ground_light(rgb)
+    ground = ground_light(rgb, hidden)
     levels = np.arange(256, dtype=np.float64)
     tables = [-np.log10((levels + 1) / (light_of + 1)).astype(np.float32) for light_of in ground]
     red, green, blue = (table[light[..., channel]] for channel, table in enumerate(tables))
     purple = np.asarray(red + green - 2 * blue, np.float32)
-    middle, spread = middle_and_spread(purple)
+    middle, spread = middle_and_spread(purple, hidden)
     return Density(ground, purple, np.asarray(green + blue, np.float32), middle, spread)
 
 
-def ground_light(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+def ground_light(rgb: NDArray[np.uint8], hidden: Mask | None = None) -> NDArray[np.float64]:
     """Light of the ground: median colour of the brighter of two classes of the green channel (Otsu 1979).
 
     >>> picture = np.full((20, 20, 3), 200, np.uint8); picture[:8] = 90
     >>> ground_light(picture).tolist()
     [200.0, 200.0, 200.0]
     """
-    some = _sample(rgb)
+    some = _sample(rgb, hidden)
     (level,) = otsu_levels(some[:, 1].astype(np.float32))
     bright = some[some[:, 1] >= level]
     return np.asarray(np.median(bright, axis=0), np.float64)
 
 
-def middle_and_spread(values: Floats) -> tuple[float, float]:
+def middle_and_spread(values: Floats, hidden: Mask | None = None) -> tuple[float, float]:
     """Median, and the standard deviation of the normal distribution of the lesser median deviation of the two sides.
 
     White cells widen the upper side and may fill a third of a small picture; many red cells widen the lower.
     """
-    some = _sample(values[..., None])[:, 0]
+    some = _sample(values[..., None], hidden)[:, 0]
     middle = float(np.median(some))
     sides = [float(np.median(side)) for side in (middle - some[some <= middle], some[some >= middle] - middle)]
     return middle, 1.4826 * min(sides) + 1e-6
 
 
-def _sample(values: NDArray[Any]) -> NDArray[Any]:
+def _sample(values: NDArray[Any], hidden: Mask | None) -> NDArray[Any]:
     flat = values.reshape(-1, values.shape[-1])
-    return flat[:: max(1, len(flat) // _SAMPLE)]
+    step = max(1, len(flat) // _SAMPLE)
+    if hidden is None or hidden.all():
+        return flat[::step]
+    return flat[::step][~hidden.ravel()[::step]] if not hidden.ravel()[::step].all() else flat[~hidden.ravel()]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.masks import Mask, closed, components, filled, opened
+from leukoscope.cells.masks import Mask, closed, components, filled, grown, opened, reduced_mask
 from leukoscope.cells.stain import Floats
 from leukoscope.smears.nuclei import Nuclei, windows_of
 from leukoscope.smears.stain import middle_and_spread
@@ -22,6 +22,9 @@ _CLOSE, _OPEN = 0.12, 0.2  # of a red cell's diameter: gaps closed, necks to wha
 _PARTS = 4  # of a pixel's side: in which contours are drawn and filled
 _RAGGED = 0.80  # solidity below which a cell is smudged
 _SWOLLEN = 1.9  # of a red cell's diameter: a nucleus of 14 um and more without cytoplasm is spread out
+
+_TOUCH = 3  # pixels between a contour and what hides the rest of the cell
+_TOUCHING = 0.04  # of the contour: less is a corner
 
 State = Literal["whole", "cut", "smudged"]
 Points = NDArray[np.float64]
@@ -72,7 +75,12 @@ class WhiteCell:
 
 
 def grow_cells(
-    purple: Floats, nuclei: Nuclei, red_cell: float, scale: float, shape: tuple[int, int]
+    purple: Floats,
+    nuclei: Nuclei,
+    red_cell: float,
+    scale: float,
+    shape: tuple[int, int],
+    hidden: Mask | None = None,
 ) -> list[WhiteCell]:
     """The whole cells around nuclei: what is purple about them and belongs to no other, smoothed.
 
@@ -82,6 +90,7 @@ def grow_cells(
         red_cell: diameter of a red cell in pixels of the reduced picture.
         scale: pixels of the reduced picture per pixel of the picture.
         shape: height and width of the picture.
+        hidden: bool [h, w] of the reduced picture, what shows no smear.
 
     Returns:
         Cells in pixels of the picture, from top to bottom.
@@ -92,7 +101,8 @@ def grow_cells(
     size = (max(8, round(purple.shape[1] * fine)), max(8, round(purple.shape[0] * fine)))
     soft = cv2.resize(cv2.GaussianBlur(purple, (0, 0), 0.035 * red_cell), size, interpolation=cv2.INTER_AREA)
     label = np.asarray(cv2.resize(nuclei.label, size, interpolation=cv2.INTER_NEAREST_EXACT), np.int32)
-    middle, spread = middle_and_spread(np.asarray(soft, np.float32))
+    veiled = None if hidden is None else reduced_mask(hidden, soft.shape)
+    middle, spread = middle_and_spread(np.asarray(soft, np.float32), veiled)
     height = np.asarray(soft - middle, np.float32)
     floor = _PALE * spread
     unit = red_cell * fine
@@ -145,6 +155,28 @@ def _whole(
     parts, _ = components(mask)
     kept = np.unique(parts[nucleus])
     return filled(np.isin(parts, kept[kept > 0])), left, top
+
+
+def cut_by(cell: WhiteCell, hidden: Mask) -> WhiteCell:
+    """The same cell, `cut` where it ends at what shows no smear.
+
+    Args:
+        cell: of a picture.
+        hidden: bool [H, W] of that picture.
+    """
+    if cell.state == "cut":
+        return cell
+    height, width = hidden.shape
+    x, y = (
+        np.clip(np.rint(cell.outline[:, axis]).astype(int), 0, side - 1) for axis, side in ((0, width), (1, height))
+    )
+    line = np.zeros((height, width), np.uint8)
+    left, top, right, bottom = max(0, x.min() - 3), max(0, y.min() - 3), x.max() + 4, y.max() + 4
+    part = np.ascontiguousarray(line[top:bottom, left:right])
+    cv2.polylines(part, [np.stack([x - left, y - top], 1).astype(np.int32)], True, (1,), 1)
+    drawn = part > 0
+    touching = np.count_nonzero(drawn & grown(hidden[top:bottom, left:right], _TOUCH))
+    return replace(cell, state="cut") if touching > _TOUCHING * np.count_nonzero(drawn) else cell
 
 
 def white_cell(
