@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import struct
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -208,6 +209,10 @@ def _orientation(image: Image.Image) -> int:
         return int(told.group(1)) if told else 1
     return found
 
+
+# What Pillow warns of (damaged EXIF blocks) names no file, and costs no pixel. A filter for good, as those for a while
+# are not safe while other threads decode.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Pillow's readers are called directly and not by Image.open: that one would also issue a process-wide warning about
 # large pictures, which cannot be silenced safely while other threads decode.
