@@ -73,6 +73,8 @@ ENGLISH: Final[Mapping[str, str]] = MappingProxyType(
         "turned down first": "No decision, {reason}.",
         "gate unknown scale": "its frame has {v} px, the training cells' {limit}, so the scale of the cell is "
         "not known (give it with --um-per-px)",
+        "gate swapped channels": "its colours are nearer to those of the training cells with red and blue swapped "
+        '({v} times), as in arrays and files of OpenCV (give RGB, or channels="bgr")',
         "gate too small": "the cell is too small for the scale of the training cells "
         "({v} px across, usual from {limit})",
         "gate too large": "the cell is too large for the scale of the training cells "
