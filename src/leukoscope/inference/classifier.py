@@ -27,6 +27,7 @@ from leukoscope.machine import cpu_count
 from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell
 from leukoscope.smears.find import MAX_FIELD_PIXELS
 from leukoscope.smears.normalise import Normalisation
+from leukoscope.smears.rings import valid_ring
 from leukoscope.text import decodable
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class FieldCell:
             "diameter_um": None if um is None else round(cell.diameter * um, 2),
             "nucleus_area_um2": None if um is None else round(cell.nucleus_area * um**2, 1),
             "nucleus_share": None if cell.state == "cut" else round(min(1.0, cell.nucleus_area / cell.area), 3),
-            "outline": np.round(cell.outline, 1).tolist(),
-            "nucleus": [np.round(ring, 1).tolist() for ring in cell.nucleus],
+            "outline": valid_ring(cell.outline).tolist(),
+            "nucleus": [valid_ring(ring).tolist() for ring in cell.nucleus],
         }
 
 
