@@ -270,7 +270,9 @@ def test_whatever_holds_a_picture_is_read_alike(tmp_path: Path) -> None:
     content = (tmp_path / "a.png").read_bytes()
     classifier = leukoscope.load(threads=1)
     expected = classifier.predict(cell).logit
-    for source in (content, bytearray(content), io.BytesIO(content), Image.fromarray(cell), tmp_path / "a.png"):
+    written = io.BytesIO()
+    Image.fromarray(cell).save(written, "PNG")
+    for source in (written, content, bytearray(content), io.BytesIO(content), Image.fromarray(cell), tmp_path / "a.png"):
         assert classifier.predict(source).logit == expected
     assert [each.logit for each in classifier.predict([content, cell])] == [expected, expected]
 

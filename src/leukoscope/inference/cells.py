@@ -235,6 +235,8 @@ def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8]:
     if isinstance(source, Image.Image):
         return np.asarray(source.convert("RGB"), np.uint8)
     if hasattr(source, "read"):
+        if hasattr(source, "seekable") and source.seekable():
+            source.seek(0)  # one that was just written stands at its end
         source = source.read()
     if isinstance(source, bytes | bytearray | memoryview):
         return decode(bytes(source), name="the bytes given")
