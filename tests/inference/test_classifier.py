@@ -272,7 +272,14 @@ def test_whatever_holds_a_picture_is_read_alike(tmp_path: Path) -> None:
     expected = classifier.predict(cell).logit
     written = io.BytesIO()
     Image.fromarray(cell).save(written, "PNG")
-    for source in (written, content, bytearray(content), io.BytesIO(content), Image.fromarray(cell), tmp_path / "a.png"):
+    for source in (
+        written,
+        content,
+        bytearray(content),
+        io.BytesIO(content),
+        Image.fromarray(cell),
+        tmp_path / "a.png",
+    ):
         assert classifier.predict(source).logit == expected
     assert [each.logit for each in classifier.predict([content, cell])] == [expected, expected]
 

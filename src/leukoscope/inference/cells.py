@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from os import PathLike, fspath
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 import cv2
 import numpy as np
@@ -235,9 +235,10 @@ def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8]:
     if isinstance(source, Image.Image):
         return np.asarray(source.convert("RGB"), np.uint8)
     if hasattr(source, "read"):
-        if hasattr(source, "seekable") and source.seekable():
-            source.seek(0)  # one that was just written stands at its end
-        source = source.read()
+        file = cast("BinaryIO", source)
+        if file.seekable():
+            file.seek(0)  # one that was just written stands at its end
+        source = file.read()
     if isinstance(source, bytes | bytearray | memoryview):
         return decode(bytes(source), name="the bytes given")
     raise PictureError(
