@@ -171,7 +171,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_divergence_is_named(tmp_path: Path, parts: tuple[FrameSource, FrameSource]) -> None:
     recipe = load_recipe("paper", (*OVERRIDES, "optimizer.name=sgd", "optimizer.learning_rate=1e30"))
-    with pytest.raises(TrainingError, match=r"the loss became nan in epoch \d, step \d+; lower"):
+    with pytest.raises(TrainingError, match=r"training diverged in epoch \d: the loss is nan at step \d+; lower"):
         fit(create_model("plain_cnn", widths=(8, 16)), recipe, *parts, tmp_path, CPU)
 
 

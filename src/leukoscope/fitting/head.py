@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from leukoscope.bundle.decision import probability_of, sigmoid
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.datasets.patients import Patients
-from leukoscope.errors import DataError, missing_extra
+from leukoscope.errors import DataError
 from leukoscope.fitting.decision import calibrate, log_loss
 from leukoscope.fitting.folds import clearly_lower, deal_cells, deal_groups
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
@@ -43,7 +43,7 @@ class Change:
 
 
 def refit(old: Array, embedding: Array, label: NDArray[np.int64], strength: float) -> Change:
-    """Fit in the space that the centred embeddings span.
+    """Fit by Newton's method, in the space that the centred embeddings span.
 
     Args:
         old: logits of the present head, float64 [N].
@@ -61,7 +61,7 @@ def refit(old: Array, embedding: Array, label: NDArray[np.int64], strength: floa
         columns = np.column_stack([left[:, kept] * size[kept], columns])
     spread = float(((embedding - middle) ** 2).mean())
     pull = np.append(np.full(len(basis), strength * spread if math.isfinite(strength) else 0.0), 0.0)
-    found = _penalised(old, columns, label.astype(np.float64), pull)
+    found = _newton(old, columns, label.astype(np.float64), pull)
     weight = found[:-1] @ basis
     return Change(weight, float(found[-1] - middle @ weight))
 
@@ -113,27 +113,29 @@ def _crossed(old: Array, embedding: Array, label: NDArray[np.int64], unit: NDArr
     return logits
 
 
-def _penalised(offset: Array, columns: Array, y: Array, pull: Array) -> Array:
-    """Minimum of the mean log loss of ``offset + columns b`` plus ``pull/2 . b^2``, by SciPy."""
-    try:
-        from scipy.optimize import minimize  # noqa: PLC0415 - an optional extra
-    except ImportError as error:
-        raise missing_extra("fitting a head", "train") from error
+def _newton(offset: Array, columns: Array, y: Array, pull: Array) -> Array:
+    """Minimum of the mean log loss of ``offset + columns b`` plus ``pull/2 . b^2``, with the step halved if need be."""
+    found, n = np.zeros(columns.shape[1]), len(y)
 
-    n = len(y)
-
-    def loss(b: Array) -> tuple[float, Array]:
+    def value(b: Array) -> float:
         z = offset + columns @ b
-        value = float(np.logaddexp(0, z).mean() - (y * z).mean() + pull @ b**2 / 2)
-        return value, columns.T @ (sigmoid(z) - y) / n + pull * b
+        return float(np.logaddexp(0, z).mean() - (y * z).mean() + pull @ b**2 / 2)
 
-    def curve(b: Array) -> Array:
-        stated = sigmoid(offset + columns @ b)
-        return np.asarray(columns.T @ (columns * (stated * (1 - stated))[:, None]) / n + np.diag(pull + 1e-10))
-
-    start = np.zeros(columns.shape[1])
-    found = minimize(loss, start, jac=True, hess=curve, method="Newton-CG", options={"xtol": 1e-12})
-    return np.asarray(found.x, dtype=np.float64)
+    best = value(found)
+    for _ in range(100):
+        stated = sigmoid(offset + columns @ found)
+        gradient = columns.T @ (stated - y) / n + pull * found
+        curve = columns.T @ (columns * (stated * (1 - stated))[:, None]) / n + np.diag(pull + 1e-10)
+        step = np.linalg.solve(curve, gradient)
+        share = 1.0
+        while (now := value(found - share * step)) > best and share > 1e-8:
+            share /= 2
+        if now > best:
+            break
+        found, gain, best = found - share * step, best - now, now
+        if gain < 1e-12:
+            break
+    return found
 
 
 FEWEST_CELLS = 20
