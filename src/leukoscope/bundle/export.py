@@ -9,12 +9,8 @@ blocks of a few output lines, each with the input lines that it needs, so that m
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +39,7 @@ from leukoscope.cells.frame import Preparation
 from leukoscope.errors import BundleError, missing_extra
 from leukoscope.files import atomic_folder, write_json, write_text
 from leukoscope.models import CellClassifier, closed_form_cam
-from leukoscope.models.deployed import deployed
+from leukoscope.models.deployed import deployed, quiet_export
 
 _BLOCK = 16  # output lines of a block, if the size can be divided so: fewer zeros below, fewer calls above
 
@@ -146,7 +142,7 @@ def graph_bytes(model: CellClassifier, input_size: int, frame_size: int) -> byte
     graph = ExplainedGraph(deployed(model.cpu().eval()), input_size).eval()
     example = torch.zeros(2, frame_size, frame_size, 3, dtype=torch.uint8)
     try:
-        with _quiet():
+        with quiet_export():
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -258,17 +254,3 @@ def write_bundle(
         write_text(temporary / CARD_FILE, card)
         write_json(temporary / FACTS_FILE, facts.model_dump(mode="json"))
     return facts
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # The exporter reports absent packages (torchvision) and its own deprecations; neither concerns the user.
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -8,7 +8,12 @@ one number per channel it cannot.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -59,3 +64,18 @@ def _pointwise(linear: nn.Linear) -> nn.Conv2d:
         assert made.bias is not None
         made.bias.copy_(linear.bias)
     return made
+
+
+@contextlib.contextmanager
+def quiet_export() -> Iterator[None]:
+    """Export to ONNX without the exporter's talk."""
+    # The exporter reports absent packages (torchvision) and its own deprecations; neither concerns the user.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

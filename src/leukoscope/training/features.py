@@ -6,12 +6,9 @@ or not at all, so that a killed computation goes on where it stopped.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +22,7 @@ from torch import Tensor, nn
 from leukoscope.errors import TrainingError
 from leukoscope.files import write_bytes
 from leukoscope.machine import cpu_count
+from leukoscope.models.deployed import quiet_export
 from leukoscope.models.masked import MaskedTrunk
 from leukoscope.training import augment
 from leukoscope.training.batches import generator_for
@@ -124,7 +122,7 @@ class _Statistics(nn.Module):
 
 
 def _session(trunk: MaskedTrunk, size: int, jobs: int) -> ort.InferenceSession:
-    with _quiet():
+    with quiet_export():
         program = torch.onnx.export(
             _Statistics(trunk).eval(), (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, opset_version=18,
             input_names=["cells"], dynamic_shapes={"cells": {0: torch.export.Dim("cells", min=1)}},
@@ -133,16 +131,3 @@ def _session(trunk: MaskedTrunk, size: int, jobs: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = jobs
     return ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
