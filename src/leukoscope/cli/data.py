@@ -42,9 +42,9 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     and label. The resolution of ALL-IDB is always looked at, as it is known to tell the class.
     """
     from leukoscope.datasets.facts import caveats, published_in, resolution_leak
-    from leukoscope.datasets.groups import natural
     from leukoscope.datasets.readers import read_dataset
     from leukoscope.datasets.record import LABEL_WORDS
+    from leukoscope.text import natural
 
     manifest = read_dataset(path, reader=reader, both_classes=not one_class, classes=given_classes())
     records = manifest.records

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from leukoscope.datasets.patients import Patients, unknown_patient
 from leukoscope.datasets.record import BLAST, LABEL_WORDS, NORMAL, Record
-from leukoscope.datasets.table import COLUMNS, read_head, read_records, write_rows
+from leukoscope.datasets.table import COLUMNS, manifest_text, read_records
 from leukoscope.errors import DataError
 from leukoscope.files import write_text
+from leukoscope.tables import read_preamble
 
 __all__ = ["BLAST", "NORMAL", "Manifest", "Record", "read_manifest"]
 
@@ -133,7 +134,7 @@ class Manifest:
         line `# root: ...`, so that `read_manifest` finds the pictures; a combined data set has a line
         `# part: NAME = ...` for each part.
         """
-        write_text(path, write_rows(self.root, self.records, Path(path), self.parts))
+        write_text(path, manifest_text(self.root, self.records, Path(path), self.parts))
 
 
 def read_manifest(path: str | PathLike[str], *, root: str | PathLike[str] | None = None) -> Manifest:
@@ -151,5 +152,5 @@ def read_manifest(path: str | PathLike[str], *, root: str | PathLike[str] | None
     words = {word: label for label, word in LABEL_WORDS.items()}
     base = None if root is None else Path(root)
     where, records = read_records(file, required=COLUMNS, words=words, root=base, source="csv", ours=True)
-    parts = read_head(file).parts
+    parts = read_preamble(file).parts
     return Manifest(where, records, "+".join(name for name, _ in parts) or file.stem, parts)

@@ -14,23 +14,9 @@ from pathlib import Path
 
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.known_sets import known_sets
-from leukoscope.datasets.table import read_lines
 from leukoscope.errors import DataError
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Key that sorts subject names as people do: numbers by value, before letters.
-
-    >>> sorted(["H10", "78", "H9", "5"], key=natural)
-    ['5', '78', 'H9', 'H10']
-    """
-    parts: list[str] = []
-    for char in name:
-        if parts and parts[-1][-1].isdecimal() == char.isdecimal():
-            parts[-1] += char
-        else:
-            parts.append(char)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+from leukoscope.tables import read_rows
+from leukoscope.text import natural
 
 
 def group_name(subjects: Iterable[str]) -> str:
@@ -63,7 +49,7 @@ def read_groups(path: str | PathLike[str]) -> dict[str, str]:
     """
     file = Path(path)
     mapping: dict[str, str] = {}
-    _, rows = read_lines(file, ("subject", "group"))
+    _, rows = read_rows(file, ("subject", "group"))
     for line, row in rows:
         subject, group = row["subject"], row["group"]
         if not subject or not group:

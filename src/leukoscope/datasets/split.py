@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.groups import natural
 from leukoscope.datasets.patients import unknown_patient
 from leukoscope.errors import DataError, missing_extra
+from leukoscope.text import natural
 
 _TOLERANCE: Final = 0.01  # subsets this near to the best share count as equally near
 _WORK: Final = 1_000_000  # group visits in one search

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from leukoscope.datasets.pictures import is_picture, list_pictures
-from leukoscope.datasets.table import read_lines
 from leukoscope.errors import DataError
+from leukoscope.tables import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _compare(path: Path, digest: str, size: int, other_suffix: bool) -> str:
 
 
 def _read_table(table: Path) -> dict[str, tuple[str, int]]:
-    _, rows = read_lines(table, ("path", "sha256", "size"))
+    _, rows = read_rows(table, ("path", "sha256", "size"))
     expected: dict[str, tuple[str, int]] = {}
     for line, row in rows:
         path, digest, size = row["path"], row["sha256"].lower(), row["size"]

@@ -12,8 +12,8 @@ from unicodedata import normalize
 
 from leukoscope.datasets.readers.cnmc import CellName
 from leukoscope.datasets.record import known_subject
-from leukoscope.datasets.table import read_lines
 from leukoscope.errors import DataError, PictureError
+from leukoscope.tables import read_rows
 
 OwnerSource = Literal["auto", "name", "folder"]
 
@@ -71,7 +71,7 @@ def _by_folder(paths: Sequence[Path], field: dict[str, str]) -> Owners:
 
 
 def _by_table(paths: Sequence[Path], readable: Sequence[Path], table: Path) -> Owners:
-    root, rows = read_lines(table, ("path", "subject"))  # which reads `picture` and `patient` as these two
+    root, rows = read_rows(table, ("path", "subject"))  # which reads `picture` and `patient` as these two
     base = table.parent / (root or ".")
     patient: dict[str, str] = {}
     field: dict[str, str] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -15,6 +13,7 @@ from leukoscope.files import atomic_path, write_text
 from leukoscope.inference.answer import Prediction
 from leukoscope.inference.overlay import COLOURS
 from leukoscope.inference.patients import PatientStatement, interval
+from leukoscope.tables import csv_line, json_line
 from leukoscope.text import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
@@ -44,12 +43,8 @@ def row(kind: RowFormat, prediction: Prediction) -> str:
         return _cell_row(prediction)
     values = prediction.to_json()
     if kind == "jsonl":
-        return json.dumps(values, ensure_ascii=False, allow_nan=False)
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(
-        ["" if values[name] is None else values[name] for name in CELL_COLUMNS]
-    )
-    return line.getvalue().removesuffix("\r\n")  # a terminator of both makes csv quote both within names
+        return json_line(values)
+    return csv_line(values[name] for name in CELL_COLUMNS)
 
 
 def _cell_row(prediction: Prediction) -> str:
@@ -76,13 +71,13 @@ CATEGORIES = ("blast", "normal", "refer")
 def write_csv(path: Path, records: Iterable[Record]) -> None:
     """One row for each white cell."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, FIELD_COLUMNS, extrasaction="ignore")
-        writer.writeheader()
+        file.write(csv_line(FIELD_COLUMNS) + "\r\n")
         for record in records:
             for cell in record["cells"]:
                 x, y, width, height = cell["box"]
                 place = {"path": record["path"], "x": x, "y": y, "width": width, "height": height}
-                writer.writerow(cell | place | {"um_per_px": record["ruler"]["um_per_px"]})
+                told = cell | place | {"um_per_px": record["ruler"]["um_per_px"]}
+                file.write(csv_line(told.get(name) for name in FIELD_COLUMNS) + "\r\n")
 
 
 def write_coco(path: Path, records: Source) -> None:
@@ -177,7 +172,7 @@ def patient_lines(kind: RowFormat, statements: Sequence[PatientStatement]) -> It
     """
     if kind == "jsonl":
         for each in statements:
-            yield json.dumps(each.to_json(), ensure_ascii=False, allow_nan=False)
+            yield json_line(each.to_json())
     elif kind == "csv":
         yield ",".join(PATIENT_COLUMNS)
         yield from map(_csv_row, statements)
@@ -208,8 +203,4 @@ def _csv_row(each: PatientStatement) -> str:
             value |= {"fields": ends.get("fields"), "share_interval": ends.get("interval")}
     value["strongest"] = json.dumps([cell["path"] for cell in value["strongest"]], ensure_ascii=False)
     value["warnings"] = "; ".join(value["warnings"])
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(
-        "" if value[name] is None else value[name] for name in PATIENT_COLUMNS
-    )
-    return line.getvalue().removesuffix("\r\n")
+    return csv_line(value[name] for name in PATIENT_COLUMNS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leukoscope.errors import DataError
 from leukoscope.files import write_bytes
+from leukoscope.tables import csv_text, read_rows
 
 COLUMNS = ("path", "label", "probability", "logit", "subject", "group")
 _REMEDY = "write the table again with `leukoscope evaluate`"
@@ -88,15 +87,9 @@ class Scores:
 
     def to_csv(self) -> bytes:
         """The table as UTF-8 CSV; numbers are written so that reading gives the same float64 back."""
-        text = io.StringIO(newline="")
-        # Words are quoted: the writer would leave a carriage return inside a name bare.
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(COLUMNS)
-        numbers = zip(self.label.tolist(), self.probability.tolist(), self.logit.tolist(), strict=True)
-        words = zip(self.subject.tolist(), self.group.tolist(), strict=True)
-        for path, (label, probability, logit), (subject, group) in zip(self.path, numbers, words, strict=True):
-            writer.writerow((path, label, probability, logit, subject, group))
-        return text.getvalue().encode("utf-8", "surrogateescape")  # file names need not be valid UTF-8
+        numbers = (self.label.tolist(), self.probability.tolist(), self.logit.tolist())
+        rows = zip(self.path, *numbers, self.subject.tolist(), self.group.tolist(), strict=True)
+        return csv_text(COLUMNS, rows, quote_words=True).encode("utf-8", "surrogateescape")  # names may be no UTF-8
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write ``predictions.csv`` in one step."""
@@ -110,29 +103,10 @@ class Scores:
             DataError: the file is missing, is no such table, or holds a value that ``Scores`` refuses.
         """
         try:
-            text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise DataError(f"cannot be read ({reason})", path=path, remedy="check the path") from error
-        try:
-            rows = _rows(text)
-            return cls(*([row[name] for row in rows] for name in COLUMNS))  # type: ignore[arg-type]
-        except csv.Error as error:
-            raise DataError(f"is no CSV table ({error})", path=path, remedy=_REMEDY) from error
+            _, rows = read_rows(Path(path), COLUMNS, exact=True)
+            return cls(*([row[name] for _, row in rows] for name in COLUMNS))  # type: ignore[arg-type]
         except DataError as error:
-            raise DataError(error.what, path=path, remedy=_REMEDY) from error
-
-
-def _rows(text: str) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(f"column {missing[0]!r} is missing")
-    rows = list(reader)
-    for number, row in enumerate(rows, 1):
-        if None in row or None in row.values():
-            raise DataError(f"row {number} has the wrong number of columns")
-    return rows
+            raise DataError(error.what, path=path, remedy=error.remedy or _REMEDY) from error
 
 
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:

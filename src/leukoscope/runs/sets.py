@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from leukoscope.files import write_json, write_text
 from leukoscope.metrics.bootstrap import REPLICATES
 from leukoscope.metrics.evaluation import Evaluation, evaluate
 from leukoscope.metrics.scores import Scores
+from leukoscope.tables import csv_text
 
 SETS_JSON, SETS_CSV = "sets.json", "sets.csv"
 COLUMNS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_weighted")
@@ -58,14 +57,13 @@ def write_sets(sets: Mapping[str, Evaluation], folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
         return
     write_json(folder / SETS_JSON, {name: each.as_dict() for name, each in sets.items()})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("set", "pictures", "groups", "figure", "value", "low", "high"))
-    for name, each in sets.items():
-        for key, figure in each.metrics.items():
-            ends = figure.as_dict()
-            writer.writerow((name, each.counts["pictures"], each.counts["groups"], key, *ends.values()))
-    write_text(folder / SETS_CSV, text.getvalue())
+    rows = (
+        (name, each.counts["pictures"], each.counts["groups"], key, *figure.as_dict().values())
+        for name, each in sets.items()
+        for key, figure in each.metrics.items()
+    )
+    columns = ("set", "pictures", "groups", "figure", "value", "low", "high")
+    write_text(folder / SETS_CSV, csv_text(columns, rows))
 
 
 def set_line(name: str, evaluation: Evaluation) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.groups import group_name, natural
+from leukoscope.datasets.groups import group_name
 from leukoscope.datasets.leaks.align import Alignment
 from leukoscope.datasets.leaks.tiles import PICTURE_SIDE, TILE_SIDE
+from leukoscope.text import natural
 
 
 class Kind(StrEnum):

@@ -8,8 +8,6 @@ The subjects and their links, drawn as SVG.
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 
 from leukoscope._version import __version__
 from leukoscope.cells.read import read_picture
-from leukoscope.datasets.groups import apply_groups, natural
+from leukoscope.datasets.groups import apply_groups
 from leukoscope.datasets.leaks.coarse import warp
 from leukoscope.datasets.leaks.links import RULE, AuditResult, Kind, Link, SubjectPair
 from leukoscope.datasets.leaks.shortcuts import measure_shortcuts
@@ -34,6 +32,8 @@ from leukoscope.datasets.leaks.store import CHUNK, load_tile
 from leukoscope.datasets.leaks.tiles import TILE_SIDE, texture
 from leukoscope.datasets.record import LABEL_WORDS
 from leukoscope.files import write_json, write_text
+from leukoscope.tables import csv_text
+from leukoscope.text import natural
 
 PER_SUBJECT_PAIR = 4
 MOST_PAIRS = 160
@@ -181,12 +181,9 @@ def evidence(result: AuditResult) -> dict[str, str]:
 
 def groups_csv(result: AuditResult) -> str:
     """The table subject, group, evidence."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("subject", "group", "evidence"))
     told = evidence(result)
-    writer.writerows((subject, group, told[subject]) for subject, group in result.groups.items())
-    return text.getvalue()
+    rows = ((subject, group, told[subject]) for subject, group in result.groups.items())
+    return csv_text(("subject", "group", "evidence"), rows)
 
 
 def crossings(result: AuditResult, part_of: Mapping[str, str]) -> list[tuple[str, str, int]]:

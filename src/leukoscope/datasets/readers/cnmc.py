@@ -29,8 +29,8 @@ from leukoscope.datasets.groups import known_groups, read_groups
 from leukoscope.datasets.known_sets import SetFacts, reader
 from leukoscope.datasets.pictures import list_folders, list_pictures, refuse_collisions, shorten
 from leukoscope.datasets.record import BLAST, NORMAL, Record, class_of
-from leukoscope.datasets.table import read_lines
 from leukoscope.errors import DataError
+from leukoscope.tables import read_rows
 
 _FOLD: Final = re.compile(r"fold_\d+")
 _PATTERN: Final = re.compile(r"UID_(H?)(\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE | re.ASCII)
@@ -95,7 +95,7 @@ def read_labels(path: str | PathLike[str]) -> dict[str, CellName]:
     file = Path(path)
     names: dict[str, CellName] = {}
     contradicted: list[int] = []
-    _, rows = read_lines(file, ("patient_id", "new_names", "labels"))
+    _, rows = read_rows(file, ("patient_id", "new_names", "labels"))
     for line, row in rows:
         name = CellName.parse(row["patient_id"])
         if name is None:

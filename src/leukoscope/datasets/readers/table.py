@@ -14,8 +14,9 @@ from leukoscope.datasets.identity import identified
 from leukoscope.datasets.known_sets import reader
 from leukoscope.datasets.pictures import refuse_collisions, shorten
 from leukoscope.datasets.record import CLASS_WORDS, LABEL_WORDS, Record
-from leukoscope.datasets.table import read_head, read_records
+from leukoscope.datasets.table import read_records
 from leukoscope.errors import DataError
+from leukoscope.tables import read_preamble
 
 SOURCE: Final = "csv"
 MANIFEST_FILE: Final = "manifest.csv"
@@ -59,7 +60,7 @@ def read_table(
         raise DataError("lists no pictures", path=file)
     refuse_collisions((record.path for record in records), where)
     records = tuple(_as_on_disk(record, where) for record in records)
-    parts = read_head(file).parts
+    parts = read_preamble(file).parts
     manifest = Manifest(where, records, "+".join(name for name, _ in parts) or file.stem, parts)
     absent = [record.path for record in records if not manifest.locate(record).is_file()]
     if absent:

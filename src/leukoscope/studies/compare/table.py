@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +20,7 @@ from leukoscope.studies.compare.pool import (
     on_common_cells,
     pool_entries,
 )
+from leukoscope.tables import csv_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +116,13 @@ class Comparison:
         settings = [
             (each.engine, each.threads, each.batch) for cost in list(self.costs.values())[:1] for each in cost.timings
         ]
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\n")
         head = ["entry", "fault", "protocol", "folds", "seeds", "shortened", "training_minutes"]
         head += [f"{key}{end}" for key in KEYS for end in ("", "_low", "_high", "_minus", "_minus_low", "_minus_high")]
         head += ["parameters", "macs", "activations", "file_bytes", "input_size", "memory_mib_1", "memory_mib_32"]
         head += [
             f"{kind}_{engine}_{threads}t_b{batch}" for kind in ("ms", "cpu_ms") for engine, threads, batch in settings
         ]
-        writer.writerow(head)
+        rows: list[list[Any]] = []
         for name in self.names:
             row: list[Any] = [name, self.faults.get(name)]
             entry = self.entries.get(name)
@@ -153,8 +150,8 @@ class Comparison:
                 taken = [cost.time(*setting) for setting in settings]
                 row += [None if each is None else each.median for each in taken]
                 row += [None if each is None else each.cpu for each in taken]
-            writer.writerow([None if isinstance(each, float) and math.isnan(each) else each for each in row])
-        return out.getvalue()
+            rows.append([None if isinstance(each, float) and math.isnan(each) else each for each in row])
+        return csv_text(head, rows)
 
 
 def compare_runs(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -13,6 +11,7 @@ import jinja2
 
 from leukoscope.files import write_json, write_text
 from leukoscope.studies.paper.study import SHOWN
+from leukoscope.tables import csv_text
 
 JSON_FILE, PAGE_FILE = "reproduction.json", "reproduction.html"
 CLAIMS_FILE, FIGURES_FILE = "claims.csv", "figures.csv"
@@ -61,30 +60,28 @@ def render(value: Mapping[str, Any]) -> str:
 
 def claims_csv(value: Mapping[str, Any]) -> str:
     """One row per claim, network and split."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ("id", "claim", "place", "claimed", "model", "split", "reproduced", "low", "high", "verdict", "reason",
-         "shortened")
+    columns = (
+        "id", "claim", "place", "claimed", "model", "split", "reproduced", "low", "high", "verdict", "reason",
+        "shortened",
     )  # fmt: skip
+    rows: list[tuple[object, ...]] = []
     for row in value["claims"]:
         for where, title in WHERES:
             said = row[where]
             if said is None:
                 continue
             ends = said["figure"] or {"value": said["reproduced"], "low": None, "high": None}
-            writer.writerow(
+            rows.append(
                 (row["id"], row["claim"], row["place"], row["claimed"], row["model"], title, *ends.values(),
-                 said["verdict"], said["reason"], said["shortened"] or "")
+                 said["verdict"], said["reason"], said["shortened"])
             )  # fmt: skip
-    return text.getvalue()
+    return csv_text(columns, rows)
 
 
 def figures_csv(value: Mapping[str, Any]) -> str:
     """One row per split, network and figure; networks without figures say why."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("trained_on", "tested_on", "split", "model", "figure", "value", "low", "high", "pictures", "note"))
+    columns = ("trained_on", "tested_on", "split", "model", "figure", "value", "low", "high", "pictures", "note")
+    rows: list[tuple[object, ...]] = []
     for table in ("figures", "across", "combined"):
         for row in value[table]:
             head = (
@@ -94,12 +91,12 @@ def figures_csv(value: Mapping[str, Any]) -> str:
                 row["model"],
             )
             if "missing" in row:
-                writer.writerow((*head, "", "", "", "", "", row["missing"]))
+                rows.append((*head, "", "", "", "", "", row["missing"]))
                 continue
             for key, ends in row["metrics"].items():
                 note = f"shortened: {row['shortened']}" if row["shortened"] else ""
-                writer.writerow((*head, key, *ends.values(), row["pictures"], note))
-    return text.getvalue()
+                rows.append((*head, key, *ends.values(), row["pictures"], note))
+    return csv_text(columns, rows)
 
 
 def figure_text(ends: Mapping[str, float | None]) -> str:
