@@ -112,7 +112,7 @@ def row(name: str, of: str, first: Scores, second: Scores, shown: tuple[str, ...
         gap = f"{each.difference.value:+.4f} [{each.difference.low:+.4f}, {each.difference.high:+.4f}]"
         print(f"{name:<36} {key:<18} {each.first:.4f} -> {each.second:.4f}  {gap}")
     figures = {
-        key: {"value": each.second, "before": each.first, "difference": each.difference.as_dict()}
+        key: {"value": each.second, "before": each.first, "difference": each.difference.to_json()}
         for key, each in found.items()
     }
     return {"row": name, "against": of, "pictures": len(first), "figures": figures}

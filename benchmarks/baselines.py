@@ -64,7 +64,7 @@ def beyond(name: str, unit: Scores, network: Scores) -> dict[str, Any]:
         gap = each.difference
         interval = f"[{gap.low:+.3f}, {gap.high:+.3f}]"
         print(f"    {name:14}{each.key:18} {each.first:.3f} -> {each.second:.3f}  {gap.value:+.3f} {interval}")
-    return {each.key: each.difference.as_dict() for each in found}
+    return {each.key: each.difference.to_json() for each in found}
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
             path=tuple(record.path for record in manifest.records), label=labels, logit=logit,
             probability=expit(logit), subject=manifest.subjects(), group=manifest.groups(),
         )  # fmt: skip
-        found = evaluate(scores, threshold=0.5, protocol="group").as_dict()["metrics"]
+        found = evaluate(scores, threshold=0.5, protocol="group").to_json()["metrics"]
         rows.append({"numbers": name, "metrics": {key: found[key] for key in SHOWN}})
         rows[-1]["networks"] = {network: beyond(network, scores, table) for network, table in networks.items()}
         auc, f1, of_subjects = (found[key] for key in ("auc", "f1_weighted", "subject_auc"))

@@ -102,7 +102,7 @@ def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
         if name != OWN
     }
     plain = {
-        part: {name: {key: one.as_dict() for key, one in each.items()} for name, each in value.items()}
+        part: {name: {key: one.to_json() for key, one in each.items()} for name, each in value.items()}
         for part, value in (("figures", figures), ("above the graph's map", beyond))
     }
     counts = {"cells": len(cells), "blasts": int(cells.label.sum()), "groups": len(np.unique(cells.group))}
@@ -141,7 +141,7 @@ def labels(data: Path, work: Path, count: int, seed: int, sets: list[str]) -> di
         other = bundles["labels shuffled"] if name == "labels" else None
         audit = explain_bundle(classifier, cells, shuffled=other, seed=seed)
         print(f"trained on {name}\n{text_of(audit)}", flush=True)
-        found[name] = audit.as_dict()
+        found[name] = audit.to_json()
     facts = {"data": manifest.name, "fingerprint": manifest.fingerprint(), "pictures": len(split.train), "seed": seed}
     return facts | {"recipe": recipe.model_dump(mode="json"), "machine": describe_machine(), "trained on": found}
 

@@ -132,7 +132,7 @@ def plain_unit(data: Manifest, numbers: np.ndarray) -> Scores:
 
 def figures(data: Manifest, scores: Scores) -> dict[str, Any]:
     """What a row reports of itself."""
-    found = evaluate(scores, threshold=0.5, protocol="group").as_dict()["metrics"]
+    found = evaluate(scores, threshold=0.5, protocol="group").to_json()["metrics"]
     return {"metrics": {key: found[key] for key in SHOWN if key in found}, "auc_by_fold": by_fold(data, scores)}
 
 
@@ -141,7 +141,7 @@ def beyond(first: Scores, second: Scores) -> dict[str, Any]:
     place = {path: row for row, path in enumerate(first.path)}
     same = first.take(np.array([place[path] for path in second.path]))
     found = compare(same, second, thresholds=(0.5, 0.5))
-    return {each.key: each.difference.as_dict() for each in found if each.key in SHOWN}
+    return {each.key: each.difference.to_json() for each in found if each.key in SHOWN}
 
 
 def answers(row: Row, data: Manifest, args: argparse.Namespace) -> Scores:

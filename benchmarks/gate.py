@@ -171,7 +171,7 @@ def share(flags: np.ndarray, group: np.ndarray | None) -> dict[str, Any]:
         return (weights @ flags / weights.sum(axis=-1))[..., None]
 
     value = np.array([flags.mean()])
-    return {"pictures": len(flags), **estimates(value, plan.apply(statistic))[0].as_dict()}
+    return {"pictures": len(flags), **estimates(value, plan.apply(statistic))[0].to_json()}
 
 
 def auroc(home: np.ndarray, foreign: np.ndarray) -> float:

@@ -226,7 +226,7 @@ def main() -> None:
 
 def _row(data: Any, name: str, logit: np.ndarray, inner: list[float] | None) -> dict[str, Any]:
     scores = scores_of(data, logit)
-    metrics = evaluate(scores, threshold=0.5, protocol="group").as_dict()["metrics"]
+    metrics = evaluate(scores, threshold=0.5, protocol="group").to_json()["metrics"]
     shown = {key: metrics[key] for key in ("auc", "f1_weighted", "subject_auc")}
     row = {"trial": name, "inner_auc": None if inner is None else float(np.mean(inner)), "inner_auc_by_fold": inner,
            "metrics": shown, "auc_by_fold": by_fold(data, scores)}  # fmt: skip

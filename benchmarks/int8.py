@@ -95,7 +95,7 @@ def differences(first: Scores, second: Scores, threshold: float) -> dict[str, An
     """Figures of fp32 and int8, and int8 minus fp32 with its paired interval over patient groups."""
     rows = compare(first, second, thresholds=(threshold, threshold))
     return {
-        row.key: {"fp32": row.first, "int8": row.second, "difference": row.difference.as_dict()}
+        row.key: {"fp32": row.first, "int8": row.second, "difference": row.difference.to_json()}
         for row in rows
         if row.key in SHOWN
     }

@@ -32,8 +32,8 @@ SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "subject_auc")
 def row(share: float, folders: list[Path], patients: list[int], cells: list[int]) -> tuple[dict[str, Any], Scores]:
     """Figures of one share: pooled over the folds with intervals, and the AUC of each fold."""
     tables = pooled(folders)
-    found = evaluate(tables, threshold=0.5, protocol="group").as_dict()["metrics"]
-    each = [evaluate(Scores.read_csv(f / "inner.csv"), threshold=0.5, protocol="group").as_dict() for f in folders]
+    found = evaluate(tables, threshold=0.5, protocol="group").to_json()["metrics"]
+    each = [evaluate(Scores.read_csv(f / "inner.csv"), threshold=0.5, protocol="group").to_json() for f in folders]
     return {
         "share": share,
         "training_groups": patients,
@@ -95,7 +95,7 @@ def main() -> None:
     for share in sorted(tables)[:-1]:
         found = compare(tables[share], tables[max(tables)], thresholds=(0.5, 0.5))
         differences[f"{max(tables):g} minus {share:g}"] = {
-            d.key: d.difference.as_dict() for d in found if d.key in SHOWN
+            d.key: d.difference.to_json() for d in found if d.key in SHOWN
         }
     write_json(args.out, {
         "recipe": args.recipe, "set": args.settings, "seed": args.seed, "fingerprint": manifest.fingerprint(),

@@ -127,7 +127,7 @@ def describe(values: Floats, labels: NDArray[np.int64], groups: NDArray[Any]) ->
         return roc_auc(ranking.sweep(weights * base))
 
     replicates = Resampling.by_group(label, group, replicates=1000).apply(auc)
-    figures["auc"] = estimates(np.atleast_1d(auc(np.ones(len(label)))), replicates[:, None])[0].as_dict()
+    figures["auc"] = estimates(np.atleast_1d(auc(np.ones(len(label)))), replicates[:, None])[0].to_json()
     return entry, figures
 
 

@@ -60,7 +60,7 @@ def train(manifest: Manifest, folder: Path, fold: int, model: str, settings: lis
 def differences(clean: Scores, leaky: Scores) -> list[dict[str, Any]]:
     """Leaky minus clean, with paired intervals over patient groups."""
     return [
-        {"metric": d.key, "clean": d.first, "leaky": d.second, "difference": d.difference.as_dict()}
+        {"metric": d.key, "clean": d.first, "leaky": d.second, "difference": d.difference.to_json()}
         for d in compare(clean, leaky, thresholds=(0.5, 0.5))
         if d.key in KEYS
     ]

@@ -76,7 +76,7 @@ def pooled(folders: list[Path]) -> Scores:
 
 def pooled_row(scores: Scores) -> dict[str, object]:
     """Figures of a pooled table."""
-    found = evaluate(scores, threshold=THRESHOLD, protocol="group").as_dict()
+    found = evaluate(scores, threshold=THRESHOLD, protocol="group").to_json()
     return {
         "counts": found["counts"],
         "metrics": {key: found["metrics"][key] for key in SHOWN},
@@ -89,7 +89,7 @@ def pooled_row(scores: Scores) -> dict[str, object]:
 def paired(first: Scores, second: Scores) -> list[dict[str, object]]:
     """Second minus first on the same pictures, with paired intervals over patient groups."""
     return [
-        {"metric": d.key, "first": d.first, "second": d.second, "difference": d.difference.as_dict()}
+        {"metric": d.key, "first": d.first, "second": d.second, "difference": d.difference.to_json()}
         for d in compare(first, second, thresholds=(THRESHOLD, THRESHOLD))
         if d.key in SHOWN
     ]

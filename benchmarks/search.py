@@ -106,7 +106,7 @@ def tested(folders: list[Path]) -> tuple[dict[str, Any], Scores | None]:
 
 
 def _figures(table: Scores) -> dict[str, Any]:
-    metrics: dict[str, Any] = evaluate(table, threshold=0.5, protocol="group").as_dict()["metrics"]
+    metrics: dict[str, Any] = evaluate(table, threshold=0.5, protocol="group").to_json()["metrics"]
     return metrics
 
 
@@ -137,7 +137,7 @@ def summary(
         one, _, other = pair.partition(":")
         if {one, other} <= set(tables):
             found = compare(tables[other], tables[one], thresholds=(0.5, 0.5))
-            differences = {d.key: d.difference.as_dict() for d in found if d.key in SHOWN}
+            differences = {d.key: d.difference.to_json() for d in found if d.key in SHOWN}
             yield {"pair": f"{one} minus {other}", "differences": differences}
 
 

@@ -221,17 +221,17 @@ def test_data_that_cannot_be_split() -> None:
 def test_a_split_survives_json_and_another_order() -> None:
     manifest = uneven()
     split = make_split(manifest, "group", fold=2, seed=5)
-    stored = json.loads(json.dumps(split.to_dict(manifest)))
+    stored = json.loads(json.dumps(split.to_json(manifest)))
     turned = Manifest(Path("/moved"), manifest.records[::-1], "turned")
-    again = Split.from_dict(stored, turned)
+    again = Split.from_json(stored, turned)
     assert (again.protocol, again.fold, again.folds, again.seed) == ("group", 2, 5, 5)
     for part in ("train", "val", "test"):
         paths = [{m.records[i].path for i in getattr(s, part)} for s, m in ((split, manifest), (again, turned))]
         assert paths[0] == paths[1]
     with pytest.raises(DataError, match="drawn from other data"):
-        Split.from_dict(stored, manifest.select(np.arange(20)))
+        Split.from_json(stored, manifest.select(np.arange(20)))
     with pytest.raises(DataError, match="not a stored split"):
-        Split.from_dict({key: stored[key] for key in stored if key != "val"}, manifest)
+        Split.from_json({key: stored[key] for key in stored if key != "val"}, manifest)
 
 
 @pytest.mark.parametrize("n", [2, 10, 37, 200])

@@ -114,9 +114,9 @@ def test_an_evaluation_tells_what_the_band_did(make_scores: MakeScores) -> None:
     assert bare.referral is None
     assert bare.metrics == found.metrics  # figures of the bare threshold, as if nothing were referred
     assert bare.metrics["aurc"].low <= bare.metrics["aurc"].value <= bare.metrics["aurc"].high
-    assert bare.as_dict()["referral"] is None
-    value = found.as_dict()
-    assert value["referral"]["figures"]["missed"] == figures["missed"].as_dict()
+    assert bare.to_json()["referral"] is None
+    value = found.to_json()
+    assert value["referral"]["figures"]["missed"] == figures["missed"].to_json()
     assert len(value["missed_coverage"]["missed"]) == len(value["risk_coverage"]["risk"]) == 101
     assert value["missed_coverage"]["missed"][-1] == pytest.approx(1 - found.metrics["sensitivity"].value)
     assert value["risk_coverage"]["risk"][-1] == pytest.approx(1 - found.metrics["accuracy"].value)

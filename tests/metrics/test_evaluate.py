@@ -135,7 +135,7 @@ def test_one_class_alone_is_measured_as_far_as_it_goes(make_scores: MakeScores) 
         assert np.isnan(found.metrics[key].value)
     assert found.metrics["specificity"].low < found.metrics["specificity"].high
     assert any(note.startswith("Undefined on these pictures: AUC") for note in found.notes)
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_perfect_answers_are_not_called_certain() -> None:
@@ -148,12 +148,12 @@ def test_perfect_answers_are_not_called_certain() -> None:
 def test_as_dict_is_json_with_the_context(make_scores: MakeScores) -> None:
     context = {"data": "made up", "fold": np.int64(2), "shortened": None, "odd": "\udce9", "rate": np.nan}
     found = evaluate(make_scores(), threshold=0.4, protocol="group", replicates=100, seed=3, context=context)
-    value = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    value = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert value["context"] == {
         "data": "made up", "fold": 2, "shortened": None, "odd": "?", "rate": None, "protocol": "group"
     }  # fmt: skip
     assert value["interval"] == {"level": 0.95, "unit": "patient group", "replicates": 100, "seed": 3}
-    assert value["metrics"]["auc"] == found.metrics["auc"].as_dict()
+    assert value["metrics"]["auc"] == found.metrics["auc"].to_json()
     assert len(value["subjects"]) == 12
     assert value["roc"]["sensitivity"] == found.roc.on_grid.tolist()
     assert value["precision_recall"]["precision"][0] is None  # nothing is called yet at recall 0

@@ -170,9 +170,9 @@ def test_undefined_replicates_are_left_out_or_undo_the_interval() -> None:
     np.testing.assert_allclose([few.low, few.high], np.quantile(np.linspace(0.03, 1, 98), [0.025, 0.975]))
     assert many.undefined == 6
     assert np.isnan([many.low, many.high]).all()
-    assert many.as_dict() == {"value": 0.5, "low": None, "high": None}
+    assert many.to_json() == {"value": 0.5, "low": None, "high": None}
     assert np.isnan(estimates([np.nan], drawn[:, :1])[0].low)
-    assert Estimate(0.5, 0.25, 0.75).as_dict() == {"value": 0.5, "low": 0.25, "high": 0.75}
+    assert Estimate(0.5, 0.25, 0.75).to_json() == {"value": 0.5, "low": 0.25, "high": 0.75}
 
 
 def test_a_band_is_undefined_where_a_replicate_is() -> None:

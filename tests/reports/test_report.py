@@ -159,7 +159,7 @@ def test_the_folder_and_the_page(scores: Scores, tmp_path: Path) -> None:
     out = tmp_path / "a" / "evaluation"
     assert write_evaluation(found, scores, out, gallery="gallery/index.html") == out / "report.html"
     assert {file.name for file in out.iterdir()} == FILES
-    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(found.as_dict()))
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(found.to_json()))
     np.testing.assert_array_equal(Scores.read_csv(out / "predictions.csv").logit, scores.logit)
     page = page_of(out)
     assert page.open == []

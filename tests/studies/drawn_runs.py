@@ -46,7 +46,7 @@ def write_run(
     split = make_split(data, protocol, fold=fold, folds=3)
     folder.mkdir(parents=True)
     data.write_csv(folder / "manifest.csv")
-    write_json(folder / "split.json", split.to_dict(data))
+    write_json(folder / "split.json", split.to_json(data))
     identity = {"recipe": recipe.model_dump(mode="json"), "data": data.name, "fingerprint": data.fingerprint()}
     write_json(folder / "run.json", identity | {"limit": None})
     training = {

@@ -57,7 +57,7 @@ def test_one_row_fails_and_the_others_finish(first: tuple[Path, tuple[Outcome, .
     assert "there is no fold 7 of 3" in str(outcomes[3].reason)
     assert outcomes[0].folder == outcomes[2].folder
     state = json.loads((folder / STATE_FILE).read_text())
-    assert [Outcome.from_dict(each) for each in state] == list(outcomes)
+    assert [Outcome.from_json(each) for each in state] == list(outcomes)
 
 
 def test_finished_rows_are_reused_untouched(
@@ -118,7 +118,7 @@ from pathlib import Path
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.studies.compare.grid import run_grid
 from leukoscope.runs.recipe_row import Row
-row = Row.from_dict({row!r})
+row = Row.from_json({row!r})
 run_grid([row], read_dataset(Path({root!r})), Path({folder!r}), cache_folder=Path({cache!r}),
          devices=("cpu",), say=lambda line: print(line, flush=True))
 """
@@ -126,7 +126,7 @@ run_grid([row], read_dataset(Path({root!r})), Path({folder!r}), cache_folder=Pat
 
 def test_a_killed_grid_leaves_no_child_behind_and_goes_on(cells: Manifest, cache: Path, tmp_path: Path) -> None:
     long = row(overrides=("epochs=200", "early_stopping=null"))
-    script = _PARENT.format(row=long.as_dict(), root=str(cells.root), folder=str(tmp_path), cache=str(cache))
+    script = _PARENT.format(row=long.to_json(), root=str(cells.root), folder=str(tmp_path), cache=str(cache))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         for line in parent.stdout:
@@ -160,14 +160,14 @@ def test_names_of_run_folders_follow_what_is_trained() -> None:
     names.add(row(overrides=("augment.zoom=0.3",)).slug())
     assert len(names) == 6
     assert all(name.startswith(("plain_cnn-paper-group", "crse_cnn-paper-group0-seed0-")) for name in names)
-    assert Row.from_dict(row(limit=40).as_dict()) == row(limit=40)
+    assert Row.from_json(row(limit=40).to_json()) == row(limit=40)
 
 
 def test_rows_that_are_none() -> None:
     with pytest.raises(RecipeError, match="a row has no 'modle'"):
-        Row.from_dict({"entry": "a", "modle": "crse_cnn"})
+        Row.from_json({"entry": "a", "modle": "crse_cnn"})
     with pytest.raises(RecipeError, match="a row has no entry"):
-        Row.from_dict({"model": "crse_cnn"})
+        Row.from_json({"model": "crse_cnn"})
 
 
 def test_a_grid_is_not_started_by_torchrun(cells: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def _write(parent: Bundle, out: Path, graph: bytes, found: Adaptation, cells: Lo
     from leukoscope.bundle.write import revise_bundle
 
     def told(table: dict[str, object]) -> dict[str, Estimate]:
-        return {key: Estimate(**each.as_dict()) for key, each in table.items()}  # type: ignore[attr-defined]
+        return {key: Estimate(**each.to_json()) for key, each in table.items()}  # type: ignore[attr-defined]
 
     facts = parent.facts
     origin = ParentFacts(

@@ -185,15 +185,15 @@ class Split:
         crossing = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
         return sorted(crossing, key=natural)
 
-    def to_dict(self, manifest: Manifest) -> dict[str, Any]:
+    def to_json(self, manifest: Manifest) -> dict[str, Any]:
         """The split as plain data for JSON, with paths instead of indices and the manifest's fingerprint."""
         parts = {part: [manifest.records[i].path for i in getattr(self, part).tolist()] for part in _PARTS}
         head = {"protocol": self.protocol, "fold": self.fold, "folds": self.folds, "seed": self.seed}
         return {**head, "fingerprint": manifest.fingerprint(), **parts}
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], manifest: Manifest) -> Self:
-        """What `to_dict` gave, for the same pictures in whatever order.
+    def from_json(cls, value: Mapping[str, Any], manifest: Manifest) -> Self:
+        """What `to_json` gave, for the same pictures in whatever order.
 
         Raises:
             DataError: not such data, or the manifest has another fingerprint.

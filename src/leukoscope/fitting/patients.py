@@ -228,7 +228,7 @@ def subject_errors(
     area = estimates(auc(np.ones(len(held.name))), plan.apply(auc))[0]
     return SubjectErrorFacts(
         protocol="networks left out one by one" if whole_parts else "patient groups left out one by one",
-        auc=Estimate(**area.as_dict()),
+        auc=Estimate(**area.to_json()),
         alarmed=_rate(told[~held.blast] == "blasts likely"),
         missed=_rate(told[held.blast] == "blasts not seen"),
         referred=_rate(told == "refer"),

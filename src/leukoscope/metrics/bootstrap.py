@@ -39,7 +39,7 @@ class Estimate:
     high: float
     undefined: int = 0
 
-    def as_dict(self) -> dict[str, float | None]:
+    def to_json(self) -> dict[str, float | None]:
         """Value, low and high; None instead of NaN."""
         ends = {"value": self.value, "low": self.low, "high": self.high}
         return {name: None if np.isnan(end) else end for name, end in ends.items()}

@@ -102,7 +102,7 @@ class Evaluation:
     notes: tuple[str, ...]
     context: Mapping[str, Any]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The evaluation as plain JSON values; NaN becomes None. Single pictures are in ``predictions.csv``."""
         worst = None if self.worst is None else {"subject": self.worst.subject, "accuracy": self.worst.accuracy}
         bins = self.reliability.bins
@@ -112,9 +112,9 @@ class Evaluation:
             "context": {key: each for key, each in self.context.items() if key != "audits"},
             "threshold": self.threshold,
             "counts": dict(self.counts),
-            "metrics": {key: each.as_dict() for key, each in self.metrics.items()},
+            "metrics": {key: each.to_json() for key, each in self.metrics.items()},
             "interval": {"level": LEVEL, "unit": "patient group", "replicates": self.replicates, "seed": self.seed},
-            "naive_picture_intervals": {key: each.as_dict() for key, each in self.naive.items()},
+            "naive_picture_intervals": {key: each.to_json() for key, each in self.naive.items()},
             "confusion": dict(self.confusion),
             "worst_subject": worst,
             "subjects": [_row(row) for row in self.subjects],
@@ -133,7 +133,7 @@ class Evaluation:
             "audits": self.context.get("audits", []),
             "notes": list(self.notes),
         }
-        plain: dict[str, Any] = _plain(value)
+        plain: dict[str, Any] = _json_value(value)
         return plain
 
 
@@ -157,7 +157,7 @@ def _referral_facts(referral: Referral) -> dict[str, Any]:
     worst = referral.worst_group
     return {
         "low": referral.low,
-        "figures": {key: each.as_dict() for key, each in referral.figures.items()},
+        "figures": {key: each.to_json() for key, each in referral.figures.items()},
         "worst_group": None if worst is None else {"group": worst[0], "missed": worst[1]},
     }
 
@@ -166,14 +166,14 @@ def _curve(curve: Curve, x: str, y: str) -> dict[str, Any]:
     return {x: GRID, y: curve.on_grid, "low": curve.low, "high": curve.high}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Tuples and arrays to lists, NumPy numbers to Python's, NaN and infinity to None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _json_value(each) for key, each in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(each) for each in value]
+        return [_json_value(each) for each in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return _json_value(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, str):  # a name from a file system need not be valid UTF-8

@@ -91,7 +91,7 @@ def write_evaluation(
     for name, drawing in drawings.items():
         write_bytes(target / f"{name}.svg", drawing)
     write_bytes(target / "report.html", page.encode("utf-8", "replace"))
-    write_json(target / "metrics.json", evaluation.as_dict())
+    write_json(target / "metrics.json", evaluation.to_json())
     return target / "report.html"
 
 

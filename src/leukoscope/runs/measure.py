@@ -132,7 +132,7 @@ def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -
         fold=fold,
         pictures=len(measured.scores.path),
         groups=sorted(set(measured.scores.group.tolist())),
-        metrics={key: Estimate(**each.as_dict()) for key, each in figures.items()},
+        metrics={key: Estimate(**each.to_json()) for key, each in figures.items()},
         worst_subject=None
         if worst is None
         else WorstFacts(subject=worst.subject, accuracy=worst.accuracy, cells=worst.n),
@@ -211,7 +211,7 @@ def read_run(run: Path) -> tuple[dict[str, Any], Manifest, Split]:
     try:
         facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
         manifest = read_manifest(run / "manifest.csv")
-        split = Split.from_dict(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
+        split = Split.from_json(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
         manifest = replace(manifest, name=str(facts["data"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
@@ -224,7 +224,7 @@ def headline(evaluation: Evaluation) -> str:
     """The figures that a terminal shows, one a line."""
     lines = []
     for key in ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "ece"):
-        ends = evaluation.metrics[key].as_dict()
+        ends = evaluation.metrics[key].to_json()
         text = "undefined" if ends["value"] is None else f"{ends['value']:.3f}"
         if ends["low"] is not None and ends["high"] is not None:
             text += f"  [{ends['low']:.3f}, {ends['high']:.3f}]"

@@ -77,13 +77,13 @@ class Row:
         words = f"{recipe.model.name}-{recipe.name}-{split.protocol}{split.fold}-seed{recipe.seed}-{digest}"
         return re.sub(r"[^\w.-]+", "_", words)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values."""
         return {**asdict(self), "overrides": list(self.overrides)}
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """What ``as_dict`` gave; attributes may be left out.
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What ``to_json`` gave; attributes may be left out.
 
         Raises:
             RecipeError: an attribute that there is not, or no entry.

@@ -76,14 +76,14 @@ class Outcome:
         """
         return Scores.read_csv(self.predictions)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The outcome as plain JSON values."""
-        return {"row": self.row.as_dict(), "status": self.status, "folder": str(self.folder), "reason": self.reason}
+        return {"row": self.row.to_json(), "status": self.status, "folder": str(self.folder), "reason": self.reason}
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Outcome:
-        """What ``as_dict`` gave."""
-        return cls(Row.from_dict(value["row"]), value["status"], Path(value["folder"]), value["reason"])
+    def from_json(cls, value: dict[str, Any]) -> Outcome:
+        """What ``to_json`` gave."""
+        return cls(Row.from_json(value["row"]), value["status"], Path(value["folder"]), value["reason"])
 
 
 def studied(manifest: Manifest, pictures: int | None, seed: int) -> tuple[Manifest, int | None]:

@@ -56,9 +56,9 @@ def write_sets(sets: Mapping[str, Evaluation], folder: Path) -> None:
         for name in (SETS_JSON, SETS_CSV):
             (folder / name).unlink(missing_ok=True)
         return
-    write_json(folder / SETS_JSON, {name: each.as_dict() for name, each in sets.items()})
+    write_json(folder / SETS_JSON, {name: each.to_json() for name, each in sets.items()})
     rows = (
-        (name, each.counts["pictures"], each.counts["groups"], key, *figure.as_dict().values())
+        (name, each.counts["pictures"], each.counts["groups"], key, *figure.to_json().values())
         for name, each in sets.items()
         for key, figure in each.metrics.items()
     )
@@ -70,7 +70,7 @@ def set_line(name: str, evaluation: Evaluation) -> str:
     """One data set's figures on a line."""
     told = []
     for key in COLUMNS:
-        ends = evaluation.metrics[key].as_dict()
+        ends = evaluation.metrics[key].to_json()
         if ends["value"] is not None:
             within = "" if ends["low"] is None else f" [{ends['low']:.3f}, {ends['high']:.3f}]"
             told.append(f"{key} {ends['value']:.3f}{within}")

@@ -230,6 +230,6 @@ def _claim(
             )
         return
     write_text(folder / "recipe.yaml", recipe.to_yaml())
-    write_json(folder / "split.json", split.to_dict(data))
+    write_json(folder / "split.json", split.to_json(data))
     data.write_csv(folder / "manifest.csv")
     write_json(path, {**identity, "leukoscope": _version.__version__})

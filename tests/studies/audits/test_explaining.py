@@ -85,7 +85,7 @@ def test_shuffled_labels_fail_the_audit(world: Path) -> None:
     assert outcome["knows"] == "passes"
     assert outcome["hangs on labels"] != "not measured"
     assert {rule.key: rule.outcome for rule in nothing.rules}["knows"] == "fails"
-    assert json.loads(json.dumps(learned.as_dict(), allow_nan=False))["counts"]["cells"] == 24
+    assert json.loads(json.dumps(learned.to_json(), allow_nan=False))["counts"]["cells"] == 24
     assert learned.figures["less the empty frame"]["cell"].value > 0
     equalised = shuffled.bundle.facts.model_copy(update={"preparation": Preparation(frame_size=FRAME, clahe=Clahe())})
     with pytest.raises(BundleError, match="another way"):
@@ -162,7 +162,7 @@ def test_shortcuts_of_a_real_small_network(world: Path) -> None:
     assert run.result.auc["background only"].value == 0.5
     assert run.result.black
     again = shortcut_bundle(Classifier(read_bundle(world / "true"), threads=1), data, count=40)
-    assert again.result.as_dict() == run.result.as_dict()
+    assert again.result.to_json() == run.result.to_json()
 
 
 def test_the_commands(world: Path, tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def read_any(path: Path) -> tuple[Manifest, str | None]:
 
 
 def read_parts(path: Path) -> dict[str, str]:
-    """Path to part, of a split stored as JSON by `Split.to_dict`.
+    """Path to part, of a split stored as JSON by `Split.to_json`.
 
     Raises:
         DataError: not such a file.

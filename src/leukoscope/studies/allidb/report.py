@@ -73,7 +73,7 @@ def label_figures(scores: Sequence[PictureScore]) -> dict[str, Any]:
         def auc(weights: Array) -> Array:
             return roc_auc(ranking.sweep(weights))[..., None]
 
-        result["auc"] = estimates(auc(np.ones((1, len(used))))[0], plan.apply(auc))[0].as_dict()
+        result["auc"] = estimates(auc(np.ones((1, len(used))))[0], plan.apply(auc))[0].to_json()
     if any(score.decision is not None for score in used):
         for name, side, word in (("sensitivity", 1, "blast"), ("specificity", 0, "normal")):
             part = [s for s in used if s.label == side]
@@ -103,7 +103,7 @@ def _share(top: Sequence[float], bottom: Sequence[float], group: Sequence[str]) 
     def statistic(weights: Array) -> Array:
         return ratio(weights @ over, weights @ under)[..., None]
 
-    return estimates(statistic(np.ones((1, len(over))))[0], plan.apply(statistic))[0].as_dict()
+    return estimates(statistic(np.ones((1, len(over))))[0], plan.apply(statistic))[0].to_json()
 
 
 def _rounded(values: Array) -> tuple[float, float]:

@@ -249,7 +249,7 @@ def _facts(
         version=_version.__version__,
         machine=describe_machine(),
         seed=seed,
-        rules=[RuleFacts.model_validate(rule.as_dict()) for rule in rules],
-        figures={key: EstimateFacts.model_validate(each.as_dict()) for key, each in figures.items()},
+        rules=[RuleFacts.model_validate(rule.to_json()) for rule in rules],
+        figures={key: EstimateFacts.model_validate(each.to_json()) for key, each in figures.items()},
         notes=list(notes),
     )

@@ -36,7 +36,7 @@ class Rule:
         """A rule that holds, does not, or (None) could not be measured."""
         return cls(key, asked, found, "not measured" if holds is None else "passes" if holds else "fails")
 
-    def as_dict(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str]:
         """Plain JSON values."""
         return {"key": self.key, "asked": self.asked, "found": self.found, "outcome": self.outcome}
 

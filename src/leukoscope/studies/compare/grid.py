@@ -240,7 +240,7 @@ class _Record:
         """Take an outcome in and write the state."""
         with self._lock:
             self._found[_key(outcome.row)] = outcome
-            write_json(self._folder / STATE_FILE, [each.as_dict() for each in self.outcomes()])
+            write_json(self._folder / STATE_FILE, [each.to_json() for each in self.outcomes()])
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """One outcome per row that has one, in order."""
@@ -276,7 +276,7 @@ def run_in_child(
     log = folder / "logs" / f"{slug}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     job = {
-        "row": row.as_dict(),
+        "row": row.to_json(),
         "table": str(table),
         "data": manifest.name,
         "root": str(manifest.root),
@@ -307,7 +307,7 @@ def run_in_child(
             child.kill()
             raise
     if "outcome" in answer:
-        return Outcome.from_dict(answer["outcome"])
+        return Outcome.from_json(answer["outcome"])
     if "error" in answer:
         raise TrainingError(answer["error"])
     why = f"was killed by signal {-child.returncode}" if child.returncode < 0 else f"ended with {child.returncode}"
@@ -332,7 +332,7 @@ def _main() -> None:
     manifest = replace(read_manifest(job["table"], root=job["root"]), name=job["data"])
     try:
         outcome = run_row(
-            Row.from_dict(job["row"]),
+            Row.from_json(job["row"]),
             manifest,
             Path(job["folder"]),
             cache_folder=Path(job["cache"]),
@@ -346,7 +346,7 @@ def _main() -> None:
         tell({"error": f"unexpected {type(error).__name__}: {error}"})
         raise  # the log has the traceback
     else:
-        tell({"outcome": outcome.as_dict()})
+        tell({"outcome": outcome.to_json()})
 
 
 def _die_with_parent() -> None:

@@ -288,6 +288,22 @@ class Measure:
             return None
         return (found.low > 0) == BY_KEY[key].higher_is_better
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; NaN becomes None."""
+
+        def number(value: float) -> float | None:
+            return None if np.isnan(value) else float(value)
+
+        return {
+            "metrics": {key: each.to_json() for key, each in self.figures.items()},
+            "minus_reference": {key: each.to_json() for key, each in self.differences.items()} or None,
+            "better_than_reference": {key: self.better(key) for key in self.differences} or None,
+            "by_seed": {str(s): {key: number(v) for key, v in each.items()} for s, each in self.seeds.items()},
+            "by_fold": {str(f): {key: number(v) for key, v in each.items()} for f, each in self.folds.items()},
+            "worst_subject": self.worst and {"subject": self.worst[0], "accuracy": self.worst[1]},
+            "roc": {"false_positive_rate": GRID.tolist(), "sensitivity": [number(v) for v in self.roc.tolist()]},
+        }
+
 
 def measure_entries(
     entries: Sequence[Entry], reference: str, *, replicates: int = REPLICATES, seed: int = 0
@@ -362,20 +378,3 @@ def _worst(entry: Entry) -> tuple[str, float] | None:
     many = np.flatnonzero(cells >= ENOUGH_CELLS).tolist()
     at = min(many, key=lambda place: (share[place], -cells[place]), default=None)
     return None if at is None else (str(names[at]), float(share[at]))
-
-
-def as_json(measure: Measure) -> dict[str, Any]:
-    """A measure as plain JSON values; NaN becomes None."""
-
-    def number(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
-
-    return {
-        "metrics": {key: each.as_dict() for key, each in measure.figures.items()},
-        "minus_reference": {key: each.as_dict() for key, each in measure.differences.items()} or None,
-        "better_than_reference": {key: measure.better(key) for key in measure.differences} or None,
-        "by_seed": {str(s): {key: number(v) for key, v in each.items()} for s, each in measure.seeds.items()},
-        "by_fold": {str(f): {key: number(v) for key, v in each.items()} for f, each in measure.folds.items()},
-        "worst_subject": measure.worst and {"subject": measure.worst[0], "accuracy": measure.worst[1]},
-        "roc": {"false_positive_rate": GRID.tolist(), "sensitivity": [number(v) for v in measure.roc.tolist()]},
-    }

@@ -178,7 +178,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         write_bytes(
             folder / f"{name}.svg", re.sub(rb"(<svg[^>]*>)", rb'\1<rect width="100%" height="100%" fill="#fff"/>', svg)
         )
-    write_json(folder / "comparison.json", comparison.as_dict())
+    write_json(folder / "comparison.json", comparison.to_json())
     return folder / "comparison.html"
 
 

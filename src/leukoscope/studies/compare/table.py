@@ -15,7 +15,6 @@ from leukoscope.studies.compare.pool import (
     KEYS,
     Entry,
     Measure,
-    as_json,
     measure_entries,
     on_common_cells,
     pool_entries,
@@ -76,7 +75,7 @@ class Comparison:
             if not any(u <= x and v >= y and (u, v) != (x, y) for u, v in points.values())
         ]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The comparison as plain JSON values."""
         return {
             "format": "leukoscope-comparison",
@@ -101,7 +100,7 @@ class Comparison:
                 **entry.facts,
             }
         if name in self.measures:
-            value |= as_json(self.measures[name])
+            value |= self.measures[name].to_json()
         if name in self.costs:
             cost = self.costs[name]
             value["cost"] = {

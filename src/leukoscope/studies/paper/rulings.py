@@ -120,7 +120,7 @@ def _said(ruling: Ruling, found: Estimate | None = None, pool: Pooled | None = N
     return {
         "verdict": ruling.verdict,
         "reason": ruling.reason,
-        "figure": None if found is None else found.as_dict(),
+        "figure": None if found is None else found.to_json(),
         "reproduced": "" if found is None else with_interval(found),
         "shortened": None if pool is None else pool.shortened,
     }

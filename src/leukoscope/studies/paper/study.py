@@ -126,7 +126,7 @@ def part_figures(outcome: Outcome, manifest: Manifest, part: str) -> tuple[dict[
     """Figures of a run's bundle on `PART_CELLS` random cells at most of its part ``train`` or ``val``, and how many."""
     row = outcome.row
     data, _ = studied(manifest, row.limit, row.to_recipe().seed)
-    split = Split.from_dict(json.loads((outcome.folder / "split.json").read_text(encoding="utf-8")), data)
+    split = Split.from_json(json.loads((outcome.folder / "split.json").read_text(encoding="utf-8")), data)
     index = getattr(split, part)
     if len(index) > PART_CELLS:  # drawn over pictures: a sample that evens out patients would have another accuracy
         index = np.sort(np.random.default_rng(0).choice(index, PART_CELLS, replace=False))
@@ -139,7 +139,7 @@ def part_figures(outcome: Outcome, manifest: Manifest, part: str) -> tuple[dict[
 
 def as_plain(found: dict[str, Estimate], keys: Sequence[str] = KEYS) -> dict[str, Any]:
     """Estimates as JSON values."""
-    return {key: found[key].as_dict() for key in keys if key in found}
+    return {key: found[key].to_json() for key in keys if key in found}
 
 
 INCEPTION_SIZE = 299

@@ -64,13 +64,13 @@ class Consistency:
     auc: Estimate
     auc_gain: Estimate
 
-    def as_dict(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """As JSON-ready values."""
         figures = ("flips", "overturned", "withdrawn", "lost", "auc_before", "auc", "auc_gain")
         return {
             "cells": self.cells,
             "groups": self.groups,
-            **{name: getattr(self, name).as_dict() for name in figures},
+            **{name: getattr(self, name).to_json() for name in figures},
         }
 
 

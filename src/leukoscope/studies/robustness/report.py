@@ -45,7 +45,7 @@ def consistency_figures(files: Sequence[Path]) -> dict[str, Any]:
             if name != AS_IT_IS:
                 after = [_after(changes, name, found, (row["fold"], row["path"])) for row in base]
                 figures = consistency(label, group, fold, _answers(base), _answers(after))
-                result[model]["changes"][name] = figures.as_dict()
+                result[model]["changes"][name] = figures.to_json()
     return result
 
 
@@ -89,7 +89,7 @@ def _shares(rows: Sequence[Row]) -> dict[str, Any]:
     names = ("blast", "normal", "refer", "over_the_threshold")
     figures = estimates(statistic(np.ones((1, len(rows))))[0], plan.apply(statistic))
     cells = len({(row["picture"], row["cell"]) for row in rows})
-    return {"cells": cells, **{name: each.as_dict() for name, each in zip(names, figures, strict=True)}}
+    return {"cells": cells, **{name: each.to_json() for name, each in zip(names, figures, strict=True)}}
 
 
 def _after(changes: dict[str, dict[Any, Row]], name: str, found: dict[Any, Row], key: tuple[int, str]) -> Row:

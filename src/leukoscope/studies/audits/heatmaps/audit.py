@@ -136,19 +136,19 @@ class Explanations:
     notes: tuple[str, ...] = ()
     context: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "context": self.context,
             "counts": self.counts,
-            "rules": [rule.as_dict() for rule in self.rules],
-            "knows": _plain(self.knows),
-            "figures": {name: _plain(each) for name, each in self.figures.items()},
-            "beyond": {name: _plain(each) for name, each in self.beyond.items()},
+            "rules": [rule.to_json() for rule in self.rules],
+            "knows": _figures_json(self.knows),
+            "figures": {name: _figures_json(each) for name, each in self.figures.items()},
+            "beyond": {name: _figures_json(each) for name, each in self.beyond.items()},
             "fractions_removed": list(FRACTIONS),
             "curves": self.curves,
-            "randomised": [each.as_dict() for each in self.randomised],
-            "shuffled": None if self.shuffled is None else self.shuffled.as_dict(),
+            "randomised": [each.to_json() for each in self.randomised],
+            "shuffled": None if self.shuffled is None else self.shuffled.to_json(),
             "notes": list(self.notes),
         }
 
@@ -262,5 +262,5 @@ def _curve(each: Road) -> dict[str, list[float]]:
     }
 
 
-def _plain(figures: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {key: each.as_dict() for key, each in figures.items()}
+def _figures_json(figures: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {key: each.to_json() for key, each in figures.items()}

@@ -75,7 +75,7 @@ def write_explanations(
         [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
     )
     write_text(folder / "explanations.html", page)
-    write_json(folder / "explanations.json", found.as_dict())
+    write_json(folder / "explanations.json", found.to_json())
     return folder / "explanations.html"
 
 

@@ -97,9 +97,9 @@ class Likeness:
     frame: Estimate
     ssim: Estimate
 
-    def as_dict(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
-        figures = {key: getattr(self, key).as_dict() for key in ("signed", "size", "frame", "ssim")}
+        figures = {key: getattr(self, key).to_json() for key in ("signed", "size", "frame", "ssim")}
         return {"name": self.name, "layers": self.layers, "of": self.of, **figures}
 
 

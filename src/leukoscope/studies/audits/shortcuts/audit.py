@@ -47,20 +47,20 @@ class Shortcuts:
     notes: tuple[str, ...] = ()
     context: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "context": self.context,
             "counts": self.counts,
-            "rules": [rule.as_dict() for rule in self.rules],
-            "auc": {name: each.as_dict() for name, each in self.auc.items()},
-            "lost": {name: each.as_dict() for name, each in self.lost.items()},
-            "area_auc": self.area_auc.as_dict(),
-            "partial_correlation_with_area": self.partial.as_dict(),
+            "rules": [rule.to_json() for rule in self.rules],
+            "auc": {name: each.to_json() for name, each in self.auc.items()},
+            "lost": {name: each.to_json() for name, each in self.lost.items()},
+            "area_auc": self.area_auc.to_json(),
+            "partial_correlation_with_area": self.partial.to_json(),
             "partial_correlation_with_area_size_normalised": (
-                None if self.partial_normalised is None else self.partial_normalised.as_dict()
+                None if self.partial_normalised is None else self.partial_normalised.to_json()
             ),
-            "correlation_with_area_within": {name: each.as_dict() for name, each in self.within.items()},
+            "correlation_with_area_within": {name: each.to_json() for name, each in self.within.items()},
             "surround_is_black": self.black,
             "notes": list(self.notes),
         }

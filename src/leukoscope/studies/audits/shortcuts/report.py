@@ -72,7 +72,7 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
         [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
     )
     write_text(folder / "shortcuts.html", page)
-    write_json(folder / "shortcuts.json", found.as_dict())
+    write_json(folder / "shortcuts.json", found.to_json())
     return folder / "shortcuts.html"
 
 
