@@ -23,6 +23,7 @@ from leukoscope.datasets.dataset import read_manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError
+from leukoscope.files import exclusive
 from leukoscope.fitting.decision import calibrate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.scores import Scores
@@ -171,6 +172,27 @@ def test_export_carries_what_the_run_s_bundle_was_fitted_and_audited_with(run: P
         decision=made.decision, audits=[made.audits[0].model_copy(update={"graph": "1" * 64}), *made.audits],
     )  # fmt: skip
     assert [each.graph for each in kept.audits] == [before.files["model.onnx"]]
+
+
+def test_export_finds_a_bundle_that_stepped_aside_and_says_what_one_made_anew_lacks(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    before = read_bundle(run / "bundle").facts
+    (tmp_path / "run" / "bundle").rename(tmp_path / "run" / ".bundle.abcdefgh.old")  # killed while it was replaced
+    done = leukoscope("export", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    after = read_bundle(tmp_path / "run" / "bundle").facts
+    assert (after.gate, after.decision, after.training, after.measured) == (
+        before.gate, before.decision, before.training, before.measured,
+    )  # fmt: skip
+    shutil.rmtree(tmp_path / "run" / "bundle")
+    done = leukoscope("export", tmp_path / "run")
+    assert "the run had no bundle: this one has no gate, no band and no record of its training" in done.output
+
+
+def test_two_trainings_of_one_run_do_not_mix(run: Path, cells: Path, tmp_path: Path) -> None:
+    with exclusive(run, "trains into"):
+        done = leukoscope("train", "--data", cells, "--out", run, "--cache", tmp_path, *SMALL)
+    assert (done.exit_code, "another process trains into this folder" in done.output) == (2, True)
 
 
 def test_unreadable_pictures_stop_training_with_their_names(cells: Path, tmp_path: Path) -> None:

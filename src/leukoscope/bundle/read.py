@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from os import PathLike
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from leukoscope.bundle.schema import FACTS_FILE, FORMAT, FORMAT_VERSION, GRAPH_FILE, BundleFacts
 from leukoscope.errors import BundleError
+from leukoscope.files import recover
 
 MAX_FACTS_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2 * 2**30  # a protocol buffer, hence an ONNX graph, cannot be larger
@@ -42,6 +44,8 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
     folder = Path(path)
     if folder.name == FACTS_FILE and not folder.is_dir():
         folder = folder.parent
+    with suppress(OSError):
+        recover(folder)  # in case a process that replaced it was killed
     if not folder.exists():
         raise BundleError("the bundle does not exist", path=folder, remedy="give the folder that holds bundle.json")
     if not folder.is_dir():

@@ -72,11 +72,13 @@ def export(
         raise missing_extra("exporting", "train") from error
     from leukoscope.bundle.export import graph_bytes, write_bundle
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.bundle.schema import FACTS_FILE, DecisionFacts
+    from leukoscope.bundle.schema import DecisionFacts
+    from leukoscope.files import recover
 
     recipe, model, epochs = restore(run)
     own = run / "bundle"
-    facts = read_bundle(own).facts if (own / FACTS_FILE).exists() else None
+    recover(own)
+    facts = read_bundle(own).facts if own.exists() else None
     target = out or own
     decision = facts.decision if facts else DecisionFacts(threshold=recipe.threshold)
     # Figures and the band hold for the threshold that they were made with.
@@ -101,6 +103,9 @@ def export(
         data_licences=tuple(facts.data_licences) if facts else (),
     )
     click.echo(f"bundle: {target} ({recipe.model.name}, best of {epochs} epochs)")
+    if facts is None:
+        click.echo("the run had no bundle: this one has no gate, no band and no record of its training")
+        click.echo("to have them, give the run's `leukoscope train` command again")
     if not (facts and same):
         click.echo("it holds no figures: run `leukoscope evaluate` with it")
     if facts and len(written.audits) < len(facts.audits):

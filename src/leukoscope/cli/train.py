@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ def train(
     except ImportError as error:
         raise missing_extra("training", "train") from error
     from leukoscope.cli._paths import cache_folder
+    from leukoscope.files import exclusive
     from leukoscope.models import model_spec
     from leukoscope.runs.train import train_run
     from leukoscope.studies.teaching import teach
@@ -91,27 +93,30 @@ def train(
     sets = open_data(data, groups, both_classes=True, cache=cells, jobs=jobs)
     manifest = sets.manifest
     folder = out or Path("runs") / _run_name(chosen)
-    with start_runtime(chosen.precision, device) as runtime:
-        talk = _Talk(quiet=not runtime.is_main)
-        talk.say(chosen.to_yaml() + f"\ndata: {manifest.name}, {len(manifest)} pictures\nrun: {folder}")
-        talk.say(f"device: {runtime.describe()}")
-        talk.left_out(sets)
-        run = train_run(
-            manifest,
-            chosen,
-            folder,
-            runtime,
-            cache_folder=cells,
-            pictures=limit,
-            jobs=jobs,
-            teach=teach,
-            on_cache=talk.cached,
-            on_step=talk.step,
-            on_epoch=talk.epoch,
-        )
-        main = runtime.is_main
-    if main:
-        _finish(run, name or f"{chosen.model.name}-{chosen.name}", sets.reading)
+    with ExitStack() as alone:
+        with start_runtime(chosen.precision, device) as runtime:
+            if runtime.is_main:
+                alone.enter_context(exclusive(folder, "trains into"))
+            talk = _Talk(quiet=not runtime.is_main)
+            talk.say(chosen.to_yaml() + f"\ndata: {manifest.name}, {len(manifest)} pictures\nrun: {folder}")
+            talk.say(f"device: {runtime.describe()}")
+            talk.left_out(sets)
+            run = train_run(
+                manifest,
+                chosen,
+                folder,
+                runtime,
+                cache_folder=cells,
+                pictures=limit,
+                jobs=jobs,
+                teach=teach,
+                on_cache=talk.cached,
+                on_step=talk.step,
+                on_epoch=talk.epoch,
+            )
+            main = runtime.is_main
+        if main:
+            _finish(run, name or f"{chosen.model.name}-{chosen.name}", sets.reading)
 
 
 def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
