@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
+from leukoscope.cli._show import Terminal
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.leaks import AuditResult, audit
 from leukoscope.datasets.readers import read_dataset
@@ -222,9 +223,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=0, help="take only so many pictures (0: all)")
     options = parser.parse_args()
 
-    def tell(stage: str, done: int, total: int) -> None:
-        print(f"\r{stage}: {done} of {total}", end="" if done < total else "\n", flush=True)
-
     base = linked_root(read_dataset(options.data), options.work)
     if options.pictures:
         chosen = np.random.default_rng(0).permutation(len(base))[: options.pictures]
@@ -232,7 +230,7 @@ def main() -> None:
     free = list(range(len(base)))
     manifest, truth = plant(base, free, options.work / "root" / "planted", options.each, options.mixed)
     start = time.perf_counter()
-    result = audit(manifest, jobs=options.jobs, progress=tell, work_folder=options.work / "audit")
+    result = audit(manifest, jobs=options.jobs, progress=Terminal(), work_folder=options.work / "audit")
     report = figures(result, truth)
     report |= {
         "pictures": len(manifest),

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import cv2
 
-Progress = Callable[[str, int, int], None]
+from leukoscope.progress import SILENT, Progress
 
 
 class Run(Protocol):
@@ -37,30 +37,29 @@ def _follow(parent: BaseProcess) -> None:
 
 
 @contextmanager
-def workers(jobs: int, progress: Progress | None) -> Iterator[Run]:
+def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
     """Processes that share the work; with one job, the work is done in this process.
 
     Args:
         jobs: number of processes.
-        progress: called with the stage, the calls done and the calls in all.
+        progress: shows each stage, with its calls.
     """
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start) if jobs > 1 else None
 
     def run(stage: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         results: list[Any] = [None] * len(calls)
-        if progress and calls:
-            progress(stage, 0, len(calls))
-        if pool is None:
-            for number, call in enumerate(calls):
-                results[number] = function(*call)
-                if progress:
-                    progress(stage, number + 1, len(calls))
+        if not calls:
             return results
-        waiting: dict[Future[Any], int] = {pool.submit(function, *call): n for n, call in enumerate(calls)}
-        for done, future in enumerate(as_completed(waiting), 1):
-            results[waiting[future]] = future.result()
-            if progress:
-                progress(stage, done, len(calls))
+        with progress.stage(stage, len(calls)) as advance:
+            if pool is None:
+                for number, call in enumerate(calls):
+                    results[number] = function(*call)
+                    advance(1)
+                return results
+            waiting: dict[Future[Any], int] = {pool.submit(function, *call): n for n, call in enumerate(calls)}
+            for future in as_completed(waiting):
+                results[waiting[future]] = future.result()
+                advance(1)
         return results
 
     try:

@@ -18,6 +18,7 @@ from leukoscope.datasets.cache import FrameCache, check_space, open_cache
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.errors import DataError
+from recorded import Recorded
 
 from .pictures import disc, write_class_folders, write_disc
 
@@ -26,13 +27,15 @@ SIZE = 32
 
 # Builds the cache of a folder in a process of its own and prints how many pictures it prepared. A third argument bounds
 # the size of the files that it can write, in bytes: writing then fails as on a full disk.
-BUILDER = """
-import sys
+BUILDER = (
+    f"import sys; sys.path.append({str(Path(__file__).parents[1])!r})"
+    """
 from leukoscope.cells.frame import Preparation
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.errors import LeukoscopeError
-steps = []
+from recorded import Recorded
+progress = Recorded()
 if len(sys.argv) > 3:
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
@@ -40,12 +43,12 @@ manifest = read_dataset(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    count = lambda *step: steps.append(step)
-    cache = open_cache(manifest, Preparation(frame_size=64), 32, sys.argv[2], jobs=1, progress=count)
-    print(len(steps), cache.frames.shape[0], cache.path.name)
+    cache = open_cache(manifest, Preparation(frame_size=64), 32, sys.argv[2], jobs=1, progress=progress)
+    print(len(progress.steps), cache.frames.shape[0], cache.path.name)
 except LeukoscopeError as error:
     print("refused:", error)
 """
+)
 
 
 def builder(*arguments: object) -> subprocess.Popen[str]:
@@ -89,15 +92,15 @@ def manifest(pictures: Path) -> Manifest:
 def test_rows_are_the_prepared_pictures(
     manifest: Manifest, tmp_path: Path, preparation: Preparation, jobs: int | None
 ) -> None:
-    steps: list[tuple[int, int]] = []
-    cache = open_cache(manifest, preparation, SIZE, tmp_path / "cache", jobs=jobs, progress=lambda *n: steps.append(n))
+    progress = Recorded()
+    cache = open_cache(manifest, preparation, SIZE, tmp_path / "cache", jobs=jobs, progress=progress)
     expected = [resize_frame(prepare(read_picture(path).rgb, preparation), SIZE) for path in manifest.paths()]
     np.testing.assert_array_equal(cache.frames, np.stack(expected))
     assert isinstance(cache.frames, np.memmap)
     assert cache.frames.dtype == np.uint8
     assert cache.manifest is manifest
     assert len(cache) == 10
-    assert steps == [(n, 10) for n in range(1, 11)]
+    assert (progress.stages, progress.steps) == ([("preparing pictures", 10)], list(range(1, 11)))
     with pytest.raises(ValueError, match="read-only"):
         cache.frames[0] = 0
 
@@ -105,14 +108,12 @@ def test_rows_are_the_prepared_pictures(
 def test_an_entry_is_used_again_and_follows_the_content(manifest: Manifest, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     first = open_cache(manifest, PLAIN, SIZE, folder)
-
-    def never(done: int, total: int) -> None:
-        raise AssertionError("built again")
-
-    assert open_cache(manifest, PLAIN, SIZE, folder, progress=never).path == first.path
+    progress = Recorded()
+    assert open_cache(manifest, PLAIN, SIZE, folder, progress=progress).path == first.path
     shutil.copytree(pictures, tmp_path / "moved")
     moved = read_dataset(tmp_path / "moved")
-    assert open_cache(moved, PLAIN, SIZE, folder, progress=never).path == first.path
+    assert open_cache(moved, PLAIN, SIZE, folder, progress=progress).path == first.path
+    assert progress.stages == []  # not built again
     write_disc(manifest.paths()[4], 77)
     edited = open_cache(manifest, PLAIN, SIZE, folder)
     assert edited.path != first.path
@@ -220,12 +221,12 @@ def test_a_picture_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     manifest = read_dataset(write_class_folders(tmp_path / "many", 20))
     last = manifest.paths()[-1]
 
-    def edit(done: int, total: int) -> None:
+    def edit(done: int) -> None:
         if done == 1:
             write_disc(last, 99)
 
     with pytest.raises(DataError, match="changed while the cache was built; run the command again"):
-        open_cache(manifest, PLAIN, SIZE, tmp_path / "cache", jobs=1, progress=edit)
+        open_cache(manifest, PLAIN, SIZE, tmp_path / "cache", jobs=1, progress=Recorded(edit))
     assert entries(tmp_path / "cache") == rests(tmp_path / "cache") == []
     again = open_cache(manifest, PLAIN, SIZE, tmp_path / "cache")
     np.testing.assert_array_equal(again.frames[-1], resize_frame(prepare(disc(99), PLAIN), SIZE))

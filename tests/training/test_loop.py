@@ -19,7 +19,7 @@ from torch import nn
 from leukoscope.errors import DataError, TrainingError
 from leukoscope.models import create_model
 from leukoscope.training.batches import FrameSource
-from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
+from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.loop import fit, score
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime, choose_dtype, share_batch_norm
@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.rand(2, 3, 8, 8)).sum().backward()
     optimizer.step()
-    save_checkpoint(tmp_path, model, weights_of(model), None, optimizer, Progress(epoch=1))
+    save_checkpoint(tmp_path, model, weights_of(model), None, optimizer, TrainingState(epoch=1))
     progress, _, average = load_checkpoint(tmp_path, model, optimizer) or pytest.fail("no checkpoint")
     assert progress.epoch == 1
     assert average is None
@@ -202,7 +202,7 @@ def test_adam_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
     for seed in range(3):
         step(model, optimizer, seed)
-    save_checkpoint(tmp_path, model, weights_of(model), None, optimizer, Progress(epoch=3))
+    save_checkpoint(tmp_path, model, weights_of(model), None, optimizer, TrainingState(epoch=3))
     other = create_model("plain_cnn", widths=(4,), dropout=0.0)
     other_optimizer = torch.optim.AdamW(other.parameters(), 0.01)
     load_checkpoint(tmp_path, other, other_optimizer)

@@ -1,22 +1,31 @@
-"""What verbs share when they show: how far a pass over many pictures is, and which pictures were lost."""
+"""What verbs share when they show: how far long work is, and which pictures were lost."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import click
 
+from leukoscope.progress import Advance
+
 _FIRST: Final = 10  # lost pictures that are named
 
 
-@contextmanager
-def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; call what it yields with the number done since the last call."""
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
-        yield bar.update
+class Terminal:
+    """Progress on stderr: a bar for each stage, or its label alone where stderr is no terminal."""
+
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[Advance]:
+        """A bar of ``total`` items."""
+        with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+            yield bar.update
+
+    def say(self, line: str) -> None:
+        """The line."""
+        click.echo(line, err=True)
 
 
 def show_lost(pictures: Sequence[tuple[object, object]], *, word: str = "unreadable", err: bool = True) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
-from leukoscope.cli._show import progress_bar, show_lost
+from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -70,7 +70,7 @@ def _cells(bundle: Bundle, data: tuple[Path, ...], groups: Path | None, threads:
     sets = open_data(data, groups)
     show_lost(sets.failed, word="left out")
     part = unseen_cells(bundle, sets)
-    with progress_bar("reading", len(part)) as bar:
+    with Terminal().stage("reading", len(part)) as bar:
         answers = list(Classifier(bundle, threads=threads).predict_many(part.paths(), progress=bar))
     read = np.array([a.logit is not None for a in answers], dtype=np.bool_)
     show_lost([(a.path, a.error) for a in answers if a.logit is None])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
-from leukoscope.cli._show import progress_bar, show_lost
+from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -75,7 +75,7 @@ def explanations(
     other = None if shuffled is None else Classifier(read_bundle(shuffled), threads=threads)
     found = audit_heat_maps(
         Classifier(chosen, threads=threads), part, out or Path("audit"), count=cells, shuffled=other, masks=masks,
-        seed=seed, progress=lambda stage: click.echo(stage, err=True),
+        seed=seed, progress=Terminal(),
     )  # fmt: skip
     return _end(chosen, found, write=write)
 
@@ -108,8 +108,7 @@ def shortcuts(
     chosen = read_bundle(bundle)
     part = _part(chosen, data, groups, include_trained)
     classifier = Classifier(chosen, threads=threads)
-    with progress_bar("asking", 2 * min(cells, len(part.cells))) as bar:
-        found = audit_cues(classifier, part, out or Path("audit"), count=cells, seed=seed, progress=bar)
+    found = audit_cues(classifier, part, out or Path("audit"), count=cells, seed=seed, progress=Terminal())
     return _end(chosen, found, write=write)
 
 

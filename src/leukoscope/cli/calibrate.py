@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
-from leukoscope.cli._show import progress_bar, show_lost
+from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.gate import GateFacts
@@ -71,7 +71,7 @@ def calibrate(
     if gate:  # also where the gate in the bundle belongs to another graph
         chosen = replace(chosen, facts=chosen.facts.model_copy(update={"gate": None}))
     part, steered = (_unseen(chosen, data, groups), False) if data else _validation_part(bundle)
-    with progress_bar("calibrating", len(part)) as bar:
+    with Terminal().stage("calibrating", len(part)) as bar:
         scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar)
     decision = fit(
         scores, chosen.facts.decision, data=part.name, chose_epoch=steered, level=level, confidence=confidence,
@@ -111,7 +111,7 @@ def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFac
         _, manifest, split = read_run(run)
         rows, held_out = gate_pictures(manifest, split.train, split.val)
         part = manifest.select(rows)
-    with progress_bar("fitting the gate", len(part)) as done:
+    with Terminal().stage("fitting the gate", len(part)) as done:
         return measure_gate(classifier, part, held_out, progress=done)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
-from leukoscope.cli._show import progress_bar, show_lost
+from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -85,7 +84,7 @@ def evaluate(
         context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
     if audit:
         context |= _audits(classifier, whole, part, folder, audit_cells, write=write)
-    with progress_bar("measuring", len(part)) as bar:
+    with Terminal().stage("measuring", len(part)) as bar:
         shown = {key: value for key, value in context.items() if key != "notes"}
         measured = measure(classifier, part, protocol=protocol, context=shown, progress=bar)
     told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.context)
@@ -115,10 +114,9 @@ def _audits(
 
     bundle = classifier.bundle
     cells = part_of(bundle, whole.labelled(), test=part)
-    with progress_bar("looking for shortcuts", 2 * min(count, len(part))) as bar:
-        found = [audit_cues(classifier, cells, folder, count=count, progress=bar)]
-    say = partial(click.echo, err=True)
-    found.insert(0, audit_heat_maps(classifier, cells, folder, count=count, progress=say))
+    found = [
+        audit(classifier, cells, folder, count=count, progress=Terminal()) for audit in (audit_heat_maps, audit_cues)
+    ]
     for each in found:
         click.echo(f"{KINDS[each.facts.kind]}: {each.text.splitlines()[0]}")
     if write:

@@ -118,17 +118,14 @@ def _say_patients(path: Path) -> None:
 
 def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: float | None, *, wrong: bool) -> int:
     """ALL-IDB against its own lists of blasts."""
-    from leukoscope.cli._show import progress_bar
-    from leukoscope.inference.batch import find_pictures
+    from leukoscope.cli._show import Terminal
     from leukoscope.inference.classifier import load
     from leukoscope.studies.allidb.report import FIGURES, headline, measure_allidb
     from leukoscope.text import printable
 
     if len(paths) != 1 or wrong:
         raise click.UsageError("--truth takes one folder, and neither patients, --red-cell-um nor --stain")
-    passes = 1 if um_per_px else 2
-    with progress_bar("fields", passes * len(find_pictures(paths))) as progress:
-        figures = measure_allidb(paths[0], load(bundle), out, um_per_px=um_per_px, progress=progress)
+    figures = measure_allidb(paths[0], load(bundle), out, um_per_px=um_per_px, progress=Terminal())
     for line in (*headline(figures), *(f"note: {note}" for note in figures["notes"])):
         click.echo(printable(line))
     click.echo(printable(str(out / FIGURES)), err=True)

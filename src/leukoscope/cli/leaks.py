@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from leukoscope.cli._show import show_lost
+from leukoscope.cli._show import Terminal, show_lost
 
 
 @click.command()
@@ -32,8 +32,6 @@ def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Pat
 
     Exit code: 0 all read, 1 some pictures unreadable, 2 wrong usage or unusable data.
     """
-    import sys
-
     from leukoscope.datasets.leaks import audit as run_audit
     from leukoscope.datasets.leaks.audit import read_any, read_parts
     from leukoscope.datasets.leaks.report import write_report
@@ -43,18 +41,8 @@ def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Pat
     if why:
         click.echo(f"read as pictures without label and subject, as it is no data set: {why}", err=True)
     parts = None if split is None else read_parts(split)
-    live = sys.stderr.isatty()
-    said: set[str] = set()
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if live:
-            click.echo(f"\r{stage}: {done:,} of {total:,}\033[K", nl=done == total, err=True)
-        elif stage not in said:
-            said.add(stage)
-            click.echo(stage, err=True)
-
     result = run_audit(
-        manifest, jobs=jobs or cpu_count(), progress=tell, work_folder=work or out / "work", any_angle=any_angle
+        manifest, jobs=jobs or cpu_count(), progress=Terminal(), work_folder=work or out / "work", any_angle=any_angle
     )
     facts = write_report(result, out, split=parts)
     click.echo(facts["verdict"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from leukoscope.cli._show import progress_bar, show_lost
+from leukoscope.cli._show import Terminal, show_lost
 
 
 @click.command()
@@ -70,15 +70,7 @@ def pretrain(
         raise RecipeError(f"--scale {scale:g} makes frames of {frame} px", remedy="give a scale between 0.1 and 2")
     place = cache or cache_folder()
     manifest = read_kinds(data, per_kind=per_kind, seed=chosen.seed)
-    with progress_bar("cutting out cells", len(manifest)) as bar:
-        done = 0
-
-        def show(count: int, _: int) -> None:
-            nonlocal done
-            bar(count - done)
-            done = count
-
-        cut = cut_cells(manifest, place, jobs=jobs, progress=show)
+    cut = cut_cells(manifest, place, jobs=jobs, progress=Terminal())
     show_lost([(failed.path, failed.reason) for failed in cut.failed], word="left out")
     preparation = chosen.input.preparation.model_copy(update={"frame_size": frame})
     entry = open_cache(cut.manifest, preparation, chosen.input.size, place, jobs=jobs, on_error="skip")

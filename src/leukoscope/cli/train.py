@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
-from leukoscope.cli._show import progress_bar, show_lost
+from leukoscope.cli._show import Terminal, show_lost
+from leukoscope.progress import SILENT
 
 if TYPE_CHECKING:
     from leukoscope.datasets.open import Sets
@@ -110,7 +111,7 @@ def train(
                 pictures=limit,
                 jobs=jobs,
                 teach=teach,
-                on_cache=talk.cached,
+                progress=SILENT if talk.quiet else Terminal(),
                 on_step=talk.step,
                 on_epoch=talk.epoch,
             )
@@ -127,7 +128,7 @@ def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
     from leukoscope.runs.measure import headline
     from leukoscope.runs.sets import set_line
 
-    done = finish_run(run, name, notes=notes, progress=progress_bar)
+    done = finish_run(run, name, notes=notes, progress=Terminal())
     split, decision = run.split, done.bundle.facts.decision
     if done.uncalibrated:
         click.echo(f"probabilities stay as the network states them: {done.uncalibrated}", err=True)
@@ -155,23 +156,20 @@ class _Talk:
     """Live progress on a terminal; one line an epoch anywhere."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._live = not quiet and sys.stderr.isatty()
         self._last = 0.0
 
     def say(self, text: str) -> None:
-        if not self._quiet:
+        if not self.quiet:
             click.echo(text)
 
     def left_out(self, sets: Sets) -> None:
         """What was found out about the data, and which pictures gave no cell."""
         for note in sets.reading:
             self.say(f"note: {note}")
-        if not self._quiet:
+        if not self.quiet:
             show_lost(sets.failed, word="left out", err=False)
-
-    def cached(self, done: int, total: int) -> None:
-        self._show(f"preparing pictures {done}/{total}", last=done == total)
 
     def step(self, at: dict[str, float]) -> None:
         self._show(f"epoch {at['epoch']:.0f}, step {at['step']:.0f}/{at['steps']:.0f}, loss {at['loss']:.4f}")

@@ -38,8 +38,7 @@ from leukoscope.datasets.verify import sha256_of
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
 from leukoscope.files import atomic_folder, write_json
 from leukoscope.machine import cpu_count
-
-Progress = Callable[[int, int], None]
+from leukoscope.progress import SILENT, Advance, Progress
 
 
 class PictureChangedError(DataError):
@@ -72,7 +71,7 @@ def write_frames(
     size: int,
     *,
     jobs: int,
-    progress: Progress | None,
+    advance: Advance,
     keep_going: bool,
 ) -> dict[int, str]:
     """Write the frames of all readable pictures, in order, as a `.npy` file of uint8 [M, size, size, 3].
@@ -89,7 +88,7 @@ def write_frames(
         preparation: of a frame.
         size: side of the frames in pixels.
         jobs: number of threads.
-        progress: called with (pictures done, pictures).
+        advance: called with the number of pictures newly done.
         keep_going: whether frames are still written after an unreadable picture.
 
     Returns:
@@ -116,8 +115,7 @@ def write_frames(
                 unreadable[index] = frame
             elif keep_going or not unreadable:
                 file.write(np.ascontiguousarray(frame).data)
-            if progress is not None:
-                progress(index + 1, len(paths))
+            advance(1)
         if unreadable:
             # NumPy pads the header so that the first axis can change its number of digits.
             file.seek(0)
@@ -272,7 +270,7 @@ def open_cache(
     folder: str | PathLike[str],
     *,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> FrameCache:
     """Open the frames of a manifest, building them first if they are not there.
@@ -285,7 +283,7 @@ def open_cache(
         input_size: side of the cached frames in pixels, to which prepared frames are resized.
         folder: where entries lie; made if absent.
         jobs: threads; None: one for each processor core that this process may use.
-        progress: called with (pictures done, pictures) while an entry is built.
+        progress: shows how many pictures are done while an entry is built.
         on_error: `raise` lists unreadable pictures in one error; `skip` leaves them out: see `FrameCache.manifest`.
 
     Raises:
@@ -334,12 +332,12 @@ def _build(
     size: int,
     entry: Path,
     jobs: int,
-    progress: Progress | None,
+    progress: Progress,
     on_error: str,
 ) -> None:
     check_space(entry.parent, len(manifest) * size * size * 3)
     try:
-        with atomic_folder(entry) as folder:
+        with atomic_folder(entry) as folder, progress.stage("preparing pictures", len(manifest)) as advance:
             reasons = write_frames(
                 folder / FRAMES_FILE,
                 manifest.paths(),
@@ -347,7 +345,7 @@ def _build(
                 preparation,
                 size,
                 jobs=jobs,
-                progress=progress,
+                advance=advance,
                 keep_going=on_error == "skip",
             )
             if reasons and (on_error == "raise" or len(reasons) == len(manifest)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -32,6 +31,7 @@ from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.files import atomic_folder, write_json
 from leukoscope.machine import cpu_count
+from leukoscope.progress import SILENT, Progress
 
 FORMAT: Final = 1  # raised whenever the same picture would give other pixels
 WINDOW: Final = 257  # pixels: side of the crops of ALL-IDB2
@@ -72,7 +72,7 @@ def cut_cells(
     folder: str | PathLike[str],
     *,
     jobs: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> CutSet:
     """Cut the cells out of the pictures of a data set, once: what was cut before is found again by content.
 
@@ -82,7 +82,7 @@ def cut_cells(
         manifest: the pictures, not combined.
         folder: where entries lie; made if absent.
         jobs: threads; None: one for each processor core that this process may use.
-        progress: called with (pictures done, pictures).
+        progress: shows how many pictures are done.
 
     Raises:
         DataError: no cell can be cut out of any picture, a combined data set, or a damaged list of cells.
@@ -120,17 +120,18 @@ def cut_one(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(cell[..., None], np.maximum(rgb, 11), 0).astype(np.uint8)
 
 
-def _cut_all(manifest: Manifest, entry: Path, jobs: int, progress: Callable[[int, int], None] | None) -> None:
+def _cut_all(manifest: Manifest, entry: Path, jobs: int, progress: Progress) -> None:
     records: list[Record] = []
     failed: list[tuple[str, str]] = []
-    with atomic_folder(entry) as target, ThreadPoolExecutor(jobs) as pool:
-        for done, (made, faults) in enumerate(
-            pool.map(lambda record: _cut_record(manifest, record, target), manifest.records), start=1
-        ):
+    with (
+        atomic_folder(entry) as target,
+        ThreadPoolExecutor(jobs) as pool,
+        progress.stage("cutting out cells", len(manifest)) as advance,
+    ):
+        for made, faults in pool.map(lambda record: _cut_record(manifest, record, target), manifest.records):
             records += made
             failed += faults
-            if progress is not None:
-                progress(done, len(manifest))
+            advance(1)
         if not records:
             raise DataError(
                 f"no cell can be cut out of any of the {len(manifest)} pictures",

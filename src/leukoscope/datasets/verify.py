@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from leukoscope.datasets.pictures import is_picture, list_pictures
 from leukoscope.errors import DataError
+from leukoscope.progress import SILENT, Progress
 from leukoscope.tables import read_rows
 
 
@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
 
 
 def verify_checksums(
-    root: str | PathLike[str], table_csv: str | PathLike[str], *, progress: Callable[[int, int], None] | None = None
+    root: str | PathLike[str], table_csv: str | PathLike[str], *, progress: Progress = SILENT
 ) -> VerificationReport:
     """Compare the files under a folder with a table of checksums.
 
@@ -53,7 +53,7 @@ def verify_checksums(
         root: the folder that the table's paths are relative to, or the one folder that they all start with.
         table_csv: CSV file with the columns path, sha256 and size in bytes. Sizes are compared first: reading stops
             there for a file of another size.
-        progress: called with (files done, files in the table).
+        progress: shows how many files of the table are compared.
 
     Raises:
         DataError: the table is unusable or the folder does not exist.
@@ -70,10 +70,10 @@ def verify_checksums(
     on_disk = {path.relative_to(base).as_posix() for path in list_pictures(scanned, deep=True)}
     stems = {path.rpartition(".")[0] for path in on_disk if path not in expected}
     found: dict[str, list[str]] = {"ok": [], "missing": [], "altered": [], "re_encoded": []}
-    for done, (path, (digest, size)) in enumerate(sorted(expected.items()), start=1):
-        found[_compare(base / path, digest, size, path.rpartition(".")[0] in stems)].append(path)
-        if progress is not None:
-            progress(done, len(expected))
+    with progress.stage("comparing files", len(expected)) as advance:
+        for path, (digest, size) in sorted(expected.items()):
+            found[_compare(base / path, digest, size, path.rpartition(".")[0] in stems)].append(path)
+            advance(1)
     known_stems = {path.rpartition(".")[0] for path in found["re_encoded"]}
     extra = sorted(p for p in on_disk if p not in expected and p.rpartition(".")[0] not in known_stems)
     return VerificationReport(**{name: tuple(paths) for name, paths in found.items()}, extra=tuple(extra))

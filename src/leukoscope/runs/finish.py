@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,21 +19,13 @@ from leukoscope.fitting.decision import calibrate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation
 from leukoscope.metrics.scores import Scores
+from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.gate import gate_pictures, measure_gate
 from leukoscope.runs.measure import Measured, measure, measured_facts, table_of, write_measured
 from leukoscope.runs.sets import by_set, write_sets
 
 if TYPE_CHECKING:
     from leukoscope.runs.train import Run
-
-#: Opened with a label and a total; what it yields is called with the number of pictures done since the last call.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
-
-@contextmanager
-def silent(_label: str, _total: int) -> Iterator[Callable[[int], None]]:
-    """A progress that shows nothing."""
-    yield lambda _done: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class Finished:
     ungated: str | None
 
 
-def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Progress = silent) -> Finished:
+def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Progress = SILENT) -> Finished:
     """Write the run's bundle, calibrate it and fit its gate, measure it on the test part, and write all of it down.
 
     Calibration and figures are made through ONNX Runtime, from the bundle itself. The figures enter the bundle last:
@@ -66,7 +57,7 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
         run: as trained.
         name: of the bundle.
         notes: what was found out while the data were read, to stand beside the figures.
-        progress: shows how far the two passes over pictures are.
+        progress: shows how far the passes over pictures are.
 
     Raises:
         BundleError: the network cannot be written as ONNX.
@@ -111,7 +102,7 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
         "shortened": run.shortened,
         **({"caveats": " ".join(said)} if (said := (*caveats(run.manifest), *notes)) else {}),
     }
-    with progress("measuring on the test part", len(test)) as done:
+    with progress.stage("measuring on the test part", len(test)) as done:
         measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)
     sets = by_set(measured.scores, test, bundle.facts.decision.threshold, measured.evaluation.context)
     write_measured(measured, run.folder / "evaluation")
@@ -162,7 +153,7 @@ def _calibrated(run: Run, bundle: Bundle, progress: Progress) -> tuple[DecisionF
                 probability=sigmoid(logits), subject=part.subjects(), group=part.groups(),
             )  # fmt: skip
             return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=False), None
-        with progress("calibrating on the validation part", len(part)) as done:
+        with progress.stage("calibrating on the validation part", len(part)) as done:
             scores, _ = table_of(Classifier(bundle), part, progress=done)
         steered = run.recipe.steered_by_validation
         return calibrate(scores, bundle.facts.decision, data=run.manifest.name, chose_epoch=steered), None
@@ -174,7 +165,7 @@ def _gate(run: Run, bundle: Bundle, progress: Progress) -> tuple[GateFacts | Non
     """A gate fitted on training and validation part; None, and why, where none can be fitted."""
     rows, held_out = gate_pictures(run.manifest, run.split.train, run.split.val)
     try:
-        with progress("fitting the gate", len(rows)) as done:
+        with progress.stage("fitting the gate", len(rows)) as done:
             return measure_gate(Classifier(bundle), run.manifest.select(rows), held_out, progress=done), None
     except DataError as error:
         return None, str(error)

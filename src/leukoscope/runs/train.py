@@ -24,6 +24,7 @@ from leukoscope.models import CellClassifier, count_parameters, create_model
 from leukoscope.models.ensemble import Ensemble
 from leukoscope.models.eye import Eye
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
+from leukoscope.progress import SILENT, Progress
 from leukoscope.reports.curves import draw_curves
 from leukoscope.training.batches import FrameSource, seed_for
 from leukoscope.training.frozen import LeftOut, fit_frozen, head_of
@@ -99,7 +100,7 @@ def train_run(
     pictures: int | None = None,
     jobs: int | None = None,
     teach: Teaching | None = None,
-    on_cache: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
     on_step: Listener | None = None,
     on_epoch: Listener | None = None,
 ) -> Run:
@@ -114,7 +115,7 @@ def train_run(
         pictures: at most so many pictures, a stratified sample; None for all.
         jobs: threads for decoding.
         teach: asks the recipe's teachers; needed where the recipe names some.
-        on_cache: called with (done, total) while decoding.
+        progress: shows how far pictures are prepared.
         on_step: called after each batch.
         on_epoch: called after each epoch.
 
@@ -152,7 +153,7 @@ def train_run(
     open_frames = partial(open_cache, data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
     if runtime.is_main:
         _claim(folder, recipe, data, split, pictures, started)
-        cache = open_frames(progress=on_cache)
+        cache = open_frames(progress=progress)
     runtime.wait()  # one process builds the cache, the others find it there
     if not runtime.is_main:
         cache = open_frames()
@@ -161,7 +162,7 @@ def train_run(
     if isinstance(model, Eye):
         result, left_out = fit_frozen(
             model, recipe, cache.frames, labels, groups, split.train, folder, cache_folder,
-            jobs=jobs, on_step=on_step, on_epoch=on_epoch,
+            jobs=jobs, progress=progress, on_epoch=on_epoch,
         )  # fmt: skip
         machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
         shortened = describe_changes(recipe, pictures)

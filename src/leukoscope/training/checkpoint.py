@@ -23,7 +23,7 @@ _PREFIX = "epoch-"
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingState:
     """What a run knows besides tensors.
 
     Attributes:
@@ -49,7 +49,7 @@ def save_checkpoint(
     best: dict[str, Tensor],
     average: dict[str, Tensor] | None,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingState,
 ) -> None:
     """Write everything that a later process needs to go on as if this one had never stopped."""
     state = optimizer.state_dict()
@@ -68,7 +68,7 @@ def save_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
 
 
-def save_finished(folder: Path, model: nn.Module, progress: Progress) -> None:
+def save_finished(folder: Path, model: nn.Module, progress: TrainingState) -> None:
     """Write the state of a run that nothing is left to do for: its weights and its figures."""
     with atomic_folder(folder / f"{_PREFIX}{progress.epoch:04d}") as temporary:
         save_file(_contiguous(model.state_dict()), temporary / "best.safetensors")
@@ -77,7 +77,7 @@ def save_finished(folder: Path, model: nn.Module, progress: Progress) -> None:
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor] | None] | None:
+) -> tuple[TrainingState, dict[str, Tensor], dict[str, Tensor] | None] | None:
     """Put the newest checkpoint's state into ``model`` and ``optimizer``.
 
     Returns:
@@ -105,7 +105,7 @@ def load_checkpoint(
         if (newest / "average.safetensors").exists():
             device = next(model.parameters()).device
             average = {k: v.to(device) for k, v in load_file(newest / "average.safetensors").items()}
-        return Progress(**state["progress"]), best, average
+        return TrainingState(**state["progress"]), best, average
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise TrainingError(
             f"the checkpoint cannot be used ({error})", path=newest, remedy="remove this folder or train into a new one"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from leukoscope.files import write_bytes
 from leukoscope.machine import cpu_count
 from leukoscope.models.deployed import quiet_export
 from leukoscope.models.masked import MaskedTrunk
+from leukoscope.progress import SILENT, Progress
 from leukoscope.training import augment
 from leukoscope.training.batches import generator_for
 from leukoscope.training.recipe import Augmentation
@@ -42,7 +42,7 @@ def cell_statistics(
     changes: Augmentation | None = None,
     seed: int = 0,
     jobs: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> NDArray[np.float32]:
     """The trunk's statistics of every frame, from the cache where they are there.
 
@@ -54,7 +54,7 @@ def cell_statistics(
         changes: one draw of these changes for each cell, or None.
         seed: of the draws.
         jobs: threads.
-        progress: called with (cells done, cells).
+        progress: shows how many cells are done.
 
     Returns:
         float32 [N, D]; see `MaskedTrunk.statistics`.
@@ -65,7 +65,7 @@ def cell_statistics(
     entry = folder / f"statistics-{_key(frames, trunk, turns, changes, seed)}"
     entry.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(frames), _PART)
-    with FileLock(entry / "lock"):
+    with FileLock(entry / "lock"), progress.stage("computing features", len(frames)) as advance:
         session: ort.InferenceSession | None = None
         for start in starts:
             file = entry / f"{start:08d}.npy"
@@ -80,8 +80,7 @@ def cell_statistics(
                 text = io.BytesIO()
                 np.save(text, np.concatenate(found).astype(np.float32))
                 write_bytes(file, text.getvalue())
-            if progress is not None:
-                progress(min(start + _PART, len(frames)), len(frames))
+            advance(min(_PART, len(frames) - start))
     try:
         whole = np.concatenate([np.load(entry / f"{start:08d}.npy", allow_pickle=False) for start in starts])
     except (OSError, ValueError) as error:

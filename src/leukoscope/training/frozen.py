@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from leukoscope.errors import RecipeError
 from leukoscope.files import write_json, write_text
 from leukoscope.models.eye import Eye
-from leukoscope.training.checkpoint import Progress, save_finished
+from leukoscope.progress import SILENT, Progress
+from leukoscope.training.checkpoint import TrainingState, save_finished
 from leukoscope.training.features import cell_statistics
 from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits, left_out_logits
 from leukoscope.training.loop import FitResult, Listener
@@ -62,7 +62,7 @@ def fit_frozen(
     cache: Path,
     *,
     jobs: int | None = None,
-    on_step: Listener | None = None,
+    progress: Progress = SILENT,
     on_epoch: Listener | None = None,
 ) -> tuple[FitResult, LeftOut]:
     """Fit the head of an `eye` whose trunk stays as it is.
@@ -77,7 +77,7 @@ def fit_frozen(
         folder: of the run; gets a checkpoint, ``metrics.jsonl`` and `LEFT_OUT_FILE`.
         cache: where statistics are kept.
         jobs: threads.
-        on_step: called while statistics are computed.
+        progress: shows how far the statistics of the cells are.
         on_epoch: called once, with the figures of the training pictures and of the left-out answers.
 
     Raises:
@@ -87,7 +87,7 @@ def fit_frozen(
     choice = head_of(recipe)
     started = time.perf_counter()
     # Of all pictures, so that every fold of the same data finds the same entry.
-    statistics = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=_as_steps(on_step))[rows]
+    statistics = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=progress)[rows]
     known, of = labels[rows], groups[rows]
     weights = balance_weights(known, of, recipe.balance)
     head = fit_head(statistics, known, weights, choice, recipe.seed)
@@ -102,8 +102,7 @@ def fit_frozen(
         figures[f"{part}loss"] = float(log_loss(known, 1 / (1 + np.exp(-np.clip(logits, -500, 500)))))
         figures[f"{part}auc"] = float(roc_auc_score(known, logits))
     figures["seconds"] = round(time.perf_counter() - started, 2)
-    progress = Progress(1, 1, figures["val_loss"], [figures], finished=True)
-    save_finished(folder / "checkpoints", model, progress)
+    save_finished(folder / "checkpoints", model, TrainingState(1, 1, figures["val_loss"], [figures], finished=True))
     write_json(folder / LEFT_OUT_FILE, {"rows": rows.tolist(), "logits": left_out.tolist()})
     write_text(folder / "metrics.jsonl", json.dumps(figures) + "\n")
     if on_epoch:
@@ -118,11 +117,3 @@ def _scale(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """
     found = float(LogisticRegression(C=1e4, fit_intercept=False).fit(logits[:, None], labels).coef_[0, 0])
     return found if found > 0 else 1.0
-
-
-def _as_steps(listener: Listener | None) -> Callable[[int, int], None] | None:
-    if listener is None:
-        return None
-    return lambda done, total: listener(
-        {"epoch": 1.0, "step": float(done), "steps": float(total), "loss": float("nan")}
-    )

@@ -21,7 +21,7 @@ from leukoscope.files import write_text
 from leukoscope.models import CellClassifier
 from leukoscope.training import augment
 from leukoscope.training.batches import FrameSource, class_weights, epoch_order, generator_for, seed_for
-from leukoscope.training.checkpoint import Progress, load_checkpoint, save_checkpoint, weights_of
+from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.optimise import (
     averaged,
     epochs_without_improvement,
@@ -82,7 +82,7 @@ def fit(
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, recipe)
     resumed = load_checkpoint(folder / "checkpoints", model, optimizer)
-    progress, best, average = resumed or (Progress(), weights_of(model), None)
+    progress, best, average = resumed or (TrainingState(), weights_of(model), None)
     if average is None and recipe.averaging:
         average = start_average(model)
     network: nn.Module = model
@@ -165,7 +165,7 @@ def _train_epoch(
     scaler: torch.amp.GradScaler,
     recipe: Recipe,
     train: FrameSource,
-    progress: Progress,
+    progress: TrainingState,
     runtime: Runtime,
     on_step: Listener | None,
 ) -> dict[str, float]:
@@ -221,6 +221,6 @@ def _optimizer(model: CellClassifier, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def _stops_early(recipe: Recipe, progress: Progress) -> bool:
+def _stops_early(recipe: Recipe, progress: TrainingState) -> bool:
     losses = [float(h["val_loss"]) for h in progress.history]
     return recipe.early_stopping is not None and epochs_without_improvement(losses) >= recipe.early_stopping.patience

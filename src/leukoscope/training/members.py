@@ -12,7 +12,7 @@ from leukoscope.files import write_text
 from leukoscope.models import CellClassifier, create_model, model_spec
 from leukoscope.models.ensemble import Ensemble
 from leukoscope.training.batches import FrameSource, seed_for
-from leukoscope.training.checkpoint import Progress, save_finished
+from leukoscope.training.checkpoint import TrainingState, save_finished
 from leukoscope.training.loop import FitResult, Listener, fit, score
 from leukoscope.training.recipe import ModelChoice, Recipe
 from leukoscope.training.runtime import Runtime
@@ -85,7 +85,7 @@ def fit_members(
     }
     row |= {f"val_{k}": v for k, v in score(model, val, recipe.batch_size, runtime).items()}
     row["seconds"] = round(seconds, 2)
-    progress = Progress(epoch=epochs, best_epoch=epochs, best_loss=row["val_loss"], history=[row], finished=True)
+    progress = TrainingState(epoch=epochs, best_epoch=epochs, best_loss=row["val_loss"], history=[row], finished=True)
     if runtime.is_main:
         save_finished(folder / "checkpoints", model, progress)
         write_text(folder / "metrics.jsonl", json.dumps(row) + "\n")

@@ -36,7 +36,8 @@ from leukoscope.datasets.leaks.store import Facts, read_facts
 from leukoscope.datasets.pictures import list_pictures
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.errors import DataError
-from leukoscope.workers import Progress, Run, workers
+from leukoscope.progress import SILENT, Progress
+from leukoscope.workers import Run, workers
 
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.74, 0.9
 NULL_SIGMAS = 6.0
@@ -50,7 +51,7 @@ def audit(
     manifest: Manifest,
     *,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     work_folder: str | Path | None = None,
     any_angle: bool = False,
 ) -> AuditResult:
@@ -59,7 +60,7 @@ def audit(
     Args:
         manifest: the pictures; labels, subjects, folds and fields may be unknown.
         jobs: processes to use.
-        progress: called with a stage's name, the steps done and the steps in all.
+        progress: shows each stage.
         work_folder: where to keep what was computed, so that a killed audit goes on; None: a temporary folder.
         any_angle: search turned copies at every angle instead of within 10 degrees of quarter turns.
 
@@ -137,12 +138,11 @@ def _exact_links(facts: Facts) -> list[Link]:
     return links
 
 
-def _search(facts: Facts, subjects: NDArray[np.int64], progress: Progress | None, any_angle: bool) -> Candidates:
+def _search(facts: Facts, subjects: NDArray[np.int64], progress: Progress, any_angle: bool) -> Candidates:
     """Candidates among the pictures that show something, with indices into the manifest and turns spelled out."""
     lit = np.flatnonzero(facts.lit)
     turns = all_turns() if any_angle else near_turns()
-    tell = None if progress is None else lambda done, total: progress("comparing all pairs", done, total)
-    found = find_candidates(facts.prints[lit], subjects[lit], turns, progress=tell)
+    found = find_candidates(facts.prints[lit], subjects[lit], turns, progress=progress)
     codes = np.array([steps * 2 + mirror for steps, mirror in turns], np.int64)
     return Candidates(lit[found.first], lit[found.second], found.score, codes[found.turn])
 

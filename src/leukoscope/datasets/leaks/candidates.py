@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.progress import SILENT, Progress
+
 RINGS = 16
 ANGLES = 36  # over half a turn: the magnitude is the same on both sides
 STEP = 180.0 / ANGLES  # degrees
@@ -101,7 +103,7 @@ def find_candidates(
     *,
     others: int = 8,
     own: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Candidates:
     """The most similar pictures of every picture.
 
@@ -111,25 +113,25 @@ def find_candidates(
         turns: the turns to try.
         others: how many pictures of other subjects to propose for each picture.
         own: how many of the same subject.
-        progress: called with pictures done and pictures in all.
+        progress: shows how many pictures are compared with all.
     """
     total = len(prints)
     known = np.where(subjects >= 0, subjects, -1 - np.arange(total))
     base, variants = _project(prints, turns)
     pairs: list[NDArray[np.int64]] = []
-    for start in range(0, total, _ROWS):
-        rows = np.arange(start, min(start + _ROWS, total))
-        best = np.full((len(rows), total), -2.0, np.float32)
-        for left in range(0, total, _COLUMNS):
-            block = best[:, left : left + _COLUMNS]
-            for variant in variants:
-                np.maximum(block, base[rows] @ variant(left, left + _COLUMNS).T, out=block)
-        best[np.arange(len(rows)), rows] = -2.0
-        same = known[rows][:, None] == known[None, :]
-        for chosen, count in ((~same, others), (same, own)):
-            pairs.append(_top(np.where(chosen, best, np.float32(-2.0)), rows, count))
-        if progress:
-            progress(int(rows[-1]) + 1, total)
+    with progress.stage("comparing all pairs", total) as advance:
+        for start in range(0, total, _ROWS):
+            rows = np.arange(start, min(start + _ROWS, total))
+            best = np.full((len(rows), total), -2.0, np.float32)
+            for left in range(0, total, _COLUMNS):
+                block = best[:, left : left + _COLUMNS]
+                for variant in variants:
+                    np.maximum(block, base[rows] @ variant(left, left + _COLUMNS).T, out=block)
+            best[np.arange(len(rows)), rows] = -2.0
+            same = known[rows][:, None] == known[None, :]
+            for chosen, count in ((~same, others), (same, own)):
+                pairs.append(_top(np.where(chosen, best, np.float32(-2.0)), rows, count))
+            advance(len(rows))
     stacked = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
     unique = np.unique(np.sort(stacked, axis=1), axis=0).astype(np.int64)
     return _score(prints, unique, turns)

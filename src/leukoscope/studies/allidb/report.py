@@ -7,7 +7,7 @@ made as coarse as the coarsest. The sets name no patient: the intervals, over pi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling, estimates
 from leukoscope.metrics.counts import Array, ratio
 from leukoscope.metrics.ranking import Ranking, roc_auc
+from leukoscope.progress import SILENT, Progress
 from leukoscope.studies.allidb.score import REACH_UM, PictureScore, as_row, common_scale, score_pictures
 
 
@@ -122,7 +123,7 @@ def measure_allidb(
     *,
     um_per_px: float | None = None,
     reach_um: float = REACH_UM,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Score every picture, write `FIGURES` and `PICTURES` (one row each) into ``out``, and return the figures.
 
@@ -132,7 +133,7 @@ def measure_allidb(
         out: a folder.
         um_per_px: the scale of all pictures where it is known; they are then not resampled.
         reach_um: how far a found cell's centre may lie from a listed one.
-        progress: called with 1 for each picture read, once or, where they are brought to one scale, twice.
+        progress: shows how many pictures are read: once or, where they are brought to one scale, in two stages.
 
     Raises:
         DataError: the folder is not of this layout, or a list of blasts is damaged.

@@ -6,7 +6,7 @@ is how many listed blasts are found, and how many of the cells called blast lie 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from leukoscope.datasets.centroids import centroid_file, read_centroids
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.classifier import Classifier, Field, read_field
+from leukoscope.progress import SILENT, Progress
 from leukoscope.smears.find import MIN_FIELD_SIDE
 
 REACH_UM: Final = 5.0  # a centre this near to a found cell's is that cell's: less than a blast's radius or about it
@@ -104,7 +105,7 @@ def score_pictures(
     um_per_px: float | None = None,
     target: float | None = None,
     reach_um: float = REACH_UM,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> list[PictureScore]:
     """Read every picture as a field and hold it against its list of blasts.
 
@@ -115,25 +116,25 @@ def score_pictures(
         target: micrometres per pixel that every picture is made as coarse as, before it is read; coarser ones stay as
             they are. None: pictures are read as they are. A picture without a scale cannot be resampled, and says so.
         reach_um: how far a found cell's centre may lie from a listed one.
-        progress: called with 1 after each picture.
+        progress: shows how many pictures are read.
 
     Raises:
         DataError: a damaged list of blasts.
     """
     scores = []
-    for path, record, group in zip(manifest.paths(), manifest.records, manifest.groups().tolist(), strict=True):
-        table = centroid_file(path)
-        centres = None if table is None else read_centroids(table)
-        label = int(record.label or 0)
-        try:
-            rgb = read_picture(path).rgb
-            field, factor = _read(classifier, rgb, um_per_px, target)
-            size = (rgb.shape[1], rgb.shape[0])
-            scores.append(_scored(field, record.path, label, group, size, factor, centres, reach_um))
-        except LeukoscopeError as error:
-            scores.append(PictureScore(record.path, label, group, error=error.what))
-        if progress is not None:
-            progress(1)
+    with progress.stage("fields", len(manifest)) as advance:
+        for path, record, group in zip(manifest.paths(), manifest.records, manifest.groups().tolist(), strict=True):
+            table = centroid_file(path)
+            centres = None if table is None else read_centroids(table)
+            label = int(record.label or 0)
+            try:
+                rgb = read_picture(path).rgb
+                field, factor = _read(classifier, rgb, um_per_px, target)
+                size = (rgb.shape[1], rgb.shape[0])
+                scores.append(_scored(field, record.path, label, group, size, factor, centres, reach_um))
+            except LeukoscopeError as error:
+                scores.append(PictureScore(record.path, label, group, error=error.what))
+            advance(1)
     return scores
 
 

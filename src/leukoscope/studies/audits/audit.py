@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from leukoscope.errors import DataError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Estimate
+from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.measure import unseen_by
 from leukoscope.studies.audits.heatmaps.audit import Explanations
 from leukoscope.studies.audits.heatmaps.bundle import explain_bundle, load_cells, overlay_samples
@@ -113,7 +114,7 @@ def audit_heat_maps(
     shuffled: Classifier | None = None,
     masks: Path | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda _stage: None,
+    progress: Progress = SILENT,
 ) -> Audited:
     """Test the heat maps of a bundle, and write explanations.html and explanations.json.
 
@@ -125,7 +126,7 @@ def audit_heat_maps(
         shuffled: a bundle of the same network trained on shuffled labels.
         masks: folder of pictures with drawn nuclei.
         seed: of all that is random.
-        progress: called with the name of each stage.
+        progress: told each step.
 
     Raises:
         DataError: no picture can be read, or masks do not fit.
@@ -153,7 +154,7 @@ def audit_cues(
     *,
     count: int,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> Audited:
     """Look for the shortcuts of a bundle, and write shortcuts.html and shortcuts.json.
 
@@ -163,7 +164,7 @@ def audit_cues(
         folder: for the page.
         count: how many cells at most.
         seed: of all that is random.
-        progress: called with the number of pictures newly read, twice for each.
+        progress: shows how many pictures are read, twice for each.
 
     Raises:
         DataError: no picture can be read, or all are of one class.

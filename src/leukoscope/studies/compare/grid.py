@@ -26,7 +26,8 @@ from filelock import FileLock, Timeout
 from leukoscope.datasets.dataset import Manifest, read_manifest
 from leukoscope.errors import LeukoscopeError, TrainingError
 from leukoscope.files import write_json
-from leukoscope.runs.finish import Progress, finish_run, silent
+from leukoscope.progress import SILENT, Progress
+from leukoscope.runs.finish import finish_run
 from leukoscope.runs.recipe_row import Row
 from leukoscope.runs.run import Outcome, is_finished
 
@@ -72,7 +73,7 @@ def run_row(
     device: str = "auto",
     jobs: int | None = None,
     say: Say = _unheard,
-    progress: Progress = silent,
+    progress: Progress = SILENT,
 ) -> Outcome:
     """Train and measure one row in this process, go on where it was killed, or reuse it where it is finished.
 

@@ -5,7 +5,7 @@ The rules that heat maps are judged by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from leukoscope.metrics import ranking
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.progress import SILENT, Progress
 from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, Logits, side_of
 from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS, Road, road
@@ -98,9 +99,6 @@ def _both(*each: bool | None) -> bool | None:
     return None if any(one is None for one in each) else True
 
 
-Progress = Callable[[str], None]
-
-
 @dataclass(frozen=True, slots=True)
 class Randomised:
     """Draws of the bundle's network with its uppermost ``layers`` of ``of`` re-initialised."""
@@ -165,7 +163,7 @@ def audit_explanations(
     replicates: int = REPLICATES,
     seed: int = 0,
     context: Mapping[str, Any] | None = None,
-    progress: Progress = lambda _stage: None,
+    progress: Progress = SILENT,
 ) -> Explanations:
     """Test the maps of a model.
 
@@ -180,10 +178,10 @@ def audit_explanations(
         replicates: of the bootstrap over patient groups.
         seed: of baselines, noise and bootstrap.
         context: facts to show.
-        progress: called with the name of each stage.
+        progress: told each step.
     """
     plan = Resampling.by_group(cells.label, cells.group, replicates=replicates, seed=seed)
-    progress("answers")
+    progress.say("answers")
     logits = np.concatenate([ask(cells.frames[i : i + 8]) for i in range(0, len(cells), 8)]).astype(np.float64)
     side = side_of(logits)
     maps = maps_of(cells, explain)
@@ -198,13 +196,13 @@ def audit_explanations(
     columns: dict[str, dict[str, Array]] = {}
     roads: dict[str, Road] = {}
     for name, (each, maker) in drawn.items():
-        progress(f"faithfulness of {name}")
+        progress.say(f"faithfulness of {name}")
         roads[name] = road(cells, each, logits, side, ask, seed=seed)
         columns[name] = place_figures(cells, each, side) | {"road": roads[name].gap}
         if maker is not None:
-            progress(f"turning of {name}")
+            progress.say(f"turning of {name}")
             columns[name] |= turning_figures(cells, each, maker, angles)
-    progress("randomised layers")
+    progress.say("randomised layers")
     tests = tuple(
         likeness(f"top {each.layers} of {each.of} layers random", cells, maps, each.draws, plan, layers=each.layers,
                  of=each.of) for each in randomised

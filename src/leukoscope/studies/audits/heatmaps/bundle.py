@@ -22,6 +22,7 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.counts import Array
+from leukoscope.progress import SILENT, Progress
 from leukoscope.studies.audits.heatmaps.audit import Explanations, Randomised, audit_explanations
 from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, Frames, Mask, side_of
 from leukoscope.studies.audits.heatmaps.place import chance, place_figures
@@ -118,7 +119,7 @@ def explain_bundle(
     draws: int = DRAWS,
     seed: int = 0,
     context: dict[str, Any] | None = None,
-    progress: Callable[[str], None] = lambda _stage: None,
+    progress: Progress = SILENT,
 ) -> Explanations:
     """Test a bundle's heat maps on cells of patients that it has not seen.
 
@@ -131,7 +132,7 @@ def explain_bundle(
         draws: how often random layers are drawn; 0 leaves the test out.
         seed: of everything random.
         context: facts to show.
-        progress: called with the name of each stage.
+        progress: told each step.
 
     Raises:
         BundleError: the bundle from shuffled labels sees pictures prepared in another way.
@@ -158,7 +159,7 @@ def explain_bundle(
     # The order of the fields within a cell is the same, and so are faithfulness and turning: only the place is new.
     extra = {"less the empty frame": _places(classifier, relative_of(classifier), cells)[0]}
     if masks is not None:
-        progress("drawn masks")
+        progress.say("drawn masks")
         drawn = drawn_cells(masks, facts.preparation, float(np.median(cells.outline.sum(axis=(1, 2)))))
         own, none = _places(classifier, explain_of(classifier), drawn)
         less, _ = _places(classifier, relative_of(classifier), drawn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from leukoscope.datasets.split import limit
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
+from leukoscope.progress import SILENT, Progress
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts, audit_shortcuts
 from leukoscope.studies.audits.shortcuts.variants import VARIANTS, Frame, Mask, Typical, mean_colour, vary
 
@@ -44,7 +44,7 @@ def shortcut_bundle(
     count: int,
     seed: int = 0,
     context: dict[str, Any] | None = None,
-    progress: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> ShortcutRun:
     """Measure a bundle on variants of cells of patients that it has not seen.
 
@@ -56,7 +56,7 @@ def shortcut_bundle(
         count: how many at most, of as many patient groups as there are.
         seed: of the sample, of what is shuffled, and of the bootstrap.
         context: facts to show.
-        progress: called with the number of pictures newly read, 2 N in all.
+        progress: shows how many pictures are read, in two stages.
 
     Raises:
         DataError: no picture can be read, or all are of one class.
@@ -67,16 +67,17 @@ def shortcut_bundle(
     lost: list[tuple[str, str]] = []
     kept: list[int] = []
     areas, colours = [], []
-    for index, path in enumerate(paths):
-        try:
-            frame, mask = _framed(path, preparation)
-        except LeukoscopeError as error:
-            lost.append((str(path), error.what))
-        else:
-            kept.append(index)
-            areas.append(float(np.count_nonzero(mask)))
-            colours.append(mean_colour(frame, mask))
-        progress(1)
+    with progress.stage("measuring what is typical", len(paths)) as advance:
+        for index, path in enumerate(paths):
+            try:
+                frame, mask = _framed(path, preparation)
+            except LeukoscopeError as error:
+                lost.append((str(path), error.what))
+            else:
+                kept.append(index)
+                areas.append(float(np.count_nonzero(mask)))
+                colours.append(mean_colour(frame, mask))
+            advance(1)
     if not kept:
         raise DataError("none of the pictures can be read", path=data.root, remedy="check the folder")
     part = chosen.select(kept)
@@ -86,19 +87,20 @@ def shortcut_bundle(
     logits = np.empty((len(kept), len(VARIANTS)))
     black = True
     samples: dict[int, tuple[tuple[str, Frame], ...]] = {}
-    for row, index in enumerate(kept):
-        frame, mask = _framed(paths[index], preparation)
-        black = black and not frame[~mask].any()
-        other = colours[lender[row]]
-        changed = (vary(name, frame, mask, typical, other, np.random.default_rng((seed, row))) for name in VARIANTS)
-        frames = np.stack([equalised(each, preparation) for each in changed])
-        logits[row] = classifier.predict_frames(frames)[0]
-        label = int(part.labels()[row])
-        if label not in samples:
-            word = "blast" if label else "normal"
-            shown = zip(VARIANTS, frames, logits[row], strict=True)
-            samples[label] = tuple((f"{word}, {name}: logit {z:+.2f}", each) for name, each, z in shown)
-        progress(1)
+    with progress.stage("asking about variants", len(kept)) as advance:
+        for row, index in enumerate(kept):
+            frame, mask = _framed(paths[index], preparation)
+            black = black and not frame[~mask].any()
+            other = colours[lender[row]]
+            changed = (vary(name, frame, mask, typical, other, np.random.default_rng((seed, row))) for name in VARIANTS)
+            frames = np.stack([equalised(each, preparation) for each in changed])
+            logits[row] = classifier.predict_frames(frames)[0]
+            label = int(part.labels()[row])
+            if label not in samples:
+                word = "blast" if label else "normal"
+                shown = zip(VARIANTS, frames, logits[row], strict=True)
+                samples[label] = tuple((f"{word}, {name}: logit {z:+.2f}", each) for name, each, z in shown)
+            advance(1)
     result = audit_shortcuts(
         {name: logits[:, column] for column, name in enumerate(VARIANTS)},
         np.array(areas),
