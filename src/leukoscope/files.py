@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 from leukoscope.errors import LeukoscopeError
 
 _LONGEST = 200  # bytes of a name that fits, with what is added to it, into the 255 of a file system
+_GENERATION, _GONE = ".generation", ".gone"
 _LEFT = re.compile(r"[a-z0-9_]{8}\.(part|old)")  # what follows a name while something is made in its place
 _PATIENCE = 5.0  # seconds that a reader waits for a writer between two renames, which take a millisecond
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
@@ -105,6 +106,58 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         _release(lock)
+
+
+@contextmanager
+def together(folder: str | os.PathLike[str], *, gone: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield a temporary folder; on success its files take their places in ``folder`` as one generation.
+
+    Other files in ``folder`` stay. If the process is killed while files move to their places, `settle` moves the rest:
+    whoever reads more than one of them calls it first.
+
+    Args:
+        folder: made if absent.
+        gone: names in it that belong to the generation before, and not to this one.
+
+    Raises:
+        LeukoscopeError: the folder cannot be written or the disk is full; then nothing has changed.
+    """
+    final = Path(folder)
+    settle(final)
+    try:
+        with atomic_folder(final / _GENERATION) as temporary:
+            yield temporary
+            if gone:
+                (temporary / _GONE).write_text(json.dumps(list(gone)))
+    except LeukoscopeError as error:
+        if error.path == str(final / _GENERATION):
+            raise LeukoscopeError(error.what, path=final, remedy=error.remedy) from error
+        raise
+    settle(final)
+
+
+def settle(folder: str | os.PathLike[str]) -> None:
+    """Move the files of a generation to their places if the process that wrote it was killed meanwhile; see `together`.
+
+    Raises:
+        LeukoscopeError: the folder cannot be written.
+    """
+    final = Path(folder)
+    waiting = final / _GENERATION
+    if not waiting.is_dir():
+        return
+    try:
+        with suppress(FileNotFoundError):  # another process settles it just now
+            for name in json.loads((waiting / _GONE).read_text()) if (waiting / _GONE).exists() else ():
+                (final / name).unlink(missing_ok=True)
+            (waiting / _GONE).unlink(missing_ok=True)
+            for each in sorted(waiting.iterdir()):
+                each.replace(final / each.name)
+            _sync_folder(final)
+            waiting.rmdir()
+            _sync_folder(final)
+    except OSError as error:
+        raise _unwritable(final, error) from error
 
 
 def recover(path: str | os.PathLike[str]) -> None:

@@ -11,7 +11,17 @@ import pytest
 
 from leukoscope import files
 from leukoscope.errors import LeukoscopeError
-from leukoscope.files import atomic_folder, atomic_path, exchange, exclusive, recover, write_bytes, write_json
+from leukoscope.files import (
+    atomic_folder,
+    atomic_path,
+    exchange,
+    exclusive,
+    recover,
+    settle,
+    together,
+    write_bytes,
+    write_json,
+)
 
 
 def folder_of(path: Path, text: str) -> Path:
@@ -24,6 +34,10 @@ def folder_of(path: Path, text: str) -> Path:
 
 def names(path: Path) -> list[str]:
     return sorted(each.name for each in path.iterdir())
+
+
+def texts(path: Path) -> dict[str, str]:
+    return {each.name: each.read_text() for each in path.iterdir()}
 
 
 def place_of(descriptor: int) -> Path:
@@ -180,6 +194,62 @@ def test_what_a_living_process_makes_is_left_alone(tmp_path, monkeypatch):
         write_bytes(tmp_path / "x", b"second")
         assert first.read_text() == "first"
     assert (tmp_path / "x").read_text() == "first"
+
+
+def generation(folder: Path, text: str, *names: str, gone: tuple[str, ...] = ()) -> None:
+    with together(folder, gone=gone) as place:
+        for name in names:
+            write_bytes(place / name, text.encode())
+
+
+def test_files_take_their_places_together_and_others_stay(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    generation(tmp_path, "1", "a.txt", "b.txt", "c.txt")
+    generation(tmp_path, "2", "a.txt", "b.txt", gone=("c.txt",))
+    assert texts(tmp_path) == {
+        "a.txt": "2",
+        "b.txt": "2",
+        "mine.txt": "mine",
+    }
+
+
+def test_a_generation_that_fails_changes_nothing(tmp_path):
+    generation(tmp_path, "1", "a.txt", "b.txt")
+    with pytest.raises(LeukoscopeError, match=r"Is a directory|busy"):
+        generation(tmp_path, "2", "a.txt", "..")
+    assert texts(tmp_path) == {"a.txt": "1", "b.txt": "1"}
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_kill_while_files_take_their_places_is_put_right(tmp_path, monkeypatch, steps):
+    generation(tmp_path, "1", "a.txt", "b.txt", "c.txt", "d.txt")
+    taken = []
+
+    def stopped(real):
+        def step(self, *arguments, **options):
+            if self.parent.name == ".generation" or self.parent == tmp_path:
+                taken.append(self)
+                if len(taken) > steps:
+                    raise KeyboardInterrupt
+            return real(self, *arguments, **options)
+
+        return step
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", stopped(Path.unlink))
+        patched.setattr(Path, "replace", stopped(Path.replace))
+        try:
+            generation(tmp_path, "2", "a.txt", "b.txt", "c.txt", gone=("d.txt",))
+        except KeyboardInterrupt:
+            assert (tmp_path / ".generation").exists()
+    settle(tmp_path)
+    assert texts(tmp_path) == {"a.txt": "2", "b.txt": "2", "c.txt": "2"}
+
+
+def test_a_full_disk_names_the_folder_and_not_what_is_made_in_it(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(LeukoscopeError, match=r"/x: cannot be written"):
+        generation(tmp_path / "x", "1", "a.txt")
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path):

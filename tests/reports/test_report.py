@@ -239,11 +239,12 @@ def test_answers_of_another_evaluation_are_refused(scores: Scores, tmp_path: Pat
         write_evaluation(measured(scores), scores.take(np.arange(5)), tmp_path)
 
 
-def test_a_write_that_fails_leaves_no_metrics_behind(
+def test_a_write_that_fails_leaves_the_evaluation_before(
     scores: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = measured(scores)
     write_evaluation(found, scores, tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     replace = Path.replace
 
     def full(self: Path, target: Path) -> Path:
@@ -254,7 +255,7 @@ def test_a_write_that_fails_leaves_no_metrics_behind(
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(LeukoscopeError, match="No space left"):
         write_evaluation(found, scores, tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == FILES - {"metrics.json"}
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_folder_that_is_a_file_is_reported(scores: Scores, tmp_path: Path) -> None:

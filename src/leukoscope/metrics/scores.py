@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.files import write_bytes
+from leukoscope.files import settle, write_bytes
 from leukoscope.tables import csv_text, read_rows
 
 COLUMNS = ("path", "label", "probability", "logit", "subject", "group")
@@ -102,6 +102,7 @@ class Scores:
         Raises:
             DataError: the file is missing, is no such table, or holds a value that ``Scores`` refuses.
         """
+        settle(Path(path).parent)
         try:
             _, rows = read_rows(Path(path), COLUMNS, exact=True)
             return cls(*([row[name] for _, row in rows] for name in COLUMNS))  # type: ignore[arg-type]

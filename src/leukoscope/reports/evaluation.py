@@ -6,7 +6,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +15,7 @@ import jinja2
 from leukoscope.bundle.audits import KINDS, AuditFacts, audited_on, verdict_of
 from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError
-from leukoscope.files import write_bytes, write_json
+from leukoscope.files import together, write_bytes, write_json
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.metrics.coverage import BAND_TITLES
 from leukoscope.metrics.evaluation import Evaluation
@@ -63,8 +62,7 @@ def write_evaluation(
 ) -> Path:
     """Write metrics.json, predictions.csv, five SVG figures and report.html into ``folder``.
 
-    Each file appears whole or not at all. ``metrics.json`` is removed first and written last: where it stands, the
-    other files belong to it.
+    They are one generation (`leukoscope.files.together`): those of an earlier evaluation, or all of this one.
 
     Args:
         evaluation: what ``evaluate`` gave for ``scores``.
@@ -85,13 +83,12 @@ def write_evaluation(
     target = Path(folder)
     drawings = {name: draw(evaluation) for name, draw in plots.DRAWINGS.items()}
     page = render_report(evaluation, drawings, gallery=gallery)
-    with suppress(OSError):  # what cannot be removed cannot be written either, and writing says why
-        (target / "metrics.json").unlink()
-    scores.write_csv(target / "predictions.csv")
-    for name, drawing in drawings.items():
-        write_bytes(target / f"{name}.svg", drawing)
-    write_bytes(target / "report.html", page.encode("utf-8", "replace"))
-    write_json(target / "metrics.json", evaluation.to_json())
+    with together(target) as place:
+        scores.write_csv(place / "predictions.csv")
+        for name, drawing in drawings.items():
+            write_bytes(place / f"{name}.svg", drawing)
+        write_bytes(place / "report.html", page.encode("utf-8", "replace"))
+        write_json(place / "metrics.json", evaluation.to_json())
     return target / "report.html"
 
 

@@ -15,6 +15,7 @@ from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
 from leukoscope.datasets.digests import packed, pixel_digests
 from leukoscope.datasets.facts import caveats, licences
 from leukoscope.errors import DataError
+from leukoscope.files import together
 from leukoscope.fitting.decision import calibrate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation
@@ -22,7 +23,7 @@ from leukoscope.metrics.scores import Scores
 from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.gate import gate_pictures, measure_gate
 from leukoscope.runs.measure import Measured, measure, measured_facts, table_of, write_measured
-from leukoscope.runs.sets import by_set, write_sets
+from leukoscope.runs.sets import SETS_CSV, SETS_JSON, by_set, write_sets
 
 if TYPE_CHECKING:
     from leukoscope.runs.train import Run
@@ -105,8 +106,9 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
     with progress.stage("measuring on the test part", len(test)) as done:
         measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)
     sets = by_set(measured.scores, test, bundle.facts.decision.threshold, measured.evaluation.context)
-    write_measured(measured, run.folder / "evaluation")
-    write_sets(sets, run.folder / "evaluation")
+    with together(run.folder / "evaluation", gone=() if sets else (SETS_JSON, SETS_CSV)) as place:
+        write_measured(measured, place)
+        write_sets(sets, place)
     figures = measured_facts(measured, data=run.manifest.name, protocol=split.protocol, fold=split.fold)
     return Finished(write(decision, gate, figures), measured, sets, uncalibrated, ungated)
 

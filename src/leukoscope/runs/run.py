@@ -11,6 +11,7 @@ from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.split import limit
 from leukoscope.errors import LeukoscopeError, TrainingError
+from leukoscope.files import settle
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.measure import read_run
 from leukoscope.runs.recipe_row import Row
@@ -121,6 +122,7 @@ def finished_bundle(folder: Path) -> Bundle:
         LeukoscopeError: a part is damaged.
     """
     bundle = read_bundle(folder / "bundle")
+    settle(folder / "evaluation")
     figures = folder / "evaluation" / "metrics.json"
     if bundle.facts.training is None or not figures.is_file():
         raise TrainingError("the run is not finished", path=folder, remedy="give its `leukoscope train` command again")
@@ -143,6 +145,7 @@ def measured_at(folder: Path) -> tuple[float, int]:
         TrainingError: the evaluation is damaged.
     """
     path = folder / "evaluation" / "metrics.json"
+    settle(path.parent)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return float(found["threshold"]), int(found["counts"]["pictures"])

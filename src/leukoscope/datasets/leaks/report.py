@@ -31,7 +31,7 @@ from leukoscope.datasets.leaks.shortcuts import measure_shortcuts
 from leukoscope.datasets.leaks.store import CHUNK, load_tile
 from leukoscope.datasets.leaks.tiles import TILE_SIDE, texture
 from leukoscope.datasets.record import LABEL_WORDS
-from leukoscope.files import write_json, write_text
+from leukoscope.files import together, write_json, write_text
 from leukoscope.tables import csv_text
 from leukoscope.text import natural
 
@@ -299,10 +299,11 @@ def write_report(result: AuditResult, out: Path, *, split: Mapping[str, str] | N
     )
     cards = [(_link(result, result.links[item.link]), item.strip, item.link in result.conflicts) for item in shown]
     html = page.render(f=facts, cards=cards, graph=subject_graph(result), total=len(result.links))
-    write_json(out / "audit.json", facts)
-    write_text(out / "audit.html", html)
-    if result.groups:
-        write_text(out / "groups.csv", groups_csv(result))
+    with together(out, gone=() if result.groups else ("groups.csv",)) as place:
+        write_json(place / "audit.json", facts)
+        write_text(place / "audit.html", html)
+        if result.groups:
+            write_text(place / "groups.csv", groups_csv(result))
     return facts
 
 

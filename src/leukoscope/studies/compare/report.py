@@ -9,7 +9,6 @@ import io
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from leukoscope.errors import missing_extra
-from leukoscope.files import write_bytes, write_json, write_text
+from leukoscope.files import together, write_bytes, write_json, write_text
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.metrics.panel import BY_KEY, GRID
 from leukoscope.reports import wording
@@ -158,7 +157,7 @@ _NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Write page, drawings, CSV and JSON; the JSON is removed first and written last: where it stands, all belong.
+    """Write page, drawings, CSV and JSON as one generation (`leukoscope.files.together`).
 
     Returns:
         The path of comparison.html.
@@ -169,16 +168,14 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """
     drawings = drawn(comparison)
     page = render(comparison, drawings)
-    with suppress(OSError):  # what cannot be removed cannot be written either, and writing says why
-        (folder / "comparison.json").unlink()
-    write_text(folder / "comparison.csv", comparison.to_csv())
-    write_text(folder / "comparison.html", page)
-    for name, svg, _ in drawings:
-        # Alone, a drawing brings its ground along: readers with a dark one show its dark letters too.
-        write_bytes(
-            folder / f"{name}.svg", re.sub(rb"(<svg[^>]*>)", rb'\1<rect width="100%" height="100%" fill="#fff"/>', svg)
-        )
-    write_json(folder / "comparison.json", comparison.to_json())
+    with together(folder) as place:
+        write_text(place / "comparison.csv", comparison.to_csv())
+        write_text(place / "comparison.html", page)
+        for name, svg, _ in drawings:
+            # Alone, a drawing brings its ground along: readers with a dark one show its dark letters too.
+            grounded = re.sub(rb"(<svg[^>]*>)", rb'\1<rect width="100%" height="100%" fill="#fff"/>', svg)
+            write_bytes(place / f"{name}.svg", grounded)
+        write_json(place / "comparison.json", comparison.to_json())
     return folder / "comparison.html"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from leukoscope.files import write_json, write_text
+from leukoscope.files import together, write_json, write_text
 from leukoscope.studies.paper.study import SHOWN
 from leukoscope.tables import csv_text
 
@@ -37,10 +37,11 @@ def write_reproduction(value: Mapping[str, Any], folder: Path) -> Path:
     Raises:
         LeukoscopeError: the folder cannot be written.
     """
-    write_text(folder / CLAIMS_FILE, claims_csv(value))
-    write_text(folder / FIGURES_FILE, figures_csv(value))
-    write_text(folder / PAGE_FILE, render(value))
-    write_json(folder / JSON_FILE, dict(value))
+    with together(folder) as place:
+        write_text(place / CLAIMS_FILE, claims_csv(value))
+        write_text(place / FIGURES_FILE, figures_csv(value))
+        write_text(place / PAGE_FILE, render(value))
+        write_json(place / JSON_FILE, dict(value))
     return folder / PAGE_FILE
 
 

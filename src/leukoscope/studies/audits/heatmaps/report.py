@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.files import write_json, write_text
+from leukoscope.files import together, write_json, write_text
 from leukoscope.reports.plots import BLUE, MUTED, ORANGE
 from leukoscope.reports.wording import of_whom
 from leukoscope.studies.audits.heatmaps.audit import Explanations
@@ -74,8 +74,9 @@ def write_explanations(
         found.notes,
         [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
     )
-    write_text(folder / "explanations.html", page)
-    write_json(folder / "explanations.json", found.to_json())
+    with together(folder) as place:
+        write_text(place / "explanations.html", page)
+        write_json(place / "explanations.json", found.to_json())
     return folder / "explanations.html"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.files import write_json, write_text
+from leukoscope.files import together, write_json, write_text
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.reports.wording import of_whom
 from leukoscope.studies.audits.page import Table, bars, render_page, sheet
@@ -71,8 +71,9 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
         found.notes,
         [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
     )
-    write_text(folder / "shortcuts.html", page)
-    write_json(folder / "shortcuts.json", found.to_json())
+    with together(folder) as place:
+        write_text(place / "shortcuts.html", page)
+        write_json(place / "shortcuts.json", found.to_json())
     return folder / "shortcuts.html"
 
 
