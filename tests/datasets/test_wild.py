@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 import zipfile
 from collections import Counter
@@ -253,3 +254,14 @@ def test_parts_of_one_published_set_show_the_same_patients(tmp_path: Path) -> No
     assert combine(halves[::-1]).fingerprint() == both.fingerprint()
     group = next(r.group for r in both.records if r.subject == "cnmc2019:20")
     assert same_patients("cnmc2019", {group.removeprefix("cnmc2019:")}, both) == {group}
+
+
+def test_pictures_of_a_data_set_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    for label, odd in (("blast", "cell.dat"), ("normal", "cell")):
+        write_disc(tmp_path / label / "p1" / "a.png", 60)
+        (tmp_path / label / "p1" / odd).write_bytes((tmp_path / label / "p1" / "a.png").read_bytes())
+        (tmp_path / label / "p1" / "labels.txt").write_text("a.png,1")
+        (tmp_path / label / "p1" / ".hidden").write_bytes(b"\x89PNG\r\n\x1a\n")
+    os.mkfifo(tmp_path / "blast" / "p1" / "pipe")  # is left alone, not waited for
+    found = [record.path for record in read_dataset(tmp_path).records]
+    assert found == ["blast/p1/a.png", "blast/p1/cell.dat", "normal/p1/a.png", "normal/p1/cell"]

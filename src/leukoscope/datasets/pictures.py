@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from leukoscope.cells.read import HEAD_BYTES, holds_picture
 from leukoscope.errors import DataError
 
+#: Of files that should be pictures, whatever is in them.
 SUFFIXES: Final = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is read as a picture; hidden files, `Thumbs.db` and other types are not.
+def is_picture(path: Path) -> bool:
+    """Whether a file bears the suffix of a picture, or begins as one, also of a kind that is not read.
 
-    >>> [is_picture(name) for name in ("a.BMP", "._a.bmp", "Thumbs.db", "labels.csv")]
-    [True, False, False, False]
+    So that none is lost without a word: under another suffix or without one, or as a GIF that must be saved anew.
     """
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        if not path.is_file():  # opening a pipe would wait
+            return False
+        with path.open("rb") as file:
+            return holds_picture(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -30,14 +38,17 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def list_pictures(folder: Path, *, deep: bool = False) -> list[Path]:
-    """The pictures of a folder, sorted; with ``deep`` those of its subfolders too, hidden folders left out.
+    """The pictures of a folder as `is_picture` knows them, sorted; with ``deep`` those of its subfolders too.
 
-    A link that leads back to a folder above it is not followed: its pictures stand there already.
+    Hidden files and folders are left out. A link that leads back to a folder above it is not followed: its pictures
+    stand there already.
 
     Raises:
         DataError: the folder cannot be read.
     """
-    found = [entry for entry in _entries(folder) if is_picture(entry.name) and entry.is_file()]
+    found = [
+        entry for entry in _entries(folder) if not entry.name.startswith(".") and entry.is_file() and is_picture(entry)
+    ]
     if deep:
         for inner in list_folders(folder):
             if not leads_back(inner):

@@ -84,7 +84,7 @@ def _compare(path: Path, digest: str, size: int, other_suffix: bool) -> str:
         if path.stat().st_size == size and sha256_of(path) == digest:
             return "ok"
     except FileNotFoundError:
-        return "re_encoded" if other_suffix and is_picture(path.name) else "missing"
+        return "re_encoded" if other_suffix and is_picture(path) else "missing"
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from error
     return "altered"

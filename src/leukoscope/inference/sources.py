@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
-from leukoscope.cells.read import HEAD_BYTES, holds_picture
+from leukoscope.datasets.pictures import is_picture
 from leukoscope.datasets.record import SYNTHETIC_NOTE
 from leukoscope.errors import PictureError
 
 _LITTER = frozenset({"Thumbs.db", "desktop.ini", SYNTHETIC_NOTE})  # of file managers, and our own
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class Found(list[Path | PictureError]):
@@ -86,21 +85,10 @@ def _walk(folder: Path, seen: set[tuple[int, int]], left_out: Counter[str]) -> I
         path = folder / name
         if _is(stat.S_ISDIR, path):
             yield from _walk(path, seen, left_out)
-        elif path.suffix.lower() in SUFFIXES or (not path.suffix and _is_link(path) and not _is(stat.S_ISREG, path)):
+        elif is_picture(path) or (not path.suffix and _is_link(path) and not _is(stat.S_ISREG, path)):
             yield _file(path)
         elif _is(stat.S_ISREG, path):
-            if holds_picture(_head(path)):
-                yield path
-            else:
-                left_out[path.suffix.lower()] += 1
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
+            left_out[path.suffix.lower()] += 1
 
 
 def _file(path: Path) -> Path | PictureError:
