@@ -23,7 +23,7 @@ import torch
 from leukoscope.bundle.export import graph_bytes, write_bundle
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.cli._paths import cache_folder
+from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import make_split

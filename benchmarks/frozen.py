@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 
 from baselines import measures  # the script beside this one
 from leukoscope.cells.frame import Preparation
-from leukoscope.cli._paths import cache_folder
+from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from frozen import ALL, CROP, FOLDS, SIZE, by_fold, check_folds, scores_of, split_of  # the script beside this one
 from leukoscope.cells.frame import Preparation
-from leukoscope.cli._paths import cache_folder
+from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json

@@ -27,7 +27,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from leukoscope.cli._paths import cache_folder
+from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-
-from leukoscope.cli._paths import cache_folder
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -51,6 +50,14 @@ def data_option(*, required: bool = True) -> Callable[[Callable[..., Any]], Call
         help="Folder or CSV of labelled cells, on black or with surroundings; several are combined.",
     )  # fmt: skip
     return lambda command: data(CLASSES(command))
+
+
+def cache_folder() -> Path:
+    """Folder for prepared frames: LEUKOSCOPE_CACHE, or `leukoscope` in the user's cache folder."""
+    named = os.environ.get("LEUKOSCOPE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leukoscope"
 
 
 def open_data(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
+from leukoscope.cli._options import THREADS
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @GROUPS
 @click.option("--force", is_flag=True, help="Write the bundle even if nothing was clearly gained; it says so.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts that are left out.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+@THREADS
 def adapt(
     bundle: Path, data: tuple[Path, ...], out: Path, groups: Path | None, force: bool, seed: int, threads: int | None
 ) -> int:

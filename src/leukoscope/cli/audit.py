@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._options import THREADS
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random."),
         click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON and page.  [default: audit]"),
         click.option("--write", is_flag=True, help="Record figures and verdict in BUNDLE and on its card."),
-        click.option("--threads", type=click.IntRange(min=1), help="Threads to use."),
+        THREADS,
     ):
         command = decorate(command)
     return command

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
+from leukoscope.cli._options import THREADS
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     help="Fit the probabilities so.  [default: only if that is clearly better on left-out patients]",
 )  # fmt: skip
 @click.option("--gate", is_flag=True, help="Fit the gate too: which pictures are judged at all.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+@THREADS
 def calibrate(
     bundle: Path,
     data: tuple[Path, ...],

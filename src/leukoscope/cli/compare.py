@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._data import GROUPS, cache_folder, data_option, open_data
+from leukoscope.cli._options import CACHE, EPOCHS, JOBS, LIMIT, PROTOCOL
 from leukoscope.cli._show import show_lost
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 @click.option("--recipe", "recipes", multiple=True, help="Recipe; each network is trained by each.  [default: paper]")
 @click.option("--run", "runs", multiple=True, metavar="[NAME=]FOLDER", help="A run that is trained; one NAME pools.")
 @click.option("--bundle", "bundles", multiple=True, metavar="[NAME=]FOLDER", help="A bundle, for what it costs.")
-@click.option("--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split.")
+@PROTOCOL
 @click.option("--fold", type=click.IntRange(min=0), multiple=True, help="Fold to test on; give it for each.")
 @click.option("--folds", type=click.IntRange(min=2), help="How many folds there are.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seed of training; give it for each.")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs; every figure will say so.")
-@click.option("--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so.")
+@EPOCHS
+@LIMIT
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of all recipes.")
 @GROUPS
 @click.option("--reference", help="Row that differences are taken to.  [default: the first]")
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
     help="Cells per timed call; give it for each.",
 )  # fmt: skip
 @click.option("--device", "devices", multiple=True, help="cpu, cuda:1 ...  [default: all CUDA devices, or cpu]")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
+@CACHE
+@JOBS
 def compare(
     plan_file: Path | None,
     data: tuple[Path, ...],
@@ -86,7 +87,6 @@ def compare(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("comparing networks", "train") from error
-    from leukoscope.cli._paths import cache_folder
     from leukoscope.studies.compare.grid import claimed
     from leukoscope.studies.compare.plan import read_plan
     from leukoscope.studies.compare.report import write_comparison

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leukoscope.cli._options import BUNDLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ SEEDS = range(6)  # of each kind
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("leukoscope-demo"), show_default=True,
     help="Folder to write the gallery into.",
 )  # fmt: skip
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
+@BUNDLE
 @click.option("--open/--no-open", "show", default=False, show_default=True, help="Open the gallery in the browser.")
 def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int:
     """Show a model at work.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._options import THREADS
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--write", is_flag=True, help="With --audit: record figures and verdict in the bundle.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the report.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+@THREADS
 def evaluate(
     run: Path | None,
     bundle: Path | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leukoscope.cli._options import BUNDLE
 from leukoscope.cli._patients import by_patient, owners_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("leukoscope-fields"), show_default=True,
     help="Folder for everything written. A run that was stopped goes on there.",
 )  # fmt: skip
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
+@BUNDLE
 @click.option("--um-per-px", type=click.FloatRange(min=0, min_open=True), help="Micrometres per pixel, where known.")
 @click.option(
     "--red-cell-um", type=click.FloatRange(2, 15), default=7.5, show_default=True,

@@ -12,6 +12,7 @@ import click
 from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
+from leukoscope.cli._options import BUNDLE
 from leukoscope.cli._patients import by_patient, owners_of
 from leukoscope.errors import PictureError
 from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, BatchTally, OutputFormat, run_batch, summary
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the gallery or predictions.*  [default: standard output; html: ./leukoscope-report]",
 )  # fmt: skip
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]")
+@BUNDLE
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use.  [default: one per available core]")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True, help="Cells at a time.")
 @click.option(

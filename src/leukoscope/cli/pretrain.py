@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._options import CACHE, OVERRIDES
 from leukoscope.cli._show import Terminal, show_lost
 
 
@@ -19,9 +20,9 @@ from leukoscope.cli._show import Terminal, show_lost
 @click.option("--licence", default="unknown", show_default=True, help="Terms of the pictures, kept in the file.")
 @click.option("--epochs", type=int, help="So many epochs.")
 @click.option("--seed", type=int, help="Seed of weights, draws and order.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+@OVERRIDES
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
+@CACHE
 @click.option("--jobs", type=click.IntRange(min=1), help="Threads for cutting and decoding.")
 def pretrain(
     data: Path,
@@ -50,7 +51,7 @@ def pretrain(
         raise missing_extra("pre-training", "train") from error
     import numpy as np
 
-    from leukoscope.cli._paths import cache_folder
+    from leukoscope.cli._data import cache_folder
     from leukoscope.datasets.cache import open_cache
     from leukoscope.datasets.cut import cut_cells
     from leukoscope.datasets.kinds import kind_of, read_kinds

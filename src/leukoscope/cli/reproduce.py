@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from leukoscope.cli._data import open_data
+from leukoscope.cli._data import cache_folder, open_data
+from leukoscope.cli._options import CACHE, EPOCHS, JOBS, OVERRIDES
 
 
 @click.group()
@@ -23,22 +24,22 @@ def reproduce() -> None:
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reproduction"), show_default=True
 )
 @click.option("--limit", type=click.IntRange(min=40), help="Use only so many pictures; every figure will say so.")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs; every figure will say so.")
+@EPOCHS
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of subjects and of groups.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and augmentation.")
 @click.option(
     "--model", "models", multiple=True, help="Only these networks.  [default: the paper's own and its rivals]"
 )
 @click.option("--weights", help="What the rivals start from: none, or a file.  [default: their published weights]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+@OVERRIDES
 @click.option(
     "--runs", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with finished runs to use instead of training them again.",
 )  # fmt: skip
 @click.option("--train/--no-train", default=True, help="Whether to train what is not there.")
 @click.option("--device", "devices", multiple=True, help="cpu, cuda:0 ...; several take runs in turn.  [default: auto]")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
+@CACHE
+@JOBS
 def paper(
     data: tuple[Path, ...],
     out: Path,
@@ -68,7 +69,6 @@ def paper(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("reproducing the paper", "train") from error
-    from leukoscope.cli._paths import cache_folder
     from leukoscope.models import model_spec
     from leukoscope.studies.paper.claims import CUSTOM, RIVALS
     from leukoscope.studies.paper.report import lines, write_reproduction

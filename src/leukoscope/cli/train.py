@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leukoscope.cli._data import GROUPS, data_option, open_data
+from leukoscope.cli._data import GROUPS, cache_folder, data_option, open_data
+from leukoscope.cli._options import CACHE, JOBS, LIMIT, OVERRIDES, PROTOCOL
 from leukoscope.cli._show import Terminal, show_lost
 from leukoscope.progress import SILENT
 
@@ -28,17 +29,17 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="FILE|none|hub", help="What it starts from; published networks: hub, ours: none.")
 @click.option("--weights-sha256", metavar="HEX", help="What the file of weights must have.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; the same folder resumes it.")
-@click.option("--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split.")
+@PROTOCOL
 @click.option("--fold", type=int, help="Which fold is the test part.")
 @click.option("--seed", type=int, help="Seed of weights, order and augmentation.")
 @click.option("--epochs", type=int, help="At most so many epochs.")
-@click.option("--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+@LIMIT
+@OVERRIDES
 @GROUPS
 @click.option("--name", help="Name of the bundle.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
+@CACHE
+@JOBS
 def train(
     data: tuple[Path, ...],
     recipe: str,
@@ -70,7 +71,6 @@ def train(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("training", "train") from error
-    from leukoscope.cli._paths import cache_folder
     from leukoscope.files import exclusive
     from leukoscope.models import model_spec
     from leukoscope.runs.train import train_run

@@ -1,0 +1,22 @@
+"""Options that several verbs take, each said in one place; those of data sets are in `_data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+BUNDLE = click.option(
+    "--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]"
+)
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
+JOBS = click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
+PROTOCOL = click.option(
+    "--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split."
+)
+EPOCHS = click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs; every figure will say so.")
+LIMIT = click.option(
+    "--limit", type=click.IntRange(min=20), help="Use only so many pictures; every figure will say so."
+)
+OVERRIDES = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
