@@ -1,10 +1,11 @@
 import math
+import time
 
 import pytest
 
 from leukoscope.cli._show import Terminal
 from leukoscope.progress import SILENT
-from leukoscope.workers import workers
+from leukoscope.workers import in_order, workers
 from recorded import Recorded
 
 
@@ -32,3 +33,25 @@ def test_silence_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
         advance(2)
     SILENT.say("a line")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_threads_give_their_results_in_order_and_never_run_far_ahead(jobs: int) -> None:
+    begun: list[int] = []
+
+    def double(item: int) -> int:
+        begun.append(item)
+        time.sleep(0.002 * (item % 3))
+        return 2 * item
+
+    results = in_order(double, range(60), jobs)
+    for expected in range(0, 120, 2):
+        assert next(results) == expected
+        assert len(begun) <= expected // 2 + 4 * jobs
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_what_a_thread_raises_reaches_the_caller() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda item: 1 // item, [1, 0], 2))

@@ -49,7 +49,6 @@ def pretrain(
         import torch
     except ImportError as error:
         raise missing_extra("pre-training", "train") from error
-    import numpy as np
 
     from leukoscope.cli._data import cache_folder
     from leukoscope.datasets.cache import open_cache
@@ -84,7 +83,7 @@ def pretrain(
             network,
             chosen,
             entry.frames,
-            np.array(kinds),
+            kinds,
             runtime,
             on_epoch=lambda at: click.echo(
                 f"epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  kinds told apart, held-out tenth "

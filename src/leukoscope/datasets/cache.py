@@ -17,9 +17,7 @@ import os
 import re
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -39,6 +37,7 @@ from leukoscope.errors import DataError, LeukoscopeError, PictureError
 from leukoscope.files import atomic_folder, write_json
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Advance, Progress
+from leukoscope.workers import in_order
 
 
 class PictureChangedError(DataError):
@@ -106,7 +105,7 @@ def write_frames(
         def work(index: int) -> NDArray[np.uint8] | str | Changed:
             return make_frame(paths[index], digests[index], preparation, size)
 
-        for index, frame in enumerate(_in_order(work, len(paths), jobs)):
+        for index, frame in enumerate(in_order(work, range(len(paths)), jobs)):
             if isinstance(frame, Changed):
                 raise PictureChangedError(
                     "changed while the cache was built", path=paths[index], remedy="run the command again"
@@ -151,23 +150,6 @@ def _write_header(file: IO[bytes], count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, head)
 
 
-def _in_order(
-    work: Callable[[int], NDArray[np.uint8] | str | Changed], count: int, jobs: int
-) -> Iterator[NDArray[np.uint8] | str | Changed]:
-    """Results in order, with only a few waiting, so that memory stays small when the disk is the slower side."""
-    waiting: deque[Future[NDArray[np.uint8] | str | Changed]] = deque()
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for index in range(count):
-                waiting.append(pool.submit(work, index))
-                if len(waiting) >= 4 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 INDEX_FILE: Final = "digests.json"
 _SETTLED: Final = 2.0  # seconds: a younger file may change again within one tick of its modification time
 
@@ -203,8 +185,7 @@ def digest_files(paths: Sequence[Path], folder: Path, *, jobs: int) -> list[str 
             fresh[name] = (*stamp, value)
         return value
 
-    with ThreadPoolExecutor(jobs) as pool:
-        digests = list(pool.map(digest, paths))
+    digests = list(in_order(digest, paths, jobs))
     if fresh:
         with suppress(LeukoscopeError, OSError, Timeout), FileLock(folder / f"{INDEX_FILE}.lock", timeout=30):
             for rest in folder.glob(f".{INDEX_FILE}.*.part"):  # of a process that was killed while it wrote

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -32,6 +31,7 @@ from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.files import atomic_folder, write_json
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Progress
+from leukoscope.workers import in_order
 
 FORMAT: Final = 1  # raised whenever the same picture would give other pixels
 WINDOW: Final = 257  # pixels: side of the crops of ALL-IDB2
@@ -123,12 +123,8 @@ def cut_one(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _cut_all(manifest: Manifest, entry: Path, jobs: int, progress: Progress) -> None:
     records: list[Record] = []
     failed: list[tuple[str, str]] = []
-    with (
-        atomic_folder(entry) as target,
-        ThreadPoolExecutor(jobs) as pool,
-        progress.stage("cutting out cells", len(manifest)) as advance,
-    ):
-        for made, faults in pool.map(lambda record: _cut_record(manifest, record, target), manifest.records):
+    with atomic_folder(entry) as target, progress.stage("cutting out cells", len(manifest)) as advance:
+        for made, faults in in_order(lambda record: _cut_record(manifest, record, target), manifest.records, jobs):
             records += made
             failed += faults
             advance(1)

@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import LeukoscopeError
 from leukoscope.machine import cpu_count
+from leukoscope.workers import in_order
 
 Digests = NDArray[np.uint64]
 UNREADABLE = np.uint64(0)  # no picture's digest, but by a chance of 5e-20
@@ -46,8 +46,7 @@ def pixel_digests(paths: Iterable[Path], *, jobs: int | None = None) -> Digests:
         except LeukoscopeError:
             return UNREADABLE
 
-    with ThreadPoolExecutor(jobs or cpu_count()) as pool:
-        return np.fromiter(pool.map(digest, paths), dtype=np.uint64)
+    return np.fromiter(in_order(digest, paths, jobs or cpu_count()), dtype=np.uint64)
 
 
 def packed(digests: Digests) -> str:

@@ -7,7 +7,7 @@ learned of them is the start of a run: `train --weights FILE`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def pretrain(
     model: CellClassifier,
     recipe: Recipe,
     frames: NDArray[np.uint8],
-    kinds: NDArray[np.str_],
+    kinds: Sequence[str],
     runtime: Runtime,
     *,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
@@ -63,7 +63,7 @@ def pretrain(
         model: its own head stays as it is.
         recipe: gives augmentation, optimiser, rate, batch size, epochs and seed; the schedule is followed by epoch.
         frames: uint8 [N, S, S, 3], prepared as the recipe says, for the scale of these pictures.
-        kinds: name of the kind of each, [N].
+        kinds: name of the kind of each of the N.
         runtime: one process only.
         on_epoch: called after each epoch with its figures.
 
@@ -73,7 +73,7 @@ def pretrain(
     """
     if runtime.world > 1:
         raise TrainingError("pre-training runs in one process", remedy="start it without torchrun")
-    names, codes = np.unique(kinds, return_inverse=True)
+    names, codes = np.unique(np.asarray(kinds), return_inverse=True)
     if len(names) < 2:
         raise DataError("there are no two kinds to tell apart", remedy="give pictures of at least two kinds")
     held, learned = _hold_out(codes, recipe.seed)
