@@ -28,7 +28,7 @@ from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.files import write_json
-from leukoscope.inference.cells import load_all
+from leukoscope.inference.cells import CellReader, ReadOptions
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.counts import confusion, f1_weighted
@@ -73,8 +73,9 @@ def turned_logit(classifier: Classifier, part: Manifest) -> tuple[NDArray[np.flo
     means: list[NDArray[np.float64]] = []
     rows: list[int] = []
     at = 0
-    for batch in load_all(part.paths(), classifier.bundle.facts.preparation, batch_size=BATCH, threads=1):
-        good = [(at + i, item.frame) for i, item in enumerate(batch) if item.frame is not None]
+    reader = CellReader(classifier.bundle.facts.preparation, options=ReadOptions(fields=False))
+    for batch in reader.read_all(part.paths(), batch_size=BATCH, threads=1):
+        good = [(at + i, cell.frame) for i, item in enumerate(batch) for cell in item.cells if cell.frame is not None]
         at += len(batch)
         rows += [row for row, _ in good]
         frames = np.stack([frame for _, frame in good])

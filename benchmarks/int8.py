@@ -31,7 +31,7 @@ from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
-from leukoscope.inference.cells import load_all
+from leukoscope.inference.cells import CellReader, ReadOptions
 from leukoscope.inference.classifier import Classifier, Outputs
 from leukoscope.inference.sources import find_pictures
 from leukoscope.machine import describe_machine
@@ -66,8 +66,9 @@ def answer_both(pair: tuple[Classifier, Classifier], part: Manifest) -> tuple[li
     rows: list[int] = []
     at = 0
     preparation = pair[0].bundle.facts.preparation
-    for batch in load_all(part.paths(), preparation, batch_size=BATCH, threads=1):
-        good = [(at + i, item.frame) for i, item in enumerate(batch) if item.frame is not None]
+    reader = CellReader(preparation, options=ReadOptions(fields=False))
+    for batch in reader.read_all(part.paths(), batch_size=BATCH, threads=1):
+        good = [(at + i, cell.frame) for i, item in enumerate(batch) for cell in item.cells if cell.frame is not None]
         at += len(batch)
         frames = np.stack([frame for _, frame in good])
         rows += [row for row, _ in good]
@@ -203,10 +204,9 @@ def times(bundles: dict[str, Path], pictures: Path, count: int, rounds: int, out
         for batch in (1, BATCH):
             calls = {}
             for name, classifier in classifiers.items():
-                loaded = next(
-                    load_all(written["bmp"], classifier.bundle.facts.preparation, batch_size=batch, threads=1)
-                )
-                frames = np.stack([item.frame for item in loaded if item.frame is not None])
+                reader = CellReader(classifier.bundle.facts.preparation, options=ReadOptions(fields=False))
+                readings = next(reader.read_all(written["bmp"], batch_size=batch, threads=1))
+                frames = np.stack([cell.frame for item in readings for cell in item.cells if cell.frame is not None])
                 calls[name] = lambda c=classifier, f=frames: c.predict_frames(f)
             taken = interleave(calls, rounds=(rounds, rounds), seconds=0)
             graph[f"batch_{batch}"] = {name: milliseconds(each, batch) for name, each in taken.items()}

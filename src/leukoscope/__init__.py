@@ -2,7 +2,7 @@
 
 >>> import leukoscope
 >>> leukoscope.__all__
-['Classifier', 'LeukoscopeError', 'Prediction', '__version__', 'load']
+['Answer', 'Classifier', 'LeukoscopeError', 'Prediction', '__version__', 'load']
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
 
 if TYPE_CHECKING:
-    from leukoscope.inference.answer import Prediction
+    from leukoscope.inference.answer import Answer, Prediction
     from leukoscope.inference.classifier import Classifier, load
 
-__all__ = ["Classifier", "LeukoscopeError", "Prediction", "__version__", "load"]
+__all__ = ["Answer", "Classifier", "LeukoscopeError", "Prediction", "__version__", "load"]
 
 # ONNX Runtime and OpenCV take a good part of a second to import: only who uses them waits for them.
 _HOMES = {
+    "Answer": "leukoscope.inference.answer",
     "Classifier": "leukoscope.inference.classifier",
     "Prediction": "leukoscope.inference.answer",
     "load": "leukoscope.inference.classifier",

@@ -15,9 +15,11 @@ from PIL import Image
 
 from bundle_factory import disc, make_bundle
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.inference.batch import find_pictures, run_batch, summary
+from leukoscope.inference.batch import JOURNAL, find_pictures, run_batch, summary
+from leukoscope.inference.cells import CellReader
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.gallery import safe_stem
+from leukoscope.inference.writers import SUFFIX, RowFormat
 
 NASTY = '<img src=x onerror=alert(1)>&" \u202e.png'
 
@@ -78,7 +80,7 @@ def test_rows_agree_between_formats(classifier: Classifier, folder: Path, tmp_pa
     assert len(lines) == 5  # a line break in a name is escaped
     assert len({line.index(str(folder)) for line in lines[1:]}) == 1
     assert [line.split()[2] for line in lines[1:]] == [expected["decision"] for expected in truth]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv", "summary.json"]
 
 
 def test_the_gallery_is_whole_safe_and_needs_nothing_outside(
@@ -91,7 +93,7 @@ def test_the_gallery_is_whole_safe_and_needs_nothing_outside(
     files = [value for _, attrs in page.tags for key, value in attrs.items() if key in {"src", "href"} and value]
     assert len(files) == 9  # per cell: picture, map, link to the map
     assert all((out / file).is_file() for file in files)
-    assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {*files, "report.html"}
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {*files, "report.html", "summary.json"}
     assert "http" not in text
     assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
     cells = [attrs for tag, attrs in page.tags if tag == "li" and "data-p" in attrs]
@@ -141,14 +143,79 @@ def test_an_earlier_gallery_is_replaced_and_foreign_folders_are_left_alone(
     assert [path.name for path in foreign.iterdir()] == ["cells"]
 
 
-@pytest.mark.parametrize("kind", ["html", "csv", "table"])
-def test_an_interrupted_run_leaves_nothing(classifier: Classifier, folder: Path, tmp_path: Path, kind: str) -> None:
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
+def interrupt(_: int) -> None:
+    raise KeyboardInterrupt
 
+
+def test_an_interrupted_gallery_leaves_nothing(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_batch(classifier, [folder / "a.png"], format=kind, out=tmp_path / "out", progress=interrupt)  # type: ignore[arg-type]
-    assert not list((tmp_path / "out").rglob("*")) if (tmp_path / "out").exists() else True
+        run_batch(classifier, [folder / "a.png"], format="html", out=tmp_path / "out", progress=interrupt)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "table"])
+def test_an_interrupted_run_goes_on(
+    classifier: Classifier, folder: Path, tmp_path: Path, kind: RowFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, out = find_pictures([folder]), tmp_path / "out"
+    run_batch(classifier, pictures, format=kind, out=tmp_path / "whole", batch_size=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(classifier, pictures, format=kind, out=out, progress=interrupt, batch_size=1)
+    assert [path.name for path in out.iterdir()] == [JOURNAL]
+    with (out / JOURNAL).open("ab") as file:
+        file.write(b'{"picture": "cut sho')  # as a power cut leaves it
+    done: list[int] = []
+    asked: list[Path] = []
+    read = CellReader.read
+    monkeypatch.setattr(CellReader, "read", lambda self, source: (asked.append(source), read(self, source))[1])
+    tally = run_batch(classifier, pictures, format=kind, out=out, progress=done.append, batch_size=1)
+    assert (tally.resumed, sum(done)) == (1, len(pictures))
+    assert asked == list(pictures)[1:]
+    assert sorted(path.name for path in out.iterdir()) == [f"predictions.{SUFFIX[kind]}", "summary.json"]
+    one, other = (_without_times(folder / f"predictions.{SUFFIX[kind]}", kind) for folder in (tmp_path / "whole", out))
+    assert one == other
+    assert (out / "summary.json").read_text() == (tmp_path / "whole/summary.json").read_text()
+
+
+def _without_times(path: Path, kind: RowFormat) -> object:
+    text = path.read_text(encoding="utf-8")
+    if kind == "table":
+        return text
+    if kind == "jsonl":
+        return [json.loads(line) | {"ms": 0} for line in text.splitlines()]
+    return [each | {"ms": 0} for each in csv.DictReader(io.StringIO(text))]
+
+
+def test_other_settings_and_changed_files_begin_anew(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    pictures, out = [folder / "a.png", folder / "b.png"], tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(classifier, pictures, format="jsonl", out=out, progress=interrupt, batch_size=2)
+    journal = (out / JOURNAL).read_bytes()
+    assert run_batch(classifier, pictures, format="jsonl", out=out, um_per_px=0.05).resumed == 0
+    (out / JOURNAL).write_bytes(journal)
+    Image.fromarray(disc((10, 250, 10))).save(folder / "a.png", compress_level=0)
+    tally = run_batch(classifier, pictures, format="jsonl", out=out)
+    assert tally.resumed == 1
+    first = json.loads((out / "predictions.jsonl").read_text().splitlines()[0])
+    assert first["logit"] == classifier.predict(folder / "a.png").logit
+
+
+def test_a_second_run_into_the_same_folder_is_told(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    def again(_: int) -> None:
+        run_batch(classifier, [folder / "b.png"], format="csv", out=tmp_path / "out")
+
+    with pytest.raises(LeukoscopeError, match="another process writes into this folder"):
+        run_batch(classifier, [folder / "a.png"], format="csv", out=tmp_path / "out", progress=again)
+
+
+def test_the_summary_counts_what_was_left_out(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.CSV", "notes.pdf"):
+        (folder / name).write_text("x")
+    run_batch(classifier, find_pictures([folder]), format="csv", out=tmp_path / "out")
+    told = json.loads((tmp_path / "out/summary.json").read_text())
+    assert told["left_out"] == {".csv": 2, ".pdf": 1}
+    assert told["answers"] == {"blast": 2, "normal": 1, "refer": 0, "unreadable": 1}
+    assert (told["pictures"], told["bundle"]) == (4, classifier.bundle.digest)
 
 
 def test_a_gallery_of_only_unreadable_pictures(classifier: Classifier, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 import leukoscope
 from leukoscope.cells import read_picture
+from leukoscope.datasets.synthetic import render_cell
+from leukoscope.errors import PictureError
+from smears.smear import with_red_cells
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +42,26 @@ def test_real_cells_are_told_from_swapped_ones(classifier: leukoscope.Classifier
 def test_an_order_that_is_none(classifier: leukoscope.Classifier) -> None:
     with pytest.raises(ValueError, match="'rgb' or 'bgr'"):
         classifier.predict(np.zeros((9, 9, 3), np.uint8), channels="gbr")  # type: ignore[call-overload]
+
+
+def test_every_call_takes_the_order(classifier: leukoscope.Classifier) -> None:
+    cell = render_cell(2, "blast")
+    field = with_red_cells(60, leave=(320, 240, 60)).white(320, 240, 110, 75).picture()
+    for rgb in (cell, field):
+        bgr = np.ascontiguousarray(rgb[..., ::-1])
+        straight = [each.logit for each in classifier.predict_many([rgb], fields=True)]
+        assert [each.logit for each in classifier.predict_many([bgr], fields=True, channels="bgr")] == straight
+        assert [each.logit for each in classifier.read_field(bgr, channels="bgr")] == straight
+
+
+def test_predict_takes_a_picture_of_one_cell_on_black_or_not(classifier: leukoscope.Classifier) -> None:
+    one = with_red_cells(60, leave=(320, 240, 60)).white(320, 240, 110, 75).picture()
+    (alone,) = classifier.read_field(one)
+    assert classifier.predict(one).logit == alone.logit
+    two = with_red_cells(60, leave=(320, 240, 150)).white(250, 240, 110, 75).white(400, 240, 110, 75).picture()
+    with pytest.raises(PictureError, match=r"shows 2 white cells, not one; use Classifier\.read_field"):
+        classifier.predict(two)
+    told = classifier.predict([two, one])
+    assert [each.decision == "unreadable" for each in told] == [True, False]
+    with pytest.raises(PictureError, match="no white cell was found"):
+        classifier.predict(with_red_cells(60).picture())

@@ -24,7 +24,7 @@ from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.frame import Preparation, prepare
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import BundleError, PictureError
-from leukoscope.inference.cells import load_all
+from leukoscope.inference.cells import CellReader
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.sources import find_pictures
 
@@ -206,7 +206,7 @@ def test_decoding_keeps_ahead_by_a_batch_and_no_more() -> None:
             taken += 1
             yield PictureError("x", path="x")
 
-    batches = load_all(sources(), Preparation(frame_size=64), batch_size=4, threads=2)
+    batches = CellReader(Preparation(frame_size=64)).read_all(sources(), batch_size=4, threads=2)
     for done in range(1, 20):
         assert len(next(batches)) == 4
         assert taken <= 4 * (done + 2)

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from bundle_factory import make_bundle
 from leukoscope.cli import main
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.inference.batch import FieldSettings, run_fields
-from leukoscope.inference.classifier import HONEST, Classifier, load, read_field
+from leukoscope.inference.answer import HONEST
+from leukoscope.inference.batch import run_fields
+from leukoscope.inference.cells import ReadOptions
+from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.writers import geojson
 from leukoscope.smears import standard_cell
 from leukoscope.smears.normalise import normaliser, read_reference
@@ -54,10 +56,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_cell_gets_the_answer_that_its_standard_picture_gets(classifier: Classifier) -> None:
     field = classifier.read_field(smear().picture())
-    (cell,) = field.cells
-    assert cell.classified
-    assert cell.prediction is not None
-    assert cell.prediction.frame is not None
+    (answer,) = field.cells
+    assert answer.asked
+    assert answer.frame is not None
     record = field.to_json()
     assert record["statement"] == HONEST
     assert record["cells"][0]["diameter_um"] == pytest.approx(110 * 7.5 / 60, rel=0.06)
@@ -68,53 +69,78 @@ def test_a_cell_gets_the_answer_that_its_standard_picture_gets(classifier: Class
 def test_the_stain_is_normalised_where_asked_and_the_raw_cell_stays(classifier: Classifier) -> None:
     picture = smear().picture()
     raw, changed = (classifier.read_field(picture, stain=stain) for stain in ("none", "reinhard"))
-    whole = normaliser(picture, changed.finding.cells, "reinhard", read_reference())(picture)  # then cut out
-    scale = changed.finding.ruler.um_per_px
+    finding = changed.reading.finding
+    assert finding is not None
+    whole = normaliser(picture, finding.cells, "reinhard", read_reference())(picture)  # then cut out
+    scale = finding.ruler.um_per_px
     assert scale is not None
-    by_hand = classifier.predict(standard_cell(whole, changed.finding.cells[0], scale))
-    assert changed.cells[0].prediction is not None
-    assert changed.cells[0].prediction.logit == by_hand.logit
-    assert raw.cells[0].prediction is not None
-    assert raw.cells[0].prediction.logit != by_hand.logit
-    assert np.array_equal(raw.rgb, changed.rgb)
+    by_hand = classifier.predict(standard_cell(whole, finding.cells[0], scale))
+    assert changed.cells[0].logit == by_hand.logit
+    assert raw.cells[0].logit != by_hand.logit
+    assert np.array_equal(raw.reading.rgb, changed.reading.rgb)
     assert (raw.to_json()["stain"], changed.to_json()["stain"]) == ("none", "reinhard")
 
 
 def test_without_scale_nothing_is_asked_and_no_size_is_stated(classifier: Classifier) -> None:
     alone = Smear().white(320, 240, 110, 75).picture()
-    field = read_field(classifier, alone)
-    (cell,) = field.cells
-    assert (cell.decision, cell.prediction) == ("refer", None)
-    assert "scale unknown" in (cell.reason or "")
+    field = classifier.read_field(alone)
+    (answer,) = field.cells
+    assert (answer.decision, answer.asked, answer.frame) == ("refer", False, None)
+    assert "scale unknown" in (answer.reason or "")
     assert field.to_json()["cells"][0]["diameter_um"] is None
-    told = read_field(classifier, alone, um_per_px=0.125)
-    assert told.cells[0].classified
+    told = classifier.read_field(alone, um_per_px=0.125)
+    assert told.cells[0].asked
     assert any("no red cell was found to check" in warning for warning in told.warnings)
 
 
 def test_cut_cells_are_referred_unasked(classifier: Classifier) -> None:
-    field = read_field(classifier, with_red_cells(60, leave=(8, 240, 60)).white(8, 240, 110, 75).picture())
-    (cell,) = field.cells
-    assert (cell.decision, cell.classified) == ("refer", False)
-    assert "edge" in (cell.reason or "")
+    field = classifier.read_field(with_red_cells(60, leave=(8, 240, 60)).white(8, 240, 110, 75).picture())
+    (answer,) = field.cells
+    assert (answer.decision, answer.asked) == ("refer", False)
+    assert "edge" in (answer.reason or "")
 
 
 def test_pictures_that_are_no_fields_are_refused(classifier: Classifier, tmp_path: Path) -> None:
-    framed = np.zeros((450, 450, 3), np.uint8)
-    cv2.circle(framed, (225, 225), 100, (120, 80, 160), -1)
-    with pytest.raises(PictureError, match="leukoscope predict"):
-        read_field(classifier, framed)
     with pytest.raises(PictureError, match=r"c\.png"):
-        read_field(classifier, write(tmp_path / "c.png", np.zeros((300, 300, 3), np.uint8)))
+        classifier.read_field(write(tmp_path / "c.png", np.zeros((300, 300, 3), np.uint8)))
     with pytest.raises(PictureError, match=r"d\.png: has 640 x 480 pixels, .* allow more with --max-pixels"):
-        read_field(classifier, write(tmp_path / "d.png", smear().picture()), max_pixels=1000)
+        classifier.read_field(write(tmp_path / "d.png", smear().picture()), max_pixels=1000)
+
+
+def on_black() -> np.ndarray:
+    framed = np.zeros((450, 450, 3), np.uint8)
+    cv2.circle(framed, (225, 225), 100, (200, 150, 210), -1)
+    cv2.circle(framed, (225, 225), 70, (90, 40, 130), -1)
+    return framed
+
+
+def test_one_cell_on_black_is_a_field_with_one_cell(classifier: Classifier, bundle: Path, tmp_path: Path) -> None:
+    field = classifier.read_field(on_black())
+    (answer,) = field.cells
+    assert answer.logit == classifier.predict(on_black()).logit
+    record = field.to_json()
+    (cell,) = record["cells"]
+    assert (record["kind"], cell["box"], cell["state"]) == ("framed", [125, 125, 201, 201], "whole")
+    assert record["ruler"]["source"] == "training cells"
+    assert cell["nucleus_share"] == pytest.approx(0.7**2, abs=0.03)
+    assert cell["diameter_um"] == pytest.approx(201 * classifier.standard_um_per_px, rel=0.01)
+
+    write(tmp_path / "in" / "ann.png", on_black())
+    table = tmp_path / "whose.csv"
+    table.write_text("path,patient\nin/ann.png,Ann\n")
+    common = ["--bundle", str(bundle), "--patients", str(table), "--threads", "1"]
+    done = CliRunner().invoke(main, ["field", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *common])
+    assert done.exit_code == 0, done.output
+    asked = CliRunner().invoke(main, ["predict", str(tmp_path / "in"), "--format", "jsonl", *common])
+    told = json.loads((tmp_path / "out" / "patients.json").read_text())
+    assert told["patients"] == [json.loads(asked.stdout.splitlines()[0])]
 
 
 def test_a_scan_is_read_in_windows(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = read_field(classifier, smear().picture())
-    monkeypatch.setattr("leukoscope.inference.classifier.MAX_FIELD_PIXELS", 1000)
-    scan = read_field(classifier, smear().picture())
-    assert [cell.to_json(0.1) for cell in scan.cells] == [cell.to_json(0.1) for cell in whole.cells]
+    whole = classifier.read_field(smear().picture())
+    monkeypatch.setattr("leukoscope.inference.cells.MAX_FIELD_PIXELS", 1000)
+    scan = classifier.read_field(smear().picture())
+    assert scan.to_json()["cells"] == whole.to_json()["cells"]
 
 
 def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, folder: Path, tmp_path: Path) -> None:
@@ -140,7 +166,7 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
     assert all(f'src="cells/{name}"' in (out / "report.html").read_text() for name in asked)
     page = (out / "report.html").read_text()
     assert HONEST in page
-    assert "the field is black" in page
+    assert "the picture is all black" in page
     patients = {p["patient"]: p for p in json.loads((out / "patients.json").read_text())["patients"]}
     assert (patients["ann"]["pictures"], patients["ann"]["cells"]) == (2, 3)
     assert (patients["bob"]["share"], patients["bob"]["unreadable"]) == (None, 1)
@@ -160,23 +186,22 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
     assert "other settings" in other.output
 
 
-def test_two_processes_give_what_one_gives(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_two_threads_give_what_one_gives(bundle: Path, folder: Path, tmp_path: Path) -> None:
     pictures = sorted(folder.rglob("*.png"))
-    settings = FieldSettings(bundle=str(bundle))
-    run_fields(pictures, tmp_path / "one", settings)
-    run_fields(pictures, tmp_path / "two", settings, processes=2)
+    run_fields(load(bundle, threads=1), pictures, tmp_path / "one", ReadOptions())
+    run_fields(load(bundle, threads=2), pictures, tmp_path / "two", ReadOptions())
     assert (tmp_path / "one" / "cells.csv").read_text() == (tmp_path / "two" / "cells.csv").read_text()
 
 
 def test_a_foreign_folder_is_left_alone(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(LeukoscopeError, match="other files"):
-        run_fields([], tmp_path, FieldSettings(bundle=str(bundle)))
+        run_fields(load(bundle), [], tmp_path, ReadOptions())
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_geojson_holds_closed_rings_within_the_picture(classifier: Classifier) -> None:
-    record = read_field(classifier, smear().picture()).to_json()
+    record = classifier.read_field(smear().picture()).to_json()
     features = geojson(record)["features"]
     assert [f["properties"]["objectType"] for f in features] == ["annotation"] * len(features)
     assert features[0]["properties"]["name"].startswith("1 ")

@@ -16,9 +16,9 @@ from bundle_factory import disc, make_bundle
 from leukoscope.cells.read import read_picture
 from leukoscope.cli import main
 from leukoscope.inference import cells
-from leukoscope.inference import classifier as answering
+from leukoscope.inference.answer import HONEST
 from leukoscope.inference.batch import run_batch
-from leukoscope.inference.classifier import HONEST, Classifier, load
+from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.owners import find_owners
 from smears.smear import Smear, with_red_cells
 
@@ -54,23 +54,22 @@ def test_each_white_cell_has_a_row_and_agrees_with_read_field(classifier: Classi
     assert (len(field.cells), len(crop.cells)) == (2, 1)
     rows = [
         ("a-cell.png", None, "blast"),
-        *(("b-field.png", cell.number, cell.decision) for cell in field.cells),
+        *(("b-field.png", number, answer.decision) for number, answer in enumerate(field.cells, 1)),
         ("c-empty.png", None, "unreadable"),
         ("d-crop.png", 1, crop.cells[0].decision),
         ("e-small.png", None, "unreadable"),
     ]
     assert [(Path(a.path or "").name, a.place and a.place.number, a.decision) for a in answers] == rows
     by_name = {a.name.rpartition("/")[2]: a for a in answers}
-    whole = next(cell for cell in field.cells if cell.classified)
-    again = by_name[f"b-field.png #{whole.number}"]
-    assert whole.prediction is not None
-    assert again.probability == whole.prediction.probability
-    assert again.place is not None
-    assert again.place.box == whole.found.box
-    assert again.sha256 == field.sha256
-    cut = next(cell for cell in field.cells if cell.found.state == "cut")
-    assert by_name[f"b-field.png #{cut.number}"].probability is None
-    assert by_name[f"b-field.png #{cut.number}"].reason == "the edge of the picture cuts the cell"
+    whole = next(answer for answer in field.cells if answer.asked)
+    again = by_name[f"b-field.png {whole.name.rpartition(' ')[2]}"]
+    assert again.probability == whole.probability
+    assert again.place == whole.place
+    assert again.sha256 == field.reading.sha256
+    cut = next(answer for answer in field.cells if answer.cell.found and answer.cell.found.state == "cut")
+    assert cut.place is not None
+    assert by_name[f"b-field.png #{cut.place.number}"].probability is None
+    assert by_name[f"b-field.png #{cut.place.number}"].reason == "the edge of the picture cuts the cell"
     assert "no white cell was found" in (by_name["c-empty.png"].error or "")
     assert "too small" in (by_name["e-small.png"].error or "")
     assert by_name["d-crop.png #1"].to_json()["place"]["kind"] == "crop"
@@ -104,13 +103,12 @@ def test_every_output_names_the_cell(classifier: Classifier, folder: Path, tmp_p
 
 def test_a_field_is_decoded_once(classifier: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    for module in (cells, answering):
 
-        def counted(path: str, **more: object) -> object:
-            read.append(Path(path).name)
-            return read_picture(path, **more)  # type: ignore[arg-type]
+    def counted(path: str, **more: object) -> object:
+        read.append(Path(path).name)
+        return read_picture(path, **more)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module, "read_picture", counted)
+    monkeypatch.setattr(cells, "read_picture", counted)
     paths = sorted(folder.glob("*.png"))
     list(classifier.predict_many(paths, fields=True))
     assert sorted(read) == [path.name for path in paths]

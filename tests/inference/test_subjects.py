@@ -16,8 +16,9 @@ from bundle_factory import disc, make_bundle
 from leukoscope.bundle.patients import corrected_share, share_of
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import DataError, PictureError
-from leukoscope.inference.answer import Place, Prediction
+from leukoscope.inference.answer import Prediction
 from leukoscope.inference.batch import find_pictures, run_batch
+from leukoscope.inference.cells import Cell, Place
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.owners import Owners, find_owners
 from leukoscope.inference.patients import Judged, PatientTally, interval, state_patient
@@ -206,7 +207,9 @@ def test_warnings_of_pictures_are_counted_by_kind() -> None:
     for k, place in enumerate(places):
         asked = place.um_per_px is not None
         tally.add(
-            Prediction(str(k), None, 0.9 if asked else None, 1.0 if asked else None, "blast", "m", 1.0, place=place)
+            Prediction(
+                str(k), None, 0.9 if asked else None, 1.0 if asked else None, "blast", "m", 1.0, cell=Cell(place=place)
+            )
         )
     tally.add(Prediction("3", None, None, None, "unreadable", "m", 0.0, error="no white cell was found"))
     [told] = tally.statements()
@@ -229,7 +232,11 @@ def test_every_output_says_the_same(classifier: Classifier, folder: Path, tmp_pa
     told = [json.loads(line) for line in lines]
     assert [each["patient"] for each in told] == ["7", "10", "H2"]  # a worklist
     run_batch(classifier, pictures, format="csv", out=tmp_path / "out", owners=names)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["patients.csv", "predictions.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "patients.csv",
+        "predictions.csv",
+        "summary.json",
+    ]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out/patients.csv").read_text())))
     for row, each in zip(rows, told, strict=True):
         for key in ("patient", "statement", "reason", "pictures", "answered", "blast", "unreadable", "repeated"):

@@ -6,7 +6,7 @@ import pytest
 
 from leukoscope.cells.frame import Preparation
 from leukoscope.errors import PictureError
-from leukoscope.inference.cells import Finder, load_one
+from leukoscope.inference.cells import CellReader, ReadOptions
 from leukoscope.smears import find_cells, kind_of
 from leukoscope.smears.kind import is_framed
 from leukoscope.smears.seen import seen_part
@@ -152,10 +152,10 @@ def test_a_black_surround_is_left_out(name, zoom):
 @pytest.mark.parametrize("name", AROUND)
 def test_predict_takes_it_for_a_field_too(name):
     rgb = AROUND[name](field())
-    assert load_one(rgb, Preparation()).error is not None
-    found = load_one(rgb, Preparation(), finder=Finder(0.049)).found
-    assert found is not None
-    assert any(why is None for why in found.withheld)
+    assert CellReader(Preparation(), options=ReadOptions(fields=False)).read(rgb).error is not None
+    found = CellReader(Preparation()).read(rgb)
+    assert found.error is None
+    assert any(cell.withheld is None for cell in found.cells)
 
 
 def test_a_surround_with_little_in_it_is_named_with_the_size_of_that():
@@ -169,7 +169,7 @@ def test_cells_on_black_stay_cells():
         cv2.ellipse(rgb, (225, 225), axes, turn, 0, 360, (160, 120, 190), -1)
         cv2.ellipse(rgb, (225, 225), (axes[0] // 2, axes[1] // 2), turn, 0, 360, (110, 60, 150), -1)
         assert is_framed(rgb)
-        assert load_one(rgb, Preparation()).error is None
+        assert CellReader(Preparation(), options=ReadOptions(fields=False)).read(rgb).error is None
 
 
 @pytest.mark.data

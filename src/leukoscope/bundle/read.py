@@ -31,6 +31,11 @@ class Bundle:
     facts: BundleFacts
     graph: bytes = field(repr=False)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the facts, which hold that of each other file: two bundles of one digest answer alike."""
+        return hashlib.sha256(self.facts.model_dump_json().encode()).hexdigest()
+
 
 def read_bundle(path: str | PathLike[str]) -> Bundle:
     """Read and check a bundle.

@@ -32,7 +32,7 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
-    from leukoscope.cli.predict import answer
+    from leukoscope.cli.predict import answer_all
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
     from leukoscope.inference.gallery import PAGE
@@ -43,7 +43,7 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
         pictures = find_pictures(write_rendered(out / PICTURES))
     else:
         pictures = find_pictures([folder])
-    tally = answer(classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None)
+    tally = answer_all(classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None)
     if show:
         click.launch((out / PAGE).resolve().as_uri())
     return 1 if tally["unreadable"] else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,6 @@ from leukoscope.cli._options import BUNDLE
 from leukoscope.cli._patients import by_patient, owners_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from leukoscope.inference.batch import FieldTally
     from leukoscope.smears.normalise import Normalisation
 
 
@@ -37,8 +33,8 @@ if TYPE_CHECKING:
 @by_patient
 @click.option("--threads", type=click.IntRange(1, 1024), help="Fields at a time.  [default: one per available core]")
 @click.option(
-    "--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
-    help="Refuse larger ones. Above the default a scan is read in windows; it takes 10 bytes a pixel, in each thread.",
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
+    help="Refuse larger ones. From 40,000,000 on a scan is read in windows; it takes 10 bytes a pixel, in each thread.",
 )  # fmt: skip
 @click.option(
     "--truth", is_flag=True,
@@ -60,39 +56,35 @@ def field(
     """Find the white cells of smear fields and say for each: blast, normal or refer.
 
     The red cells of each field give its scale; every white cell is brought to the model's scale before it is asked.
-    Without red cells and without --um-per-px the scale is unknown and all cells are referred.
+    Without red cells and without --um-per-px the scale is unknown and all cells are referred. A picture of one cell on
+    black is a field with one cell.
 
-    Written into --out: report.html, cells.csv, cells.coco.json, patients.json (--by patient), and for each field
-    fields/*.json, overlays/*.png, cells/*.webp, geojson/*.geojson (QuPath opens these). With --truth instead:
-    truth.json and truth-pictures.json.
+    Written into --out: report.html, cells.csv, cells.coco.json, summary.json, patients.json (--by patient), and for
+    each field fields/*.json, overlays/*.png, cells/*.webp, geojson/*.geojson (QuPath opens these). With --truth
+    instead: truth.json and truth-pictures.json.
 
-    Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
+    Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle. Files of a folder that hold no
+    picture do not count; they are named, and counted in summary.json.
     """
-    from leukoscope.inference.batch import RESEARCH_USE, FieldSettings, find_pictures, run_fields
-    from leukoscope.inference.classifier import HONEST, load
-    from leukoscope.machine import cpu_count
+    from leukoscope.cli._show import Terminal
+    from leukoscope.inference.answer import HONEST
+    from leukoscope.inference.batch import RESEARCH_USE, find_pictures, run_fields
+    from leukoscope.inference.cells import ReadOptions
+    from leukoscope.inference.classifier import load
     from leukoscope.text import printable
 
     if truth:
         other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
         return _score(paths, out, bundle, um_per_px, wrong=other)
-    load(bundle, threads=1)  # an unusable bundle is told before any field is read
+    classifier = load(bundle, threads=threads)
     pictures = find_pictures(paths)
     owners = owners_of(pictures, by, patients)
-    name = None if bundle is None else str(bundle.resolve())
-    settings = FieldSettings(name, um_per_px, red_cell_um, max_pixels, stain)
-
-    def run(progress: Callable[[int], None] | None = None) -> FieldTally:
-        return run_fields(pictures, out, settings, processes=threads or cpu_count(), owners=owners, progress=progress)
-
-    if sys.stderr.isatty():
-        with click.progressbar(length=len(pictures), file=sys.stderr, label="fields", show_pos=True) as bar:
-            tally = run(bar.update)
-    else:
-        tally = run()
-    counts = ", ".join(f"{tally.cells[name]} {name}" for name in ("blast", "normal", "refer"))
+    options = ReadOptions(max_pixels, um_per_px, red_cell_um, stain)
+    with Terminal().stage("fields", len(pictures)) as progress:
+        tally = run_fields(classifier, pictures, out, options, owners=owners, progress=progress)
+    counts = ", ".join(f"{tally[name]} {name}" for name in ("blast", "normal", "refer"))
     old = f" ({tally.resumed} of an earlier run)" if tally.resumed else ""
-    click.echo(f"{tally.fields} fields{old}, {tally.unreadable} unreadable: {counts}", err=True)
+    click.echo(f"{tally.pictures - tally.unread} fields{old}, {tally.unread} unreadable: {counts}", err=True)
     if owners is not None:
         _say_patients(out / "patients.json")
     click.echo(HONEST, err=True)
@@ -100,7 +92,7 @@ def field(
     click.echo(printable(str(out / "report.html")), err=True)
     if said := pictures.left_out_words():
         click.echo(said, err=True)
-    return 1 if tally.unreadable else 0
+    return 1 if tally.unread else 0
 
 
 def _say_patients(path: Path) -> None:

@@ -14,13 +14,16 @@ from leukoscope.bundle.patients import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.cli._options import BUNDLE
 from leukoscope.cli._patients import by_patient, owners_of
+from leukoscope.cli._show import Terminal
 from leukoscope.errors import PictureError
+from leukoscope.inference.answer import HONEST
 from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, BatchTally, OutputFormat, run_batch, summary
 from leukoscope.inference.cells import BATCH_SIZE
-from leukoscope.inference.classifier import HONEST, Classifier
+from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.gallery import PAGE
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.writers import SUFFIX
+from leukoscope.progress import Advance
 from leukoscope.text import printable
 
 if TYPE_CHECKING:
@@ -80,7 +83,11 @@ def predict(
     what the network does on patients that it never saw, and its ten strongest cells; `leukoscope field` states the
     same. A statement needs half of the cells found to be judged, and a bundle with a rule fitted on patients.
 
-    Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle.
+    With --out, answers are kept as they come: a run that was stopped goes on when the same command is given again.
+    summary.json counts the answers, and the files that were left out.
+
+    Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle. Files of a folder that hold no
+    picture do not count; they are named.
     """
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
@@ -90,7 +97,7 @@ def predict(
     owners = owners_of(pictures, by, patients)
     chosen: OutputFormat = kind or ("html" if out else "table")
     emit = None if out else emitter(chosen)
-    tally = answer(
+    tally = answer_all(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
         morphology=morphology, owners=owners, um_per_px=um_per_px,
     )  # fmt: skip
@@ -99,7 +106,7 @@ def predict(
     return 1 if tally["unreadable"] else 0
 
 
-def answer(
+def answer_all(
     classifier: Classifier,
     pictures: Sequence[Path | PictureError],
     *,
@@ -115,19 +122,24 @@ def answer(
 ) -> BatchTally:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
 
-    def run(progress: Callable[[int], None] | None = None) -> BatchTally:
+    def run(progress: Advance | None = None) -> BatchTally:
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
             progress=progress, synthetic=synthetic, morphology=morphology, owners=owners,
             um_per_px=um_per_px,
         )  # fmt: skip
 
-    # A bar between the rows on one terminal would tear both.
-    if sys.stderr.isatty() and (emit is None or out is not None or not sys.stdout.isatty()):
-        with click.progressbar(length=len(pictures), file=sys.stderr, label="cells", show_pos=True) as bar:
-            tally = run(bar.update)
-    else:
-        tally = run()
+    try:
+        # A bar between the rows on one terminal would tear both.
+        if sys.stderr.isatty() and (emit is None or out is not None or not sys.stdout.isatty()):
+            with Terminal().stage("pictures", len(pictures)) as advance:
+                tally = run(advance)
+        else:
+            tally = run()
+    except KeyboardInterrupt:
+        if out is not None and kind != "html":
+            click.echo("the answers so far are kept: the same command goes on from there", err=True)
+        raise
     click.echo(summary(tally, classifier), err=True)
     if owners is not None:
         people = len(set(owners.patient.values()))

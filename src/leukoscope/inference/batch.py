@@ -1,70 +1,82 @@
-"""Many pictures as one batch: to a table, lines or a gallery as the answers come; many fields into one folder.
-
-Fields are read on all cores, resumable, one field in memory for each process.
-"""
+"""Many pictures as one batch: to a table, lines, a gallery, or a folder of fields as the answers come."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cache
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-
 from leukoscope._version import __version__
-from leukoscope.bundle.patients import subject_claim
-from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.files import atomic_path, write_bytes, write_json, write_text
-from leukoscope.inference.answer import Decision, Place, Prediction
-from leukoscope.inference.cells import BATCH_SIZE
-from leukoscope.inference.classifier import HONEST, Classifier, load, read_field
-from leukoscope.inference.gallery import PAGE, gallery, safe_stem, write_page
-from leukoscope.inference.overlay import annotated, encode, reduced, thumbnail
+from leukoscope.errors import PictureError
+from leukoscope.files import atomic_path, exclusive, write_json, write_text
+from leukoscope.inference.answer import Answer, Decision
+from leukoscope.inference.cells import BATCH_SIZE, ReadOptions
+from leukoscope.inference.classifier import Classifier
+from leukoscope.inference.folder import FieldFolder
+from leukoscope.inference.gallery import gallery
+from leukoscope.inference.journal import Journal, Stamp, settings_of, stamp
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
-from leukoscope.inference.sources import find_pictures
-from leukoscope.inference.writers import (
-    SUFFIX,
-    RowFormat,
-    header,
-    patient_lines,
-    row,
-    write_coco,
-    write_csv,
-    write_geojson,
-)
-from leukoscope.smears.find import MAX_FIELD_PIXELS
-from leukoscope.smears.normalise import Normalisation
-from leukoscope.smears.ruler import RED_CELL_UM
-from leukoscope.text import decodable
+from leukoscope.inference.sources import PictureList, find_pictures
+from leukoscope.inference.writers import SUFFIX, RowFormat, header, patient_lines, row
+from leukoscope.progress import Advance
 
-__all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "summary"]
+__all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "run_fields", "summary"]
 
 OutputFormat = Literal["table", "csv", "jsonl", "html"]
 DEFAULT_GALLERY = Path("leukoscope-report")
+SUMMARY = "summary.json"
 RESEARCH_USE = "Research use only: decision support, never a diagnosis."
+JOURNAL = "predictions.unfinished.jsonl"
+
+Sink = Callable[[Answer], None]
 
 
 class BatchTally(Counter[Decision]):
     """How many answers got each decision, `unreadable` included.
 
     Attributes:
+        pictures: how many were answered for.
         in_fields: how many of the answers are for white cells found in fields or crops.
+        resumed: pictures whose answers an earlier run had kept.
+        unread: fields that could not be read; one without a white cell was.
+        left_out: files that hold no picture, by suffix.
     """
 
-    in_fields = 0
+    def __init__(self, pictures: Sequence[Path | PictureError] = ()) -> None:
+        super().__init__()
+        self.pictures = len(pictures)
+        self.in_fields = 0
+        self.resumed = 0
+        self.unread = 0
+        self.left_out = pictures.left_out if isinstance(pictures, PictureList) else Counter[str]()
+
+    def add(self, answer: Answer) -> None:
+        """Count one answer."""
+        self[answer.decision] += 1
+        self.in_fields += answer.place is not None
+
+    def to_json(self, classifier: Classifier) -> dict[str, Any]:
+        """What was done, and with what, as JSON-ready values."""
+        bundle = classifier.bundle
+        rule = bundle.facts.decision
+        return {
+            "statement": RESEARCH_USE,
+            "software": __version__,
+            "model": bundle.facts.name,
+            "bundle": bundle.digest,
+            "threshold": rule.threshold,
+            "refer_from": None if rule.refer is None else rule.refer.low,
+            "gate": bundle.facts.gate is not None,
+            "pictures": self.pictures,
+            "answers": {name: self[name] for name in ("blast", "normal", "refer", "unreadable")},
+            "in_fields": self.in_fields,
+            "left_out": dict(self.left_out),
+        }
 
 
 def run_batch(
@@ -76,7 +88,7 @@ def run_batch(
     emit: Callable[[str], None] | None = None,
     batch_size: int = BATCH_SIZE,
     max_pixels: int = MAX_PIXELS,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance | None = None,
     synthetic: bool = False,
     morphology: bool | None = None,
     owners: Owners | None = None,
@@ -84,11 +96,15 @@ def run_batch(
 ) -> BatchTally:
     """Answer for every picture and write the answers down.
 
+    Rows for ``out`` are kept as they come, in `JOURNAL`: a run that was stopped goes on where it was when it is called
+    again with the same settings, and the journal is gone when all is written.
+
     Args:
         classifier: what answers.
         pictures: from `find_pictures`.
         format: rows of text, or `html` for a gallery.
-        out: folder to write into: ``predictions.*`` or the gallery. Rows without it go to ``emit``.
+        out: folder to write into: ``predictions.*`` or the gallery, and ``summary.json``. Rows without it go to
+            ``emit``.
         emit: takes each line, without its line break; beside a gallery, the lines of the table.
         batch_size: how many frames go through the graph at once.
         max_pixels: larger pictures are unreadable.
@@ -103,20 +119,93 @@ def run_batch(
         How many answers got each decision: one for each picture of a cell on black, one for each white cell of a field.
 
     Raises:
-        LeukoscopeError: the output cannot be written; nothing half-written is left.
+        LeukoscopeError: the output cannot be written; nothing half-written is left under a final name.
     """
-    tally = BatchTally()
+    tally = BatchTally(pictures)
     states = None if owners is None else PatientTally(classifier.bundle.facts, owners)
-    with _sink(classifier, format, out, emit, synthetic, states) as add:
-        measure = format == "html" if morphology is None else morphology
-        for prediction in classifier.predict_many(
-            pictures, batch_size, progress, max_pixels=max_pixels, morphology=measure, fields=True, um_per_px=um_per_px
-        ):
-            add(prediction)
+    measure = format == "html" if morphology is None else morphology
+    options = ReadOptions(max_pixels, um_per_px, measure=measure)
+
+    def fill(add: Sink, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            add(answer)
+            tally.add(answer)
             if states is not None:
-                states.add(prediction)
-            tally[prediction.decision] += 1
-            tally.in_fields += prediction.place is not None
+                states.add(answer)
+
+    def fresh() -> Iterator[Answer]:
+        for each in classifier.answers(pictures, options, batch_size=batch_size, progress=progress):
+            yield from each
+
+    if format == "html":
+        folder = out or DEFAULT_GALLERY
+        with gallery(folder, classifier.bundle.facts, synthetic=synthetic, states=states) as add:
+            rows = _rows("table", emit)
+            fill(lambda answer: (add(answer), rows(answer))[1], fresh())
+        write_json(folder / SUMMARY, tally.to_json(classifier))
+    elif out is None:
+        fill(_rows(format, None if states is not None else emit), fresh())
+        if states is not None and emit is not None:
+            for line in patient_lines(format, states.statements()):
+                emit(line)
+    else:
+        with exclusive(out, "writes into"), _journal(out / JOURNAL, settings_of(classifier.bundle, options)) as journal:
+            kept = _resumed(classifier, pictures, journal, options, batch_size, progress, tally)
+            with (
+                atomic_path(out / f"predictions.{SUFFIX[format]}") as temporary,
+                temporary.open("w", encoding="utf-8", newline="") as file,
+            ):
+                fill(_rows(format, lambda line: file.write(f"{line}\n")), kept)
+            if states is not None:
+                lines = patient_lines(format, states.statements())
+                write_text(out / f"patients.{SUFFIX[format]}", "".join(f"{line}\n" for line in lines))
+            write_json(out / SUMMARY, tally.to_json(classifier))
+    return tally
+
+
+def run_fields(
+    classifier: Classifier,
+    pictures: Sequence[Path | PictureError],
+    out: Path,
+    options: ReadOptions,
+    *,
+    owners: Owners | None = None,
+    progress: Advance | None = None,
+) -> BatchTally:
+    """Answer for every field; write JSON, pictures, tables, contours, patients and the page into ``out``.
+
+    A field whose JSON is there already, from the same file and the same settings, is not read again: a run that was
+    stopped goes on where it was.
+
+    Args:
+        classifier: what answers; as many fields are read at a time as it has threads.
+        pictures: from `find_pictures`.
+        out: the folder; that of an earlier run with the same settings, or one without results.
+        options: how the pictures are read.
+        owners: whose the pictures are, to state patients too.
+        progress: called with the number of fields newly done.
+
+    Raises:
+        LeukoscopeError: ``out`` holds results of other settings, or cannot be written.
+    """
+    options = replace(options, keep=True)
+    tally = BatchTally(pictures)
+    with (
+        exclusive(out, "writes into"),
+        closing(
+            FieldFolder(out, settings_of(classifier.bundle, options), pictures, threads=classifier.threads)
+        ) as folder,
+    ):
+        todo = [picture for picture in pictures if not folder.holds(picture)]
+        tally.resumed = len(pictures) - len(todo)
+        if progress is not None:
+            progress(tally.resumed)
+        for answers in classifier.answers(todo, options, batch_size=1, progress=progress):
+            folder.add(answers)
+        for answer in folder.finish(classifier.bundle.facts, owners):
+            tally.add(answer)
+        tally.unread = folder.unread
+        write_json(out / SUMMARY, tally.to_json(classifier))
     return tally
 
 
@@ -132,288 +221,66 @@ def summary(tally: BatchTally, classifier: Classifier) -> str:
     what = f"{total} {'picture' if total == 1 else 'pictures'}"
     if tally.in_fields:
         what = f"{total} {'answer' if total == 1 else 'answers'}, {tally.in_fields} for white cells found in fields"
-    return f"{what}: {counts} (model {facts.name}, {rule}){unchecked}"
+    old = f" ({tally.resumed} pictures of an earlier run)" if tally.resumed else ""
+    return f"{what}{old}: {counts} (model {facts.name}, {rule}){unchecked}"
 
 
 @contextmanager
-def _sink(
+def _journal(path: Path, settings: dict[str, Any]) -> Iterator[Journal]:
+    journal = Journal(path, settings)
+    done = False
+    try:
+        yield journal
+        done = True
+    finally:
+        journal.close(done=done)
+
+
+def _resumed(
     classifier: Classifier,
-    kind: OutputFormat,
-    out: Path | None,
-    emit: Callable[[str], None] | None,
-    synthetic: bool,
-    states: PatientTally | None,
-) -> Iterator[Callable[[Prediction], None]]:
-    """Yield what takes the predictions one by one."""
-    if kind == "html":
-        with gallery(out or DEFAULT_GALLERY, classifier.bundle.facts, synthetic=synthetic, states=states) as add:
-            tell = _rows("table", emit)
+    pictures: Sequence[Path | PictureError],
+    journal: Journal,
+    options: ReadOptions,
+    batch_size: int,
+    progress: Advance | None,
+    tally: BatchTally,
+) -> Iterator[Answer]:
+    """The answers for all pictures in their order: those that an earlier run kept, the others anew."""
+    kept = {picture for picture in pictures if isinstance(picture, Path) and journal.holds(picture)}
+    tally.resumed = len(kept)
+    before: dict[Path, Stamp | None] = {}
 
-            def add_and_tell(prediction: Prediction) -> None:
-                add(prediction)
-                tell(prediction)
+    def todo() -> Iterator[Path | PictureError]:
+        for picture in pictures:
+            if isinstance(picture, PictureError):
+                yield picture
+            elif picture not in kept:
+                before[picture] = stamp(picture)
+                yield picture
 
-            yield add_and_tell
-    elif out is None:
-        yield _rows(kind, None if states is not None else emit)
-        if states is not None and emit is not None:
-            for line in patient_lines(kind, states.statements()):
-                emit(line)
-    else:
-        path = out / f"predictions.{SUFFIX[kind]}"
-        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            yield _rows(kind, lambda line: file.write(f"{line}\n"))
-        if states is not None:
-            lines = patient_lines(kind, states.statements())
-            write_text(out / f"patients.{SUFFIX[kind]}", "".join(f"{line}\n" for line in lines))
+    fresh = classifier.answers(todo(), options, batch_size=batch_size, progress=progress)
+    for picture in pictures:
+        if isinstance(picture, Path) and picture in kept:
+            yield from journal.answers(picture)
+            if progress is not None:
+                progress(1)
+            continue
+        answers = next(fresh).each
+        if isinstance(picture, Path):
+            journal.write(picture, before.pop(picture), answers)
+        yield from answers
+    for _ in fresh:  # to its end: the last batch is told to `progress`
+        pass
 
 
-def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Callable[[Prediction], None]:
+def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Sink:
     if write is None:
-        return lambda prediction: None
+        return lambda answer: None
     first = header(kind)
     if first is not None:
         write(first)
 
-    def add(prediction: Prediction) -> None:
-        write(row(kind, prediction))
+    def add(answer: Answer) -> None:
+        write(row(kind, answer))
 
     return add
-
-
-SETTINGS = "leukoscope-fields.json"
-RECORDS = 2  # form of what is written of a field; 1 did not say what the gate decided
-FIELDS, OVERLAYS, CELLS, GEOJSON = "fields", "overlays", "cells", "geojson"
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSettings:
-    """What decides the answer for a field; a folder of results has one."""
-
-    bundle: str | None = None
-    um_per_px: float | None = None
-    red_cell_um: float = RED_CELL_UM
-    max_pixels: int = MAX_FIELD_PIXELS
-    stain: Normalisation = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldTally:
-    """What a run did: fields read, unreadable, taken over from an earlier run; white cells by decision."""
-
-    fields: int
-    unreadable: int
-    resumed: int
-    cells: Counter[str]
-
-
-def run_fields(
-    pictures: Sequence[Path | PictureError],
-    out: Path,
-    settings: FieldSettings,
-    *,
-    processes: int = 1,
-    owners: Owners | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> FieldTally:
-    """Answer for every field; write JSON, pictures, tables, contours, patients and the page into ``out``.
-
-    A field whose JSON is there already, from the same file and the same settings, is not read again: a run that was
-    stopped goes on where it was. What is written of one field appears whole, its JSON last.
-
-    Args:
-        pictures: from `leukoscope.inference.sources.find_pictures`.
-        out: the folder; that of an earlier run with the same settings, or one without results.
-        settings: scale and bundle.
-        processes: how many fields are worked on at once, each by a process with one thread.
-        owners: whose the pictures are, to state patients too.
-        progress: called with the number of fields newly done.
-
-    Raises:
-        LeukoscopeError: ``out`` holds results of other settings, cannot be written, or a process died.
-    """
-    _claim(out, settings)
-    stems = [_stem(_name(item)) for item in pictures]
-    for item, stem in zip(pictures, stems, strict=True):
-        if isinstance(item, PictureError):
-            _write_unreadable(out, stem, _name(item), item, None)
-    done = [isinstance(item, PictureError) for item in pictures]
-    kept = [not bad and _is_done(out, stem, item) for item, stem, bad in zip(pictures, stems, done, strict=True)]
-    todo = [
-        (str(item), stem)
-        for item, stem, bad, old in zip(pictures, stems, done, kept, strict=True)
-        if not bad and not old
-    ]
-    if progress is not None:
-        progress(len(pictures) - len(todo))
-    for _ in _work_all(todo, out, settings, processes):
-        if progress is not None:
-            progress(1)
-
-    def records() -> Iterator[Record]:
-        for stem in stems:
-            record = _read_record(out, stem)
-            if record is not None and record["error"] is None:
-                yield record
-
-    write_csv(out / "cells.csv", records())
-    write_coco(out / "cells.coco.json", records)
-    statements = None
-    if owners is not None:
-        facts = read_bundle(settings.bundle or default_bundle()).facts
-        tally = PatientTally(facts, owners)
-        for item, stem in zip(pictures, stems, strict=True):
-            for answer in _answers(_read_record(out, stem), _name(item)):
-                tally.add(answer)
-        statements = [each.to_json() for each in tally.statements()]
-        claim = {"statement": HONEST, "rule": subject_claim(facts), "named_by": owners.how}
-        write_json(out / "patients.json", claim | {"patients": statements})
-    write_page(out / PAGE, (_read_record(out, stem) for stem in stems), stems, statements)
-    cells: Counter[str] = Counter()
-    fields = 0
-    for record in records():
-        fields += 1
-        cells.update(cell["decision"] for cell in record["cells"])
-    return FieldTally(fields, len(pictures) - fields, sum(kept), cells)
-
-
-def _work_all(todo: Sequence[tuple[str, str]], out: Path, settings: FieldSettings, processes: int) -> Iterator[None]:
-    """Work off the fields, a few in flight at a time, so that memory does not grow with their number."""
-    if processes == 1 or len(todo) < 2:
-        for path, stem in todo:
-            _work(path, stem, out, settings)
-            yield
-        return
-    waiting = iter(todo)
-    pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn"))
-    try:
-        flight: set[Future[None]] = set()
-        while True:
-            while len(flight) < 2 * processes and (following := next(waiting, None)) is not None:
-                flight.add(pool.submit(_work, *following, out, settings))
-            if not flight:
-                return
-            finished, flight = wait(flight, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-                yield
-    except BrokenProcessPool as error:
-        raise LeukoscopeError(
-            "a process that reads fields was ended from outside, for want of memory perhaps",
-            path=out,
-            remedy="run the same command again with fewer --threads: it goes on where it was",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _work(path: str, stem: str, out: Path, settings: FieldSettings) -> None:
-    """Read one field and write all that is written of it alone."""
-    cv2.setNumThreads(1)
-    stamp = _stamp(Path(path))
-    try:
-        field = read_field(
-            _classifier(settings.bundle), path, um_per_px=settings.um_per_px, red_cell_um=settings.red_cell_um,
-            max_pixels=settings.max_pixels, stain=settings.stain,
-        )  # fmt: skip
-    except PictureError as error:
-        _write_unreadable(out, stem, path, error, stamp)
-        return
-    except (MemoryError, cv2.error, ValueError) as error:  # a decoder's own failure is this picture's alone
-        why = PictureError(f"cannot be read as a field ({type(error).__name__}: {error})", path=path)
-        _write_unreadable(out, stem, path, why, stamp)
-        return
-    record = field.to_json() | {"file": stamp}
-    write_bytes(out / OVERLAYS / f"{stem}.png", encode(annotated(field), Path("a.png")))
-    for cell in field.cells:
-        name = out / CELLS / f"{stem}-{cell.number:03d}.webp"
-        write_bytes(name, encode(thumbnail(field, cell), name))
-        seen = None if cell.prediction is None else cell.prediction.frame
-        if seen is not None:
-            name = out / CELLS / f"{stem}-{cell.number:03d}-asked.webp"
-            write_bytes(name, encode(reduced(seen), name))
-    write_geojson(out / GEOJSON / f"{stem}.geojson", record)
-    write_json(out / FIELDS / f"{stem}.json", record)
-
-
-@cache
-def _classifier(bundle: str | None) -> Classifier:
-    """One for each process: a session is loaded once, not once a field."""
-    return load(bundle, threads=1)
-
-
-def _claim(out: Path, settings: FieldSettings) -> None:
-    """Write the settings, or check that those there are the same."""
-    wanted = {"version": __version__, "records": RECORDS, **asdict(settings)}
-    path = out / SETTINGS
-    if path.exists():
-        if _json(path) != wanted:
-            raise LeukoscopeError(
-                "holds results of other settings or of another version", path=out, remedy="choose another --out folder"
-            )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise LeukoscopeError("holds other files", path=out, remedy="choose an empty --out folder")
-    write_json(path, wanted)
-
-
-def _is_done(out: Path, stem: str, path: Path | PictureError) -> bool:
-    record = _read_record(out, stem)
-    return record is not None and isinstance(path, Path) and record.get("file") == _stamp(path) is not None
-
-
-def _read_record(out: Path, stem: str) -> Record | None:
-    found = _json(out / FIELDS / f"{stem}.json")
-    return found if isinstance(found, dict) and "error" in found else None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_unreadable(out: Path, stem: str, path: str, error: PictureError, stamp: list[int] | None) -> None:
-    why = "; ".join(part for part in (error.what, error.remedy) if part)
-    record = {"path": decodable(path), "statement": HONEST, "cells": [], "error": why, "file": stamp}
-    write_json(out / FIELDS / f"{stem}.json", record)
-
-
-def _stamp(path: Path) -> list[int] | None:
-    """Size and time of change, by which a file is known again."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _stem(path: str) -> str:
-    """The same name for the same picture in every run, whatever else is given."""
-    digest = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:10]  # noqa: PTH100  (links stay links)
-    return f"{safe_stem(0, path).removeprefix('00000').lstrip('-') or 'field'}-{digest}"
-
-
-def _name(item: Path | PictureError) -> str:
-    return str(item.path) if isinstance(item, PictureError) else str(item)
-
-
-def _answers(record: Record | None, path: str) -> Iterator[Prediction]:
-    """The answers of a field that was written down, as `predict` states them: one for each white cell."""
-    if record is None or record["error"] is not None or not record["cells"]:
-        why = (
-            "not read"
-            if record is None
-            else record["error"] or "; ".join(("no white cell was found", *record["warnings"]))
-        )
-        yield Prediction(path, None, None, None, "unreadable", "", 0.0, error=why)
-        return
-    ruler, warnings = record["ruler"], tuple(record["warnings"])
-    for cell in record["cells"]:
-        place = Place(cell["number"], tuple(cell["box"]), record["kind"], ruler["um_per_px"], warnings)
-        yield Prediction(
-            path, record["sha256"], cell["probability"], cell["logit"], cell["decision"], record["model"], 0.0,
-            reason=cell["reason"], gate=cell["gate"] or "not checked", place=place,
-        )  # fmt: skip

@@ -23,8 +23,7 @@ from leukoscope.bundle.patients import subject_claim, telling
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path
-from leukoscope.inference.answer import Prediction
-from leukoscope.inference.classifier import HONEST
+from leukoscope.inference.answer import HONEST, Answer
 from leukoscope.inference.morphology import shipped_reference
 from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.patients import PatientTally, interval
@@ -37,7 +36,7 @@ MARK = '<meta name="generator" content="leukoscope'
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the page shows of one prediction.
+    """What the page shows of one answer.
 
     Attributes:
         number: place in the batch, from 1.
@@ -67,7 +66,7 @@ class Card:
 @contextmanager
 def gallery(
     out: Path, facts: BundleFacts, *, synthetic: bool = False, states: PatientTally | None = None
-) -> Iterator[Callable[[Prediction], None]]:
+) -> Iterator[Callable[[Answer], None]]:
     """Yield a function that takes predictions one by one; on success the gallery appears in ``out`` whole.
 
     Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.png`` (heat map with its scale). An earlier
@@ -91,7 +90,7 @@ def gallery(
             atomic_folder(out / OVERLAYS) as overlays,
             atomic_folder(out / CELLS) as cells,
         ):
-            yield lambda prediction: cards.append(_save(prediction, len(cards) + 1, cells, overlays))
+            yield lambda answer: cards.append(_save(answer, len(cards) + 1, cells, overlays))
             page.write_text(render_page(cards, facts, synthetic=synthetic, states=states), encoding="utf-8")
     finally:
         if not existed:
@@ -144,20 +143,20 @@ def safe_stem(number: int, name: str) -> str:
     return f"{number:05d}-{re.sub(r'[^A-Za-z0-9_]+', '-', ascii_name)[:40].strip('-')}".rstrip("-")
 
 
-def _save(prediction: Prediction, number: int, cells: Path, overlays: Path) -> Card:
-    cell = "" if prediction.place is None else f" #{prediction.place.number}"
-    file = prediction.path or f"picture {number}"
+def _save(answer: Answer, number: int, cells: Path, overlays: Path) -> Card:
+    cell = "" if answer.place is None else f" #{answer.place.number}"
+    file = answer.path or f"picture {number}"
     name = f"{file}{cell}"
     stem = safe_stem(number, file)
     scale, extent = 0.0, 0.0
-    if prediction.frame is not None and prediction.heatmap is not None:
-        scale, extent = map_scale(prediction.heatmap), _extent(prediction.frame)
-        _write(cells / f"{stem}.webp", prediction.frame, [cv2.IMWRITE_WEBP_QUALITY, 92])
-        _write(overlays / f"{stem}.png", overlay(prediction.frame, prediction.heatmap, legend=True), [])
+    if answer.frame is not None and answer.heatmap is not None:
+        scale, extent = map_scale(answer.heatmap), _extent(answer.frame)
+        _write(cells / f"{stem}.webp", answer.frame, [cv2.IMWRITE_WEBP_QUALITY, 92])
+        _write(overlays / f"{stem}.png", overlay(answer.frame, answer.heatmap, legend=True), [])
     return Card(
-        number, printable(name), f"{printable(PurePath(file).name)}{cell}", prediction.decision, prediction.probability,
-        prediction.logit, None if prediction.error is None else printable(prediction.error), prediction.reason,
-        stem, scale, extent, prediction.words, prediction.place is not None,
+        number, printable(name), f"{printable(PurePath(file).name)}{cell}", answer.decision, answer.probability,
+        answer.logit, None if answer.error is None else printable(answer.error), answer.reason,
+        stem, scale, extent, answer.words, answer.place is not None,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -18,13 +18,12 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.bundle.gate import Finding
 from leukoscope.cells.cutout import Cutout, View, view
 from leukoscope.cells.measure import UNITS, Morphology, measure
 from leukoscope.cells.segment import Segmentation, divide
 from leukoscope.errors import LeukoscopeError
-from leukoscope.inference.answer import Prediction
-from leukoscope.inference.words import LANGUAGES, words
-from leukoscope.inference.words import in_words as reasons
+from leukoscope.inference.words import LANGUAGES, in_words, words
 
 Places = dict[str, float]
 
@@ -225,20 +224,22 @@ def summarise(cell: MeasuredCell, heatmap: NDArray[np.float32], reference: Refer
     }
 
 
-def in_words(prediction: Prediction, cell: MeasuredCell | None) -> Prediction:
-    """The answer with what was measured of its cell, in numbers and in words.
+def describe(
+    cell: MeasuredCell, heatmap: NDArray[np.float32], decision: str, findings: Sequence[Finding]
+) -> tuple[dict[str, Any], str]:
+    """What was measured of an answered cell, in numbers (see `summarise`) and in words.
 
     Args:
-        prediction: as the graph gave it.
-        cell: from `measure_cell`; None where the picture is unreadable, of which the words then speak alone.
+        cell: from `measure_cell`.
+        heatmap: float32 [h, w], signed, over the frame.
+        decision: what the bundle and its gate decided.
+        findings: why the gate turned the picture down, of which the words then speak first.
     """
-    if cell is None or prediction.heatmap is None:
-        return replace(prediction, words=words("unreadable", None))
-    numbers = summarise(cell, prediction.heatmap)
-    text = words(prediction.decision, numbers)
-    if prediction.findings:
-        text = f"{LANGUAGES['en']['turned down first'].format(reason=reasons(prediction.findings))} {text}"
-    return replace(prediction, morphology=numbers, words=text)
+    numbers = summarise(cell, heatmap)
+    text = words(decision, numbers)
+    if findings:
+        text = f"{LANGUAGES['en']['turned down first'].format(reason=in_words(findings))} {text}"
+    return numbers, text
 
 
 def _entry(name: str, content: Mapping[str, Any], reference: Reference) -> dict[str, Any]:

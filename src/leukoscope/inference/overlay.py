@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import LeukoscopeError
-from leukoscope.inference.classifier import Field, FieldCell
+from leukoscope.inference.answer import Answers
+from leukoscope.inference.cells import Cell, Reading
 
 # Okabe & Ito (2008): distinguishable with every common colour-vision deficiency, and from a purple nucleus.
 BLAST_RGB = (255, 159, 0)
@@ -80,34 +81,36 @@ LARGEST_SIDE = 1600  # pixels of the annotated picture
 THUMB = 160  # pixels
 
 
-def annotated(field: Field) -> NDArray[np.uint8]:
+def annotated(answers: Answers) -> NDArray[np.uint8]:
     """The picture with the contours of its cells, coloured by decision and numbered; nuclei thin.
 
     Returns:
         uint8 RGB, reduced to `LARGEST_SIDE`.
     """
-    rgb = _picture(field)
+    rgb = _picture(answers.reading)
     height, width = rgb.shape[:2]
     scale = min(1.0, LARGEST_SIDE / max(height, width))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
     canvas = np.array(small, np.uint8)
     line = max(1, round(max(canvas.shape) / 500))
-    for cell in field.cells:
-        colour = COLOURS[cell.decision]
-        cv2.polylines(canvas, [_points(cell.found.outline, scale)], True, colour, line + 1, cv2.LINE_AA)
-        for ring in cell.found.nucleus:
+    for number, answer in enumerate(answers.cells, 1):
+        colour, found = COLOURS[answer.decision], answer.cell.found
+        assert found is not None
+        cv2.polylines(canvas, [_points(found.outline, scale)], True, colour, line + 1, cv2.LINE_AA)
+        for ring in found.nucleus:
             cv2.polylines(canvas, [_points(ring, scale)], True, colour, 1, cv2.LINE_AA)
-        x, y = (int(part) for part in cell.found.outline.min(axis=0) * scale)
+        x, y = (int(part) for part in found.outline.min(axis=0) * scale)
         place = (min(max(2, x), canvas.shape[1] - 30), max(16, y - 4))
         size = 0.35 * line + 0.3
-        cv2.putText(canvas, str(cell.number), place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), line + 3)
-        cv2.putText(canvas, str(cell.number), place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line, cv2.LINE_AA)
+        cv2.putText(canvas, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), line + 3)
+        cv2.putText(canvas, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line, cv2.LINE_AA)
     return canvas
 
 
-def thumbnail(field: Field, cell: FieldCell) -> NDArray[np.uint8]:
+def thumbnail(reading: Reading, cell: Cell) -> NDArray[np.uint8]:
     """The cell with a third of its size around it, uint8 RGB [THUMB, THUMB, 3]; grey beyond the picture's edge."""
-    rgb = _picture(field)
+    rgb = _picture(reading)
+    assert cell.found is not None
     x, y, width, height = cell.found.box
     side = max(8, round(1.35 * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
@@ -133,10 +136,10 @@ def encode(rgb: NDArray[np.uint8], path: Path) -> bytes:
     return content.tobytes()
 
 
-def _picture(field: Field) -> NDArray[np.uint8]:
-    if field.rgb is None:
-        raise ValueError("the field's picture was not kept")
-    return field.rgb
+def _picture(reading: Reading) -> NDArray[np.uint8]:
+    if reading.rgb is None:
+        raise ValueError("the picture was not kept: read with ReadOptions(keep=True)")
+    return reading.rgb
 
 
 def _points(ring: NDArray[np.float64], scale: float) -> NDArray[np.int32]:

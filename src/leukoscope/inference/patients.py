@@ -18,7 +18,8 @@ from leukoscope.bundle.patients import (
     too_few_judged,
 )
 from leukoscope.bundle.schema import BundleFacts
-from leukoscope.inference.answer import Place, Prediction
+from leukoscope.inference.answer import Answer
+from leukoscope.inference.cells import Place
 from leukoscope.inference.owners import Owners
 from leukoscope.text import decodable, natural
 
@@ -171,15 +172,15 @@ class PatientTally:
         self._number = 0
         self.nobodys = 0  # pictures without a patient, such as a folder that holds none
 
-    def add(self, prediction: Prediction) -> None:
+    def add(self, answer: Answer) -> None:
         """Take the next answer of the batch."""
         self._number += 1
-        path = prediction.path or ""
+        path = answer.path or ""
         patient = self.owners.patient.get(path)
         if patient is None:
             self.nobodys += 1
             return
-        self._patients.setdefault(patient, _Collected()).add(self._number, path, prediction, self.owners.field)
+        self._patients.setdefault(patient, _Collected()).add(self._number, path, answer, self.owners.field)
 
     def statements(self) -> list[PatientStatement]:
         """One statement for each patient, as a worklist: blasts likely first, not seen last, then by share."""
@@ -210,7 +211,7 @@ class _Collected:
         self.turned_down = 0
         self._first: dict[str, str] = {}  # bytes -> path
 
-    def add(self, number: int, path: str, answer: Prediction, fields: dict[str, str]) -> None:
+    def add(self, number: int, path: str, answer: Answer, fields: dict[str, str]) -> None:
         if answer.decision == "unreadable":
             self.unreadable += 1
             self.pictures[path] = (None, (answer.error or "",))

@@ -16,7 +16,7 @@ from leukoscope.errors import PictureError
 _LITTER = frozenset({"Thumbs.db", "desktop.ini", SYNTHETIC_NOTE})  # of file managers, and our own
 
 
-class Found(list[Path | PictureError]):
+class PictureList(list[Path | PictureError]):
     """Pictures in their order, and what was left out of the folders.
 
     Attributes:
@@ -30,7 +30,7 @@ class Found(list[Path | PictureError]):
     def left_out_words(self) -> str:
         """What was left out, in a line; empty where nothing was.
 
-        >>> found = Found(); found.left_out.update([".csv", ".csv", ".pdf"]); found.left_out_words()
+        >>> found = PictureList(); found.left_out.update([".csv", ".csv", ".pdf"]); found.left_out_words()
         'left out, as they hold no picture: 2 .csv, 1 .pdf'
         """
         if not self.left_out:
@@ -40,19 +40,19 @@ class Found(list[Path | PictureError]):
         return f"left out, as they hold no picture: {told}" + (f", {rest:,} others" if rest else "")
 
 
-def find_pictures(paths: Iterable[str | PathLike[str]]) -> Found:
+def find_pictures(paths: Iterable[str | PathLike[str]]) -> PictureList:
     """List the pictures that the paths mean, each once, sorted within each path.
 
     A file named explicitly is always listed, whatever it is. A folder is walked to its depth, links included (each
     folder once, so that a loop of links ends); of its files those are listed that bear the suffix of a picture, or
     begin as pictures do, also of kinds that are not read: they must not be lost without a word. Other files are
-    counted in `Found.left_out`; hidden ones and `Thumbs.db` are not.
+    counted in `PictureList.left_out`; hidden ones and `Thumbs.db` are not.
 
     Returns:
         Paths; and a `PictureError` in the place of whatever should have been a picture and cannot be one: a missing
         file, a broken link, a folder that cannot be listed or that holds no picture.
     """
-    found = Found()
+    found = PictureList()
     listed: set[str] = set()
     for given in paths:
         path = Path(given)

@@ -15,8 +15,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from leukoscope.bundle.gate import Finding, Gate
-from leukoscope.inference.answer import Prediction
+from leukoscope.cells.quality import Quality
+
+GateState = Literal["passed", "turned down", "not checked"]
 
 _THAN: Final = "than {only}{n} % of normal and {b} % of blast cells"
 
@@ -270,34 +275,43 @@ _WRITTEN = {
 _OTHERS = "{:.2f}"
 
 
-def gated(answer: Prediction, gate: Gate) -> Prediction:
-    """The answer after the gate.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the gate makes of a decision.
 
-    Where the picture is turned down, the decision is `refer` and the reason names what was found; probability and logit
-    stay, for those who want to know what the network said of it. A reason that the answer had already comes last.
-
-    Args:
-        answer: for a readable picture, with its ``quality`` and its ``embedding``.
-        gate: of the bundle.
-
-    Raises:
-        BundleError: the embedding has another size than the gate was fitted on.
+    Attributes:
+        decision: as the rule gave it; `refer` where the gate turned the picture down.
+        reason: why it is referred; what the gate found comes first.
+        gate: `not checked` without a gate.
+        findings: why it was turned down, the worst first.
+        score: distance of the worst measure from the middle of the training cells, 1 at its limit; None where not
+            checked or not finite.
     """
-    assert answer.quality is not None
-    assert answer.embedding is not None
-    verdict = gate.check(answer.quality.values, answer.quality.stain, answer.embedding, answer.quality.side)
-    score = verdict.score if math.isfinite(verdict.score) else None
-    if not verdict.findings:
-        return replace(answer, gate="passed", gate_score=score)
-    reason = in_words(verdict.findings)
-    return replace(
-        answer,
-        decision="refer",
-        reason=reason if answer.reason is None else f"{reason}; {answer.reason}",
-        gate="turned down",
-        findings=verdict.findings,
-        gate_score=score,
-    )
+
+    decision: Literal["blast", "normal", "refer"]
+    reason: str | None
+    gate: GateState = "not checked"
+    findings: tuple[Finding, ...] = ()
+    score: float | None = None
+
+    def after(self, gate: Gate, quality: Quality, embedding: NDArray[np.float32]) -> Judgement:
+        """The judgement once the gate has seen the picture.
+
+        Args:
+            gate: of the bundle.
+            quality: of the picture and its cell.
+            embedding: float32 [E].
+
+        Raises:
+            BundleError: the embedding has another size than the gate was fitted on.
+        """
+        verdict = gate.check(quality.values, quality.stain, embedding, quality.side)
+        score = verdict.score if math.isfinite(verdict.score) else None
+        if not verdict.findings:
+            return replace(self, gate="passed", score=score)
+        told = in_words(verdict.findings)
+        reason = told if self.reason is None else f"{told}; {self.reason}"
+        return Judgement("refer", reason, "turned down", verdict.findings, score)
 
 
 def in_words(findings: Sequence[Finding], *, language: str = "en") -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from leukoscope.bundle.patients import telling
 from leukoscope.files import atomic_path, write_text
-from leukoscope.inference.answer import Prediction
+from leukoscope.inference.answer import Answer
 from leukoscope.inference.overlay import COLOURS
 from leukoscope.inference.patients import PatientStatement, interval
 from leukoscope.tables import csv_line, json_line
@@ -32,31 +32,31 @@ def header(kind: RowFormat) -> str | None:
     return ",".join(CELL_COLUMNS) if kind == "csv" else None
 
 
-def row(kind: RowFormat, prediction: Prediction) -> str:
+def row(kind: RowFormat, answer: Answer) -> str:
     """One line for one prediction; only CSV may hold line breaks, quoted, where a file's name does.
 
-    >>> answer = Prediction("a.png", None, 0.98, 3.9, "blast", "m", 1.0)
+    >>> answer = Answer("a.png", None, 0.98, 3.9, "blast", "m", 1.0)
     >>> row("table", answer)
     '      0.980    +3.90  blast       a.png'
     """
     if kind == "table":
-        return _cell_row(prediction)
-    values = prediction.to_json()
+        return _cell_row(answer)
+    values = answer.to_json()
     if kind == "jsonl":
         return json_line(values)
     return csv_line(values[name] for name in CELL_COLUMNS)
 
 
-def _cell_row(prediction: Prediction) -> str:
-    name = printable(prediction.name)
-    if prediction.probability is None or prediction.logit is None:
-        told = printable(prediction.error or prediction.reason or "no reason")
-        return f"{'-':>11}  {'-':>7}  {prediction.decision:<10}  {name}  ({told})"
-    why = f"  ({printable(prediction.reason)})" if prediction.reason else ""
-    stated = f"{prediction.probability:.3f}"
-    if prediction.gate == "turned down":  # in brackets: what the network says of a picture that it should not judge
+def _cell_row(answer: Answer) -> str:
+    name = printable(answer.name)
+    if answer.probability is None or answer.logit is None:
+        told = printable(answer.error or answer.reason or "no reason")
+        return f"{'-':>11}  {'-':>7}  {answer.decision:<10}  {name}  ({told})"
+    why = f"  ({printable(answer.reason)})" if answer.reason else ""
+    stated = f"{answer.probability:.3f}"
+    if answer.gate == "turned down":  # in brackets: what the network says of a picture that it should not judge
         stated = f"({stated})"
-    return f"{stated:>11}  {prediction.logit:+7.2f}  {prediction.decision:<10}  {name}{why}"
+    return f"{stated:>11}  {answer.logit:+7.2f}  {answer.decision:<10}  {name}{why}"
 
 
 Record = dict[str, Any]

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.crop import MIN_CROP_SIDE, segment_crop
 from leukoscope.cells.masks import components, opened, reduced_mask
+from leukoscope.cells.segment import segment
 from leukoscope.errors import PictureError
 from leukoscope.smears.faults import blank_reason, cell_warnings, focus_warning, light_warnings, warnings_of
 from leukoscope.smears.nuclei import FAINT, Nuclei, find_nuclei
 from leukoscope.smears.redcells import RedCell
-from leukoscope.smears.ruler import RED_CELL_UM, Ruler, find_red_cells, read_ruler, ruler_of
+from leukoscope.smears.ruler import RED_CELL_UM, Ruler, Source, find_red_cells, read_ruler, ruler_of
 from leukoscope.smears.seen import Seen, seen_part
 from leukoscope.smears.stain import Density, density
 from leukoscope.smears.whitecells import WhiteCell, cut_by, grow_cells, white_cell
@@ -95,6 +96,27 @@ def find_cells(
     if why is not None:
         raise PictureError(why, remedy="give a stained smear, in focus and lit")
     return _in_picture(_find(seen, um_per_px, red_cell_um), seen, rgb.shape)
+
+
+def find_framed(rgb: NDArray[np.uint8], *, um_per_px: float | None, standard: float | None) -> Finding:
+    """A picture of one cell on black as a field with one cell.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        um_per_px: the scale where it is known.
+        standard: that of the training cells, where the picture is of the size of theirs; else None.
+
+    Raises:
+        PictureError: it holds no cell on black.
+    """
+    parts = segment(rgb)
+    shape = (rgb.shape[0], rgb.shape[1])
+    cell = white_cell((parts.cell, 0, 0), (parts.nucleus, 0, 0), 1.0, 1.0, shape, math.inf)
+    if cell is None:
+        raise PictureError("holds no cell with an outline")
+    source: Source = "given" if um_per_px else "training cells" if standard else "unknown"
+    ruler = Ruler(um_per_px or standard, None, None, source, 0, None)
+    return Finding((replace(cell, state="whole"),), (), ruler, 0, (), shape)  # cut or not, the gate tells
 
 
 def _find(seen: Seen, um_per_px: float | None, red_cell_um: float) -> Finding:

@@ -31,7 +31,7 @@ _WINDOW = 1_500_000  # pixels: the middle of the reduced picture in which cells 
 _TO_CHOOSE, _TO_MEASURE = 3.0, 1.5  # bins: spread of votes; the commonest of all sizes needs the finer ones
 _DRAWS = 400
 
-Source = Literal["red cells", "given", "unknown"]
+Source = Literal["red cells", "given", "training cells", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ from leukoscope.cells.read import read_picture
 from leukoscope.datasets.centroids import centroid_file, read_centroids
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.inference.classifier import Classifier, Field, read_field
+from leukoscope.inference.answer import Answers
+from leukoscope.inference.classifier import Classifier
 from leukoscope.progress import SILENT, Progress
 from leukoscope.smears.find import MIN_FIELD_SIDE
+from leukoscope.smears.whitecells import WhiteCell
 
 REACH_UM: Final = 5.0  # a centre this near to a found cell's is that cell's: less than a blast's radius or about it
 _NEAR_SCALE: Final = 0.98  # pictures whose scale differs less from the common one are left as they are
@@ -146,11 +148,11 @@ def common_scale(scores: Sequence[PictureScore]) -> float | None:
 
 def _read(
     classifier: Classifier, rgb: NDArray[np.uint8], um_per_px: float | None, target: float | None
-) -> tuple[Field, float]:
-    field = read_field(classifier, rgb, um_per_px=um_per_px)
+) -> tuple[Answers, float]:
+    field = classifier.read_field(rgb, um_per_px=um_per_px)
     if target is None:
         return field, 1.0
-    scale = field.finding.ruler.um_per_px
+    scale = _scale(field)
     if scale is None:
         raise PictureError("has no scale, so it cannot be brought to a common one")
     factor = scale / target
@@ -159,27 +161,27 @@ def _read(
     if min(rgb.shape[:2]) * factor < MIN_FIELD_SIDE:
         raise PictureError(f"is too small at the common scale of {target:.3f} um per pixel")
     small = np.asarray(cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
-    return read_field(classifier, small, um_per_px=None if um_per_px is None else target), factor
+    return classifier.read_field(small, um_per_px=None if um_per_px is None else target), factor
 
 
 def _scored(
-    field: Field, path: str, label: int, group: str, size: tuple[int, int], factor: float, centres: Points | None,
+    field: Answers, path: str, label: int, group: str, size: tuple[int, int], factor: float, centres: Points | None,
     reach_um: float,
 ) -> PictureScore:  # fmt: skip
-    scale = field.finding.ruler.um_per_px
+    scale = _scale(field)
     cells = field.cells
     blast = np.array([cell.decision == "blast" for cell in cells], bool)
-    logits = [cell.prediction.logit for cell in cells if cell.prediction is not None]
+    logits = [cell.logit for cell in cells]
     logit: float | None = max((value for value in logits if value is not None), default=None)
     decision = None
     matched: int | None = None
     pairs: list[tuple[int, int, float]] = []
     if centres is None:  # a crop: the answer is that of the cell in its middle
         middle = _in_the_middle(field)
-        logit = None if middle is None or cells[middle].prediction is None else cells[middle].prediction.logit  # type: ignore[union-attr]
+        logit = None if middle is None else cells[middle].logit
         decision = None if middle is None else cells[middle].decision
     elif scale is not None:
-        found = np.array([cell.found.centre for cell in cells], np.float64).reshape(-1, 2)
+        found = np.array([white.centre for white in _white_cells(field)], np.float64).reshape(-1, 2)
         pairs = match_points(found * scale, centres * factor * scale, reach_um)
         matched = len(pairs)
     return PictureScore(
@@ -190,19 +192,28 @@ def _scored(
     )  # fmt: skip
 
 
-def _in_the_middle(field: Field) -> int | None:
+def _scale(field: Answers) -> float | None:
+    return None if field.reading.finding is None else field.reading.finding.ruler.um_per_px
+
+
+def _white_cells(field: Answers) -> tuple[WhiteCell, ...]:
+    return () if field.reading.finding is None else field.reading.finding.cells
+
+
+def _in_the_middle(field: Answers) -> int | None:
     """Row of the cell whose centre is nearest the picture's, if the middle lies in its box."""
-    height, width = field.finding.shape
+    assert field.reading.finding is not None
+    height, width = field.reading.finding.shape
     best = min(_distances(field, width / 2, height / 2), default=None)
     if best is None:
         return None
-    x, y, across, down = field.cells[best[1]].found.box
+    x, y, across, down = _white_cells(field)[best[1]].box
     return best[1] if x <= width / 2 <= x + across and y <= height / 2 <= y + down else None
 
 
-def _distances(field: Field, x: float, y: float) -> Iterator[tuple[float, int]]:
-    for row, cell in enumerate(field.cells):
-        at = cell.found.centre
+def _distances(field: Answers, x: float, y: float) -> Iterator[tuple[float, int]]:
+    for row, white in enumerate(_white_cells(field)):
+        at = white.centre
         yield float(np.hypot(at[0] - x, at[1] - y)), row
 
 
