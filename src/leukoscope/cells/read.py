@@ -30,7 +30,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from leukoscope.cells.tiff import exif_orientation, read_tiff
+from leukoscope.cells.checked import check_png, check_png_parts, jpeg_rgb, jpeg_scans
+from leukoscope.cells.limits import MAX_BYTES, check_passes, check_size
+from leukoscope.cells.limits import MAX_PIXELS as MAX_PIXELS  # noqa: PLC0414  (its home until now)
+from leukoscope.cells.tiff import exif_orientation, read_tiff, turned
 from leukoscope.errors import PictureError
 from leukoscope.text import printable
 
@@ -87,7 +90,7 @@ def masked_bitmap(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] 
     bits, packing = struct.unpack_from("<HI", data, 28)
     if header < 40 or bits not in (16, 32) or packing not in (0, _BITFIELDS, 6) or width < 1 or not height:
         return None
-    _check_size((width, abs(height)), name, max_pixels)
+    check_size((width, abs(height)), name, max_pixels)
     fields: tuple[int, ...] = (0x7C00, 0x3E0, 0x1F, 0) if bits == 16 else (0xFF0000, 0xFF00, 0xFF, 0)
     if packing and len(data) >= 66:
         fields = struct.unpack_from("<3I", data, 54)
@@ -265,7 +268,10 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
     if kind not in _READERS:
         raise PictureError(f"is {kind or 'not a picture'}, which is not read", path=name, remedy=_REMEDY)
     if kind == "WebP":
-        _check_size(_webp_size(data), name, max_pixels)  # Pillow's reader allocates the canvas as it opens
+        check_size(_webp_size(data), name, max_pixels)  # Pillow's reader allocates the canvas as it opens
+    if kind == "PNG":
+        check_png_parts(data, name)
+    scans = jpeg_scans(data, name) if kind == "JPEG" else 0
     try:
         image = _READERS[kind](BytesIO(data))
         frames = int(getattr(image, "n_frames", 1) or 1)
@@ -273,7 +279,9 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
         raise PictureError(
             f"the {kind} header is damaged or names a picture without pixels", path=name, remedy=_DAMAGED
         ) from error
-    _check_size(image.size, name, max_pixels)
+    check_size(image.size, name, max_pixels)
+    if kind == "JPEG":
+        check_passes(scans, image.size, name, max_pixels)
     if frames > 1:
         raise PictureError(
             f"the {kind} file holds {frames} pictures", path=name, remedy="save each picture to a file of its own"
@@ -317,21 +325,12 @@ def kind_of(data: bytes) -> str | None:
     return None
 
 
-def _check_size(size: tuple[int, int], name: str, bound: int) -> None:
-    width, height = size
-    if width * height > bound:
-        raise PictureError(
-            f"has {width} x {height} pixels, more than the {bound:,} allowed", path=name,
-            remedy="crop the picture, or allow more with --max-pixels",
-        )  # fmt: skip
-
-
 def _large_webp(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] | None:
     """A WebP beyond the bound that Pillow's reader has of its own, uint8 [H, W, 3]; None for any other file."""
     size = _webp_size(data) if kind_of(data) == "WebP" else (0, 0)
     if Image.MAX_IMAGE_PIXELS is None or size[0] * size[1] <= Image.MAX_IMAGE_PIXELS:
         return None
-    _check_size(size, name, max_pixels)
+    check_size(size, name, max_pixels)
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.ndim != 3 or found.shape[1::-1] != size:
         raise PictureError("the WebP data are damaged or cut short", path=name, remedy=_DAMAGED)
@@ -351,10 +350,6 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     if chunk == b"VP8 ":
         return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
     return 0, 0
-
-
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 2**30  # 1 GiB; a picture of MAX_PIXELS has a third of that uncompressed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -396,12 +391,13 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
     total everywhere, it is none. 16-bit grey becomes ``round(value / 257)``; of 16-bit colour the high byte is kept;
     for those of TIFF see `cells.tiff`. CMYK and YCbCr are converted by
     Pillow's plain formulas; colour profiles are not applied. Of a JPEG with further pictures appended (MPO) the
-    first is read.
+    first is read. What the file tells of its own damage is heard: the checksums of PNG and of Deflate in TIFF, and what
+    does not fit into the codes of a JPEG. See `cells.limits` for what decoding may cost.
 
     Args:
         data: the bytes of the file.
         name: what to call the picture in errors.
-        max_pixels: bound on width times height, checked on the header before anything is decoded; there is no other.
+        max_pixels: bound on width times height, checked on the header before anything is decoded.
 
     Returns:
         uint8 [H, W, 3].
@@ -420,7 +416,15 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
         return large
     image = open_header(data, shown, max_pixels)
     bitmap = plain_bitmap(image, data)
-    return to_rgb(image, shown) if bitmap is None else bitmap
+    if bitmap is not None:
+        return bitmap
+    if image.format == "PNG":
+        check_png(data, shown)
+    if image.format == "JPEG" and image.mode in ("L", "RGB"):
+        found = jpeg_rgb(data, shown)
+        if found is not None and found.shape[1::-1] == image.size:
+            return np.ascontiguousarray(turned(found, _orientation(image)))
+    return to_rgb(image, shown)
 
 
 def _read_bytes(name: str) -> bytes:

@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leukoscope.cells.limits import Deadline, check_size
 from leukoscope.cells.tiff_segments import NAMES, PLAIN, Damaged, Segment, unpacked
 from leukoscope.errors import PictureError
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_PAGES = 1000
+_MOST_TAGS = 100_000  # of all pages
+_MOST_NUMBERS = 4_000_000  # in the tags of all pages; a picture of a hundred million pixels in strips has 200,000
+_MOST_BYTES = 2**26  # in them
 _MOST_BANDS = 64
 _LESSER = 0.5  # of the largest page's area: pages up to here are thumbnails or levels of a pyramid
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -101,7 +105,7 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
         PictureError: the file is damaged or cut short, too large, or of a kind with no agreed 8-bit form.
     """
     try:
-        pages = _pages(data)
+        pages = _pages(data, name)
         sized = [page for page in pages if page.area > 0]
     except (Damaged, struct.error, OverflowError) as error:
         raise _no_header(name) from error
@@ -110,14 +114,11 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     try:
         chosen = _chosen(sized, name)
         width, height = chosen[0].size
-        if width * height > max_pixels:
-            raise PictureError(
-                f"has {width} x {height} pixels, more than the {max_pixels:,} allowed", path=name,
-                remedy="crop the picture, or allow more with --max-pixels",
-            )  # fmt: skip
-        planes = [_rgb(page, data, name) for page in chosen]
+        check_size((width, height), name, max_pixels)
+        deadline = Deadline(name)
+        planes = [_rgb(page, data, name, deadline) for page in chosen]
         rgb = planes[0] if len(planes) == 1 else np.stack([plane[..., 0] for plane in planes], axis=2)
-        return np.array(_turned(rgb, chosen[0].one(274, 1)), np.uint8, order="C")
+        return np.array(turned(rgb, chosen[0].one(274, 1)), np.uint8, order="C")
     except MemoryError as error:
         raise PictureError(
             f"has {width} x {height} pixels, more than fit into memory", path=name, remedy="crop the picture"
@@ -138,9 +139,10 @@ def exif_orientation(block: bytes) -> int | None:
         return None
     try:
         order = _order(data)
-        page, _ = _page(data, struct.unpack_from(f"{order}I", data, 4)[0], order, big=False)
+        budget = _Budget("EXIF block")
+        page, _ = _page(data, struct.unpack_from(f"{order}I", data, 4)[0], order, budget, big=False)
         found = page.one(274)
-    except (Damaged, struct.error, OverflowError):
+    except (Damaged, struct.error, OverflowError, PictureError):
         return None
     return found if 1 <= found <= 8 else None
 
@@ -152,17 +154,40 @@ def _no_header(name: str) -> PictureError:
     )  # fmt: skip
 
 
-def _pages(data: bytes) -> list[_Page]:
+class _Budget:
+    """What the directories of a file may hold: a chain of them can list the same megabytes again and again."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._spent = [0, 0, 0]
+
+    def spend(self, tags: int = 0, numbers: int = 0, octets: int = 0) -> None:
+        """Count; raise where it is too much.
+
+        Raises:
+            PictureError: it is.
+        """
+        self._spent = [old + new for old, new in zip(self._spent, (tags, numbers, octets), strict=True)]
+        limits = ((_MOST_TAGS, "tags"), (_MOST_NUMBERS, "numbers in its tags"), (_MOST_BYTES, "bytes in its tags"))
+        for spent, (bound, what) in zip(self._spent, limits, strict=True):
+            if spent > bound:
+                raise PictureError(
+                    f"the TIFF file has more than {bound:,} {what}, the number allowed", path=self._name, remedy=_EXPORT
+                )
+
+
+def _pages(data: bytes, name: str) -> list[_Page]:
     """All pages in the order of the file; a chain that bites its tail ends there."""
     order = _order(data)
     big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
     offset = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0]
     pages: list[_Page] = []
     seen: set[int] = set()
+    budget = _Budget(name)
     while offset and offset not in seen and len(pages) < _MOST_PAGES:
         seen.add(offset)
         try:
-            page, offset = _page(data, offset, order, big)
+            page, offset = _page(data, offset, order, budget, big)
         except struct.error:
             if not pages:
                 raise
@@ -175,11 +200,12 @@ def _order(data: bytes) -> Literal["<", ">"]:
     return "<" if data[:2] == b"II" else ">"
 
 
-def _page(data: bytes, offset: int, order: Literal["<", ">"], big: bool) -> tuple[_Page, int]:
+def _page(data: bytes, offset: int, order: Literal["<", ">"], budget: _Budget, big: bool) -> tuple[_Page, int]:
     count = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, offset)[0]
     entry, start = (20, offset + 8) if big else (12, offset + 2)
     if count > 4096 or start + count * entry > len(data):
         raise struct.error("the list of tags is cut short")
+    budget.spend(tags=count)
     tags: dict[int, tuple[Any, ...]] = {}
     for place in range(start, start + count * entry, entry):
         tag, kind, number = struct.unpack_from(f"{order}HHQ" if big else f"{order}HHI", data, place)
@@ -189,6 +215,7 @@ def _page(data: bytes, offset: int, order: Literal["<", ">"], big: bool) -> tupl
             value = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, value)[0]
         if not length or value + length > len(data):
             continue  # a tag that cannot be read is as good as none
+        budget.spend(numbers=number if kind in _CODES else 0, octets=length)
         if kind in _CODES:
             tags[tag] = struct.unpack_from(f"{order}{number}{_CODES[kind]}", data, value)
         else:
@@ -218,10 +245,10 @@ def _are_channels(pages: list[_Page]) -> bool:
     return named is not None and all(page.bands == 1 and page.colours == _GREY for page in pages)
 
 
-def _rgb(page: _Page, data: bytes, name: str) -> NDArray[np.uint8]:
+def _rgb(page: _Page, data: bytes, name: str, deadline: Deadline) -> NDArray[np.uint8]:
     """A page as uint8 [H, W, 3], not yet turned."""
     _check_kind(page, name)
-    values = _decoded(page, data)
+    values = _decoded(page, data, deadline)
     if page.colours == _PALETTE:
         return _from_palette(page, values)
     kept = 4 if page.colours == _CMYK else 3 if page.bands >= 3 else 1
@@ -272,7 +299,7 @@ def _check_kind(page: _Page, name: str) -> None:
         raise Damaged(f"{page.bands} bands of photometric {page.colours}")
 
 
-def _decoded(page: _Page, data: bytes) -> NDArray[Any]:
+def _decoded(page: _Page, data: bytes, deadline: Deadline) -> NDArray[Any]:
     """All samples, [H, W, bands], in the file's own dtype and the machine's byte order."""
     width, height = page.size
     tiled = 322 in page.tags
@@ -293,12 +320,13 @@ def _decoded(page: _Page, data: bytes) -> NDArray[Any]:
     kept = min(page.bands, 4)  # of bands apart, no more is looked at
     whole = np.empty((height, width, kept if apart else page.bands), segment.dtype)
     for number in range(columns * rows * (kept if apart else 1)):
+        deadline.check()
         band, place = divmod(number, columns * rows)
         top, left = (place // columns) * down, (place % columns) * across
         lines = down if tiled else min(down, height - top)
         start = offsets[number]
         stop = start + counts[number] if number < len(counts) and counts[number] else len(data)
-        part = unpacked(data, start, stop, segment, lines, across)[: height - top, : width - left]
+        part = unpacked(data, start, stop, segment, lines, across, deadline)[: height - top, : width - left]
         whole[top : top + down, left : left + across, band if apart else slice(None)] = part[..., 0] if apart else part
     return whole
 
@@ -358,7 +386,8 @@ def _on_black(colour: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np
     return np.asarray((product + (product >> 8)) >> 8, np.uint8)  # rounds x / 255 exactly
 
 
-def _turned(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turned(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """A picture, uint8 [H, W, 3], as its orientation of 1 to 8 says; a view."""
     if orientation in (5, 6, 7, 8):
         rgb = rgb.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

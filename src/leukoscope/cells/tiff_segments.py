@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from leukoscope.cells.limits import Deadline
+
 NAMES: Final = {
     2: "CCITT fax coding", 3: "CCITT fax coding", 4: "CCITT fax coding", 5: "LZW", 6: "old-style JPEG", 7: "JPEG",
     8: "Deflate", 32773: "PackBits", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000",
@@ -23,6 +26,7 @@ NAMES: Final = {
     50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
 PLAIN: Final = frozenset({1, 5, 8, 32773, 32946})  # what is unpacked to the bytes of the samples
+_GROWTH: Final = 8  # most bytes that a packed part may have for each of its samples
 _BLOCK = 64  # rows of odd depth that are spread into bits at once
 
 # OpenCV's log names no file, and what it says is said by our own errors.
@@ -67,7 +71,9 @@ class Segment:
         return np.dtype(np.uint8 if self.bits <= 8 else np.uint16)
 
 
-def unpacked(data: bytes, start: int, stop: int, segment: Segment, rows: int, columns: int) -> NDArray[Any]:
+def unpacked(
+    data: bytes, start: int, stop: int, segment: Segment, rows: int, columns: int, deadline: Deadline
+) -> NDArray[Any]:
     """Samples of one strip or tile, [rows, columns, bands] of ``segment.dtype``.
 
     Args:
@@ -77,16 +83,19 @@ def unpacked(data: bytes, start: int, stop: int, segment: Segment, rows: int, co
         segment: how it is stored.
         rows: of it.
         columns: of it.
+        deadline: of the picture.
 
     Raises:
         Damaged: it holds something else, or less.
+        PictureError: the time is over.
     """
     line = -(-columns * segment.bands * segment.bits // 8)
     wanted = line * rows
+    stop = min(stop, start + _GROWTH * (line * rows + 2**16))  # no packing makes more of it
     if segment.compression == 1:
         raw = data[start : start + wanted]  # whatever its length is said to be: many writers are wrong
     elif segment.compression in PLAIN:
-        raw = _UNPACKERS[segment.compression](data[start:stop], line, rows)
+        raw = _UNPACKERS[segment.compression](data[start:stop], line, rows, deadline)
     else:
         return _coloured(data[start:stop], segment, rows, columns)
     if len(raw) < wanted:
@@ -127,16 +136,24 @@ def _spread(lines: NDArray[np.uint8], segment: Segment, columns: int) -> NDArray
     return out
 
 
-def _deflated(packed: bytes, line: int, rows: int) -> bytes:
+def _deflated(packed: bytes, line: int, rows: int, _deadline: Deadline) -> bytes:
+    unpacker = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(packed, line * rows)  # never more than wanted
+        raw = unpacker.decompress(packed, line * rows)  # never more than wanted
+        if len(raw) == line * rows and not unpacker.eof:
+            unpacker.decompress(unpacker.unconsumed_tail, 2**16)  # to the end, where the checksum is
     except zlib.error as error:
         raise Damaged(str(error)) from error
+    return raw
 
 
-def _pack_bits(packed: bytes, line: int, rows: int) -> bytes:
+def _pack_bits(packed: bytes, line: int, rows: int, deadline: Deadline) -> bytes:
     out, place, wanted = bytearray(), 0, line * rows
-    while len(out) < wanted and place < len(packed):
+    for step in itertools.count():
+        if len(out) >= wanted or place >= len(packed):
+            break
+        if step % 65536 == 0:
+            deadline.check()
         head = packed[place]
         if head < 128:
             out += packed[place + 1 : place + 2 + head]
@@ -148,7 +165,7 @@ def _pack_bits(packed: bytes, line: int, rows: int) -> bytes:
     return bytes(out[:wanted])
 
 
-def _lzw(packed: bytes, line: int, rows: int) -> bytes:
+def _lzw(packed: bytes, line: int, rows: int, _deadline: Deadline) -> bytes:
     """Unpacked by OpenCV as grey values: as 16 bits where the bytes are even, which alone is checked for damage."""
     if line % 2 == 0:
         return _grey(packed, line // 2, rows, 16)

@@ -1,0 +1,92 @@
+"""What decoding one picture may cost; each limit is checked before the work, or while it is done, and named when told.
+
+Without limits a file of some kilobytes can keep a decoder busy for minutes, or take all memory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from leukoscope.errors import PictureError
+
+MAX_PIXELS: Final = 100_000_000
+MAX_BYTES: Final = 2**30  # of a file, 1 GiB; a picture of MAX_PIXELS has a third of that uncompressed
+MAX_SIDE: Final = 65_535  # as JPEG has it: decoders keep notes of each line
+MAX_PARTS: Final = 100_000  # chunks of a PNG, segments of a JPEG: each is a step in Python
+MAX_SCANS: Final = 100  # of a progressive JPEG: each goes over all pixels again
+SECONDS_VARIABLE: Final = "LEUKOSCOPE_DECODE_SECONDS"
+_SECONDS: Final = 20.0
+
+
+def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Refuse a picture that is too large.
+
+    Args:
+        size: width and height.
+        name: what to call the picture.
+        max_pixels: bound on their product.
+
+    Raises:
+        PictureError: it has more pixels, or a longer side than `MAX_SIDE`.
+    """
+    width, height = size
+    if width * height > max_pixels:
+        raise PictureError(
+            f"has {width} x {height} pixels, more than the {max_pixels:,} allowed", path=name,
+            remedy="crop the picture, or allow more with --max-pixels",
+        )  # fmt: skip
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(
+            f"has {width} x {height} pixels, and sides of {MAX_SIDE:,} are the longest allowed", path=name,
+            remedy="crop the picture",
+        )  # fmt: skip
+
+
+def check_passes(scans: int, size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Refuse a JPEG whose scans go over its pixels so often that decoding takes long.
+
+    Args:
+        scans: how many the file has; encoders write 1 to about 20.
+        size: width and height.
+        name: what to call the picture.
+        max_pixels: bound on pixels; ten times as many may be gone over.
+
+    Raises:
+        PictureError: there are too many.
+    """
+    most = min(MAX_SCANS, max(1, 10 * max_pixels // max(size[0] * size[1], 1)))
+    if scans > most:
+        raise PictureError(
+            f"has {scans:,} scans of {size[0]} x {size[1]} pixels, more than the {most} allowed", path=name,
+            remedy="save it as a JPEG that is not progressive",
+        )  # fmt: skip
+
+
+class Deadline:
+    """Time of this thread's processor that decoding one picture may take; a busy machine does not shorten it.
+
+    Args:
+        name: what to call the picture.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        try:
+            self._seconds = float(os.environ.get(SECONDS_VARIABLE, "") or _SECONDS)
+        except ValueError:
+            self._seconds = _SECONDS
+        self._end = time.thread_time() + self._seconds
+
+    def check(self) -> None:
+        """Raise where the time is over.
+
+        Raises:
+            PictureError: it is.
+        """
+        if time.thread_time() > self._end:
+            raise PictureError(
+                f"takes more than {self._seconds:g} s to decode, the time allowed", path=self._name,
+                remedy=f"export the picture again, or allow more: {SECONDS_VARIABLE}={3 * self._seconds:g}",
+            )  # fmt: skip
