@@ -70,11 +70,15 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.facts import licences
 from leukoscope.datasets.groups import known_groups
 from leukoscope.datasets.readers import read_dataset
+from leukoscope.inference.owners import find_owners
+from leukoscope.inference.sources import find_pictures
 found = read_dataset("set")
 print(licences(found))
 print(known_groups("madeup"))
 print(kin_of("allidb2", found))
 print(sorted(GateFacts.model_construct(data="madeup", sides=None).known_sides))
+owners = find_owners(find_pictures(["set"]))
+print(owners.how, sorted(set(owners.patient.values())), sorted(owners.field.values()))
 print(combine([read_dataset("mixed"), read_dataset("set")]).patients().names())
 """
 
@@ -143,11 +147,12 @@ def test_its_names_are_believed_in_any_layout(laboratory: Path) -> None:
 def test_its_terms_its_kin_and_its_scale(laboratory: Path) -> None:
     code, told = ask(laboratory, "-c", ASKED)
     assert code == 0, told
-    terms, groups, kin, sides, patients = told.splitlines()
+    terms, groups, kin, sides, owners, patients = told.splitlines()
     assert terms == "('Made-up 2030: CC0, nobody at all, doi:10.0/none.',)"
     assert groups == "{'A3': 'A3+B4', 'B4': 'A3+B4'}"
     assert "the same patients under other names" in kin
     assert sides == "[32]"
+    assert owners == "file names (Made-up 2030) ['A3', 'B4', 'C1'] ['1', '1', '1', '2', '2']"
     assert patients == "['madeup:A3+B4', 'madeup:C1']"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
 
-from leukoscope.datasets.readers.cnmc import CellName
+from leukoscope.datasets.known_sets import NamedCell, known_sets
 from leukoscope.datasets.record import known_subject
 from leukoscope.errors import DataError, PictureError
 from leukoscope.tables import read_rows
@@ -38,10 +38,10 @@ def find_owners(pictures: Sequence[Path | PictureError], source: OwnerSource | P
 
     Args:
         pictures: from `find_pictures`.
-        source: `name`: the patient in names as of C-NMC 2019; `folder`: the folder that holds the picture; `auto`: the
-            name if every picture has such a name, the folder if none has; or a CSV file with the columns path and
-            patient, and field if known. Its paths are relative to its own folder, or as given here; a name without a
-            folder also means the one picture of that name.
+        source: `name`: the patient in names of published data sets, such as C-NMC 2019; `folder`: the folder that
+            holds the picture; `auto`: the name if every picture has such a name, the folder if none has; or a CSV file
+            with the columns path and patient, and field if known. Its paths are relative to its own folder, or as
+            given here; a name without a folder also means the one picture of that name.
 
     Raises:
         DataError: a name or a row that is missing; names of both kinds; a table that cannot be read or gives one
@@ -51,15 +51,29 @@ def find_owners(pictures: Sequence[Path | PictureError], source: OwnerSource | P
     readable = [item for item in pictures if isinstance(item, Path)]
     if isinstance(source, Path):
         return _by_table(paths, readable, source)
-    named = {fspath(path): name for path in paths if (name := CellName.parse(path.name)) is not None}
+    title, named = _named(paths)
+    field = {path: cell.field for path, cell in named.items() if cell.field is not None}
     without = [path for path in readable if fspath(path) not in named]
     if source == "name" or (source == "auto" and named):
         if without:
-            mixed = f"{len(without)} of {len(readable)} names hold no patient as of C-NMC 2019"
+            mixed = f"{len(without)} of {len(readable)} names hold no patient as of {title}"
             raise DataError(mixed, path=without[0], remedy="use --patients folder, or a CSV file of path,patient")
-        patient = {path: name.subject for path, name in named.items()}
-        return Owners("file names (C-NMC 2019)", patient, {path: name.field for path, name in named.items()})
-    return _by_folder(paths, {path: name.field for path, name in named.items()})
+        return Owners(f"file names ({title})", {path: cell.subject for path, cell in named.items()}, field)
+    return _by_folder(paths, field)
+
+
+def _named(paths: Sequence[Path]) -> tuple[str, dict[str, NamedCell]]:
+    """The published set whose names most pictures bear, and what these say; without any, all such sets."""
+    best: tuple[str, dict[str, NamedCell]] = ("", {})
+    titles = []
+    for facts in known_sets().values():
+        if facts.parse is None:
+            continue
+        titles.append(facts.title)
+        named = {fspath(path): cell for path in paths if (cell := facts.parse(path.name)) is not None}
+        if len(named) > len(best[1]):
+            best = (facts.title, named)
+    return (" or ".join(titles), {}) if not best[1] else best
 
 
 def _by_folder(paths: Sequence[Path], field: dict[str, str]) -> Owners:
