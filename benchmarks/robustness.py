@@ -44,15 +44,8 @@ def reference(data: Path) -> StainReference:
     for path in part.paths():
         rgb = read_picture(path).rgb
         pixels = rgb[cell_mask(rgb)]
-        try:
-            found.append(stain_statistics(pixels[:: max(1, len(pixels) // 4000)], ground=WHITE))
-        except ValueError:  # one colour: no dyes
-            continue
-    values = {
-        name: np.median([getattr(each, name) for each in found], axis=0)
-        for name in ("ground", "mean", "spread", "dyes", "strengths")
-    }
-    values["dyes"] = values["dyes"] / np.linalg.norm(values["dyes"], axis=1, keepdims=True)
+        found.append(stain_statistics(pixels[:: max(1, len(pixels) // 4000)], ground=WHITE))
+    values = {name: np.median([getattr(each, name) for each in found], axis=0) for name in ("ground", "mean", "spread")}
     # Pooled cells also differ among themselves: that spread belongs to a field's pixels too.
     values["spread"] = np.sqrt(values["spread"] ** 2 + np.var([each.mean for each in found], axis=0))
     statistics = StainStatistics(**{name: np.round(value, 5).tolist() for name, value in values.items()})

@@ -125,7 +125,9 @@ def test_report_is_one_file_that_stands_alone(planted, tmp_path: Path) -> None:
     page = (tmp_path / "audit.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("data:image/jpeg;base64,") == len(result.links)
-    assert "<svg" in page
+    assert result.pairs
+    for pair in result.pairs:
+        assert f"<td>{pair.first} and {pair.second}</td>" in page
     assert "Labels conflict" in page
     assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(facts))
     assert facts["links_across_split"] == [("test", "train", 1)]

@@ -30,29 +30,7 @@ def field() -> np.ndarray:
     return smear.picture()
 
 
-def test_dyes_are_found_again():
-    found = stain_statistics(stained(DYES), ground=np.full(3, 255.0))
-    for dye in found.dyes:
-        assert max(abs(DYES @ np.array(dye))) > 0.995
-    assert found.strengths == pytest.approx((1.0, 1.0), abs=0.08)
-
-
-def test_one_colour_tells_no_dyes():
-    with pytest.raises(ValueError, match="two dyes"):
-        stain_statistics(np.full((500, 3), 90, np.uint8), ground=np.full(3, 255.0))
-
-
-def test_balance_makes_bare_glass_the_references(field):
-    reference = read_reference()
-    out = normaliser(field, (), "balance", reference)(field)
-    assert np.median(out[:12, :12].reshape(-1, 3), axis=0) == pytest.approx(reference.statistics.ground, abs=4)
-    dimmed = np.clip(field * np.array([0.8, 0.7, 0.9]), 0, 255).astype(np.uint8)
-    again = normaliser(dimmed, (), "balance", reference)(dimmed)
-    assert np.abs(again.astype(int) - out).mean() < 2
-
-
-@pytest.mark.parametrize(("method", "left"), [("reinhard", 0.7), ("macenko", 0.5)])
-def test_the_same_cell_under_other_dyes_comes_nearer(method, left):
+def test_the_same_cell_under_other_dyes_comes_nearer():
     other = np.array([[0.55, 0.75, 0.36], [0.25, 0.92, 0.30]])
     other /= np.linalg.norm(other, axis=1, keepdims=True)
     outline = np.array([[100, 100], [180, 100], [180, 175], [100, 175.0]])
@@ -61,10 +39,10 @@ def test_the_same_cell_under_other_dyes_comes_nearer(method, left):
     for dyes in (DYES, other):
         field = np.full((300, 300, 3), 200, np.uint8)
         field[100:175, 100:180] = stained(dyes, light=200, strength=0.6).reshape(75, 80, 3)
-        change = normaliser(field, (cell,) * 100, method, read_reference())
+        change = normaliser(field, (cell,) * 100, "reinhard", read_reference())
         before.append(np.log10(field[100:175, 100:180] + 1.0))
         after.append(np.log10(change(field[100:175, 100:180]) + 1.0))
-    assert np.abs(after[0] - after[1]).mean() < left * np.abs(before[0] - before[1]).mean()
+    assert np.abs(after[0] - after[1]).mean() < 0.7 * np.abs(before[0] - before[1]).mean()
     assert after[0].std() > 0.1
 
 
@@ -76,7 +54,7 @@ def test_reinhard_with_many_cells_reaches_the_reference(field):
     pixels = np.concatenate(
         [out[b[1] : b[1] + b[3], b[0] : b[0] + b[2]][cell.mask()] for cell in cells for b in (cell.box,)]
     )
-    found = stain_statistics(pixels, ground=np.full(3, 255.0), fallback=reference.statistics)
+    found = stain_statistics(pixels, ground=np.full(3, 255.0))
     assert found.mean == pytest.approx(reference.statistics.mean, abs=0.03)
     assert found.spread == pytest.approx(reference.statistics.spread, abs=0.03)
 
@@ -98,7 +76,7 @@ def test_two_cells_change_less_than_many(field):
 
 
 def test_a_field_without_cells_is_left_alone_and_nonsense_refused(field):
-    for method in NORMALISATIONS[2:]:
+    for method in NORMALISATIONS:
         assert normaliser(field, (), method, read_reference())(field) is field
     with pytest.raises(ValueError, match="no normalisation"):
         normaliser(field, (), "vahadane", read_reference())  # type: ignore[arg-type]
@@ -109,5 +87,11 @@ def test_the_reference_goes_to_json_and_back():
     assert reference.cells >= 100
     assert "cnmc2019" in reference.data
     assert replace(StainReference(**reference.to_json()), statistics=reference.statistics) == reference
-    for dye in reference.statistics.dyes:
-        assert np.linalg.norm(dye) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_light_of_the_ground_does_not_matter(field):
+    cells, reference = find_cells(field).cells * 100, read_reference()
+    gain = np.array([0.8, 0.7, 0.9])
+    dimmed = np.clip((field + 1.0) * gain - 1, 0, 255).astype(np.uint8)
+    there, here = (normaliser(rgb, cells, "reinhard", reference)(rgb) for rgb in (field, dimmed))
+    assert np.abs(there.astype(int) - here).mean() < 3

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from small_fit import OVERRIDES, frames_and_labels, small_run
 from torch import nn
 
+from leukoscope.bundle.export import graph_bytes
 from leukoscope.errors import DataError, TrainingError
 from leukoscope.models import create_model
 from leukoscope.training.batches import FrameSource
@@ -212,18 +213,18 @@ def test_adam_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_shared_batch_norm_in_one_process_is_batch_norm(tmp_path: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
-    try:
-        x = torch.rand(6, 4, 5, 5)
-        plain, shared = nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4))
-        share_batch_norm(shared)
-        inputs = [x.clone().requires_grad_() for _ in range(2)]
-        for module, given in zip((plain, shared), inputs, strict=True):
-            module(given).pow(3).sum().backward()
-        torch.testing.assert_close(plain(x), shared(x))
-        torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(plain.running_var, shared[0].running_var)
-        torch.testing.assert_close(plain.eval()(x), shared.eval()(x))
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.mark.parametrize("name", ["crse_cnn", "plain_cnn"])
+def test_batch_normalisation_over_processes_keeps_names_and_answers_and_needs_gpus(name: str) -> None:
+    model = create_model(name).eval()
+    before, x = model.state_dict(), torch.rand(2, 3, 64, 64)
+    answer = model(x)
+    with pytest.raises(TrainingError, match="one process, or GPUs"):
+        share_batch_norm(model, torch.device("cpu"))
+    share_batch_norm(model, torch.device("cuda"))
+    kinds = {type(module) for module in model.modules()}
+    assert nn.SyncBatchNorm in kinds
+    assert nn.BatchNorm2d not in kinds
+    assert list(model.state_dict()) == list(before)
+    assert torch.equal(model(x), answer)
+    graph_bytes(model, 64, 64)
+    share_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.device("cpu"))  # nothing to share

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="Mean diameter of a red cell, by which the scale is read.",
 )  # fmt: skip
 @click.option(
-    "--stain", type=click.Choice(["none", "balance", "reinhard", "macenko"]), default="none", show_default=True,
+    "--stain", type=click.Choice(["none", "reinhard"]), default="none", show_default=True,
     help="Bring light and stain to those of the training cells before the model is asked.",
 )  # fmt: skip
 @by_patient

@@ -68,7 +68,7 @@ class PlainCNN(CellClassifier):
         is the unit's weight times the slope of the batch normalisation.
         """
         norm = self.norms[-1]
-        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)
         assert norm.running_var is not None
         slope = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         return self.head.weight[0] * slope

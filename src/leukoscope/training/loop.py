@@ -87,7 +87,7 @@ def fit(
         average = start_average(model)
     network: nn.Module = model
     if runtime.world > 1:
-        share_batch_norm(model)
+        share_batch_norm(model, runtime.device)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
     if progress.scaler:
         scaler.load_state_dict(progress.scaler)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -121,57 +120,19 @@ def start_runtime(precision: str, device: str = "auto") -> Iterator[Runtime]:
             dist.destroy_process_group()
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes whose gradient is the sum over processes."""
+def share_batch_norm(model: nn.Module, device: torch.device) -> None:
+    """Make every batch normalisation of a network normalise over all processes, in place, keeping names and state.
 
-    @staticmethod
-    def forward(_: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
-class _SharedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics are those of the whole batch over all processes.
-
-    PyTorch's own exists for GPUs only; this one needs nothing but a differentiable sum, so that several CPU processes
-    learn what one process would.
+    Raises:
+        TrainingError: the processes run on the CPU, for which PyTorch has no such normalisation.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        values = x.float()
-        count = torch.tensor([values.numel() / values.shape[1]], device=x.device)
-        sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        sums = _SumOverProcesses.apply(sums)  # type: ignore[no-untyped-call,unused-ignore]
-        total = sums[-1]
-        mean, square = (sums[:-1] / total).chunk(2)
-        variance = (square - mean.square()).clamp_min(0)
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked += 1
-            momentum = 0.1 if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * total / (total - 1), momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(x.dtype)
-
-
-def share_batch_norm(model: nn.Module) -> None:
-    """Make every batch normalisation of a network normalise over all processes, in place, keeping names and state."""
-    for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = _SharedBatchNorm
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return
+    if device.type != "cuda":
+        raise TrainingError(
+            "several processes on the CPU cannot normalise over one batch", remedy="use one process, or GPUs"
+        )
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
 
 
 def batch_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float], smoothing: float = 0.0) -> Tensor:
