@@ -31,6 +31,7 @@ from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.evaluation import evaluate
 from leukoscope.metrics.panel import compare
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.training.recipe import load_recipe
 from refer import pooled  # the script beside this one
@@ -97,7 +98,7 @@ def main() -> None:
             path=tuple(record.path for record in manifest.records), label=labels, logit=logit,
             probability=expit(logit), subject=manifest.subjects(), group=manifest.groups(),
         )  # fmt: skip
-        found = evaluate(scores, threshold=0.5, protocol="group").to_json()["metrics"]
+        found = evaluate(scores, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
         rows.append({"numbers": name, "metrics": {key: found[key] for key in SHOWN}})
         rows[-1]["networks"] = {network: beyond(network, scores, table) for network, table in networks.items()}
         auc, f1, of_subjects = (found[key] for key in ("auc", "f1_weighted", "subject_auc"))

@@ -39,6 +39,7 @@ from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.evaluation import evaluate
 from leukoscope.metrics.panel import compare
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 from leukoscope.models.masked import MaskedTrunk
@@ -132,7 +133,7 @@ def plain_unit(data: Manifest, numbers: np.ndarray) -> Scores:
 
 def figures(data: Manifest, scores: Scores) -> dict[str, Any]:
     """What a row reports of itself."""
-    found = evaluate(scores, threshold=0.5, protocol="group").to_json()["metrics"]
+    found = evaluate(scores, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
     return {"metrics": {key: found[key] for key in SHOWN if key in found}, "auc_by_fold": by_fold(data, scores)}
 
 

@@ -30,6 +30,7 @@ from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.evaluation import evaluate
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.models.masked import MaskedTrunk
 from leukoscope.training.features import cell_statistics
@@ -226,7 +227,7 @@ def main() -> None:
 
 def _row(data: Any, name: str, logit: np.ndarray, inner: list[float] | None) -> dict[str, Any]:
     scores = scores_of(data, logit)
-    metrics = evaluate(scores, threshold=0.5, protocol="group").to_json()["metrics"]
+    metrics = evaluate(scores, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
     shown = {key: metrics[key] for key in ("auc", "f1_weighted", "subject_auc")}
     row = {"trial": name, "inner_auc": None if inner is None else float(np.mean(inner)), "inner_auc_by_fold": inner,
            "metrics": shown, "auc_by_fold": by_fold(data, scores)}  # fmt: skip

@@ -22,6 +22,7 @@ from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.evaluation import evaluate
 from leukoscope.metrics.panel import compare
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.training.recipe import load_recipe
 from search import FOLDS, job, pooled  # the script beside this one
@@ -32,8 +33,11 @@ SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "subject_auc")
 def row(share: float, folders: list[Path], patients: list[int], cells: list[int]) -> tuple[dict[str, Any], Scores]:
     """Figures of one share: pooled over the folds with intervals, and the AUC of each fold."""
     tables = pooled(folders)
-    found = evaluate(tables, threshold=0.5, protocol="group").to_json()["metrics"]
-    each = [evaluate(Scores.read_csv(f / "inner.csv"), threshold=0.5, protocol="group").to_json() for f in folders]
+    found = evaluate(tables, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
+    each = [
+        evaluate(Scores.read_csv(f / "inner.csv"), Provenance(protocol="group"), threshold=0.5).to_json()
+        for f in folders
+    ]
     return {
         "share": share,
         "training_groups": patients,

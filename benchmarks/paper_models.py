@@ -20,6 +20,7 @@ import numpy as np
 from leukoscope.files import write_json
 from leukoscope.metrics.evaluation import evaluate
 from leukoscope.metrics.panel import compare
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 
 MODELS = ("plain_cnn", "crse_cnn")
@@ -76,7 +77,7 @@ def pooled(folders: list[Path]) -> Scores:
 
 def pooled_row(scores: Scores) -> dict[str, object]:
     """Figures of a pooled table."""
-    found = evaluate(scores, threshold=THRESHOLD, protocol="group").to_json()
+    found = evaluate(scores, Provenance(protocol="group"), threshold=THRESHOLD).to_json()
     return {
         "counts": found["counts"],
         "metrics": {key: found["metrics"][key] for key in SHOWN},

@@ -22,7 +22,8 @@ from leukoscope.files import write_json
 from leukoscope.fitting.band import groups_needed, limit_for_new_patients, limit_for_same_patients
 from leukoscope.fitting.decision import choose_temperature, log_loss, temperature
 from leukoscope.metrics import calibration
-from leukoscope.metrics.coverage import BAND_KEYS, Descent, band_figures
+from leukoscope.metrics.coverage import Descent, band_figures
+from leukoscope.metrics.glossary import BAND_KEYS
 from leukoscope.metrics.scores import Scores
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2)

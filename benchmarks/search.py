@@ -35,6 +35,7 @@ from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.metrics.evaluation import evaluate
 from leukoscope.metrics.panel import compare
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.train import train_run
 from leukoscope.studies.teaching import teach
@@ -106,7 +107,7 @@ def tested(folders: list[Path]) -> tuple[dict[str, Any], Scores | None]:
 
 
 def _figures(table: Scores) -> dict[str, Any]:
-    metrics: dict[str, Any] = evaluate(table, threshold=0.5, protocol="group").to_json()["metrics"]
+    metrics: dict[str, Any] = evaluate(table, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
     return metrics
 
 

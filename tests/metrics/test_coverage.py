@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from clustered import MakeScores, clustered_scores
 from leukoscope.errors import DataError
-from leukoscope.metrics.coverage import BAND_KEYS, Descent, Selection, band_figures, sureness
+from leukoscope.metrics.coverage import Descent, Selection, band_figures, sureness
 from leukoscope.metrics.evaluation import Evaluation, evaluate
+from leukoscope.metrics.glossary import BAND_KEYS
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.reports.evaluation import write_evaluation
 
 ROWS = st.lists(
@@ -36,6 +38,9 @@ def test_area_and_curve_are_those_of_counting(rows: list[tuple[int, float, int]]
         assert value == pytest.approx(wrong[sure >= level].mean())
     both = selection.area(np.stack([times, np.ones_like(times)]))
     np.testing.assert_allclose(both, [selection.area(times), selection.area()])
+
+
+BY_GROUP = Provenance(protocol="group")
 
 
 def test_the_area_without_ties_is_the_mean_over_all_coverages() -> None:
@@ -96,7 +101,7 @@ def test_figures_of_a_band_are_those_of_counting(
 
 def with_band(low: float | None, **more: object) -> Evaluation:
     scores = clustered_scores(blast_groups=6, normal_groups=6, seed=2)
-    return evaluate(scores, threshold=0.5, protocol="group", refer_from=low, replicates=100, **more)  # type: ignore[arg-type]
+    return evaluate(scores, Provenance(protocol="group", **more), threshold=0.5, refer_from=low, replicates=100)  # type: ignore[arg-type]
 
 
 def test_an_evaluation_tells_what_the_band_did(make_scores: MakeScores) -> None:
@@ -124,7 +129,7 @@ def test_an_evaluation_tells_what_the_band_did(make_scores: MakeScores) -> None:
 
 def test_a_figure_that_rests_on_one_patient_gets_no_interval(make_scores: MakeScores) -> None:
     scores = make_scores(blast_groups=1, normal_groups=6)
-    found = evaluate(scores, threshold=0.5, protocol="group", refer_from=0.2, replicates=100).referral
+    found = evaluate(scores, BY_GROUP, threshold=0.5, refer_from=0.2, replicates=100).referral
     assert found is not None
     assert np.isnan(found.figures["missed"].low)
     assert found.figures["false_blast"].low <= found.figures["false_blast"].high
@@ -138,7 +143,7 @@ def test_a_band_beyond_the_threshold_is_refused() -> None:
 
 def test_the_page_tells_it_too(make_scores: MakeScores, tmp_path) -> None:  # type: ignore[no-untyped-def]
     scores = make_scores(blast_groups=6, normal_groups=6, seed=2)
-    page = write_evaluation(with_band(0.2, context={"refer": "aims at 1 %"}), scores, tmp_path).read_text()
+    page = write_evaluation(with_band(0.2, refer="aims at 1 %"), scores, tmp_path).read_text()
     for words in (
         "When the model refuses",
         "aims at 1 %",

@@ -13,10 +13,14 @@ from clustered import MakeScores
 from leukoscope.errors import DataError
 from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.metrics.evaluation import evaluate
-from leukoscope.metrics.panel import GRID, KEYS, compare, subject_rows, worst_subject
+from leukoscope.metrics.glossary import KEYS
+from leukoscope.metrics.panel import GRID, compare, subject_rows, worst_subject
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 
 from .test_intervals import brute_force_figures, brute_force_rows
+
+BY_GROUP = Provenance(protocol="group")
 
 
 def rows_of(*rows: tuple[int, float, str, str]) -> Scores:
@@ -29,7 +33,7 @@ def rows_of(*rows: tuple[int, float, str, str]) -> Scores:
 
 def test_figures_intervals_and_counts(make_scores: MakeScores) -> None:
     scores = make_scores(mixed_groups=3, seed=8)
-    found = evaluate(scores, threshold=0.5, protocol="group", replicates=100, seed=5)
+    found = evaluate(scores, BY_GROUP, threshold=0.5, replicates=100, seed=5)
     assert tuple(found.metrics) == KEYS
     expected = brute_force_figures(scores, np.arange(len(scores)))
     drawn = [brute_force_figures(scores, rows) for rows in brute_force_rows(scores, 100, 5)]
@@ -56,7 +60,7 @@ def test_figures_intervals_and_counts(make_scores: MakeScores) -> None:
 
 def test_curves_end_where_they_must_and_lie_within_their_band(make_scores: MakeScores) -> None:
     scores = make_scores(seed=9)
-    found = evaluate(scores, threshold=0.5, protocol="group", replicates=200)
+    found = evaluate(scores, BY_GROUP, threshold=0.5, replicates=200)
     np.testing.assert_allclose(sk.auc(found.roc.x, found.roc.y), found.metrics["auc"].value)
     assert (found.roc.x[0], found.roc.y[0], found.roc.x[-1], found.roc.y[-1]) == (0, 0, 1, 1)
     assert len(found.roc.on_grid) == len(GRID)
@@ -67,7 +71,7 @@ def test_curves_end_where_they_must_and_lie_within_their_band(make_scores: MakeS
 
 def test_the_threshold_moves_decisions_and_nothing_else(make_scores: MakeScores) -> None:
     scores = make_scores()
-    low, high = (evaluate(scores, threshold=t, protocol="group", replicates=100) for t in (0.3, 0.7))
+    low, high = (evaluate(scores, BY_GROUP, threshold=t, replicates=100) for t in (0.3, 0.7))
     assert low.metrics["sensitivity"].value > high.metrics["sensitivity"].value
     assert low.metrics["auc"] == high.metrics["auc"]
     assert low.metrics["brier"] == high.metrics["brier"]
@@ -75,7 +79,7 @@ def test_the_threshold_moves_decisions_and_nothing_else(make_scores: MakeScores)
 
 def test_a_probability_on_the_threshold_is_a_blast() -> None:
     scores = rows_of((1, 0.5, "a", "a"), (1, 0.6, "b", "b"), (0, 0.4, "c", "c"), (0, 0.5, "d", "d"))
-    found = evaluate(scores, threshold=0.5, protocol="group", replicates=100)
+    found = evaluate(scores, BY_GROUP, threshold=0.5, replicates=100)
     assert found.confusion == {"tn": 1, "fp": 1, "fn": 0, "tp": 2}
 
 
@@ -114,7 +118,7 @@ def test_the_weakest_subject_needs_enough_cells() -> None:
 
 
 def test_one_normal_group_gives_no_interval_of_specificity_and_says_so(make_scores: MakeScores) -> None:
-    found = evaluate(make_scores(normal_groups=1, blast_groups=12), threshold=0.5, protocol="group", replicates=100)
+    found = evaluate(make_scores(normal_groups=1, blast_groups=12), BY_GROUP, threshold=0.5, replicates=100)
     assert not np.isnan(found.metrics["specificity"].value)
     assert np.isnan([found.metrics["specificity"].low, found.metrics["specificity"].high]).all()
     assert found.metrics["sensitivity"].low < found.metrics["sensitivity"].high
@@ -122,7 +126,7 @@ def test_one_normal_group_gives_no_interval_of_specificity_and_says_so(make_scor
 
 
 def test_one_group_of_each_kind_gives_no_interval_at_all(make_scores: MakeScores) -> None:
-    found = evaluate(make_scores(normal_groups=1, blast_groups=1), threshold=0.5, protocol="group", replicates=100)
+    found = evaluate(make_scores(normal_groups=1, blast_groups=1), BY_GROUP, threshold=0.5, replicates=100)
     assert all(np.isnan([each.low, each.high]).all() for each in found.metrics.values())
     assert np.isnan(found.roc.low).all()
     assert any("no interval is given" in note for note in found.notes)
@@ -130,7 +134,7 @@ def test_one_group_of_each_kind_gives_no_interval_at_all(make_scores: MakeScores
 
 def test_one_class_alone_is_measured_as_far_as_it_goes(make_scores: MakeScores) -> None:
     scores = make_scores()
-    found = evaluate(scores.take(scores.label == 0), threshold=0.5, protocol="healthy only", replicates=100)
+    found = evaluate(scores.take(scores.label == 0), Provenance(protocol="healthy only"), threshold=0.5, replicates=100)
     for key in ("auc", "sensitivity", "balanced_accuracy", "f1_weighted", "subject_auc"):
         assert np.isnan(found.metrics[key].value)
     assert found.metrics["specificity"].low < found.metrics["specificity"].high
@@ -140,17 +144,18 @@ def test_one_class_alone_is_measured_as_far_as_it_goes(make_scores: MakeScores) 
 
 def test_perfect_answers_are_not_called_certain() -> None:
     rows = [(k % 2, 0.9 * (k % 2), f"s{k}", f"s{k}") for k in range(40)]
-    found = evaluate(rows_of(*rows), threshold=0.5, protocol="group", replicates=100)
+    found = evaluate(rows_of(*rows), BY_GROUP, threshold=0.5, replicates=100)
     assert (found.metrics["auc"].low, found.metrics["auc"].high) == (1, 1)
     assert any(note.startswith("AUC: every replicate gives 1.000") for note in found.notes)
 
 
-def test_as_dict_is_json_with_the_context(make_scores: MakeScores) -> None:
-    context = {"data": "made up", "fold": np.int64(2), "shortened": None, "odd": "\udce9", "rate": np.nan}
-    found = evaluate(make_scores(), threshold=0.4, protocol="group", replicates=100, seed=3, context=context)
+def test_to_json_is_json_with_the_context(make_scores: MakeScores) -> None:
+    made = Provenance(protocol="group", data="made up \udce9", fold=np.int64(2), audit_pages={"a": "a.html"})
+    found = evaluate(make_scores(), made, threshold=0.4, replicates=100, seed=3)
     value = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert value["context"] == {
-        "data": "made up", "fold": 2, "shortened": None, "odd": "?", "rate": None, "protocol": "group"
+        "data": "made up ?", "fold": 2, "shortened": None, "refer": None, "protocol": "group",
+        "audit_pages": {"a": "a.html"},
     }  # fmt: skip
     assert value["interval"] == {"level": 0.95, "unit": "patient group", "replicates": 100, "seed": 3}
     assert value["metrics"]["auc"] == found.metrics["auc"].to_json()
@@ -170,7 +175,7 @@ def test_as_dict_is_json_with_the_context(make_scores: MakeScores) -> None:
 )
 def test_bad_arguments_are_refused(make_scores: MakeScores, changes: dict[str, float], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        evaluate(make_scores(), **{"threshold": 0.5, "protocol": "group", **changes})  # type: ignore[arg-type]
+        evaluate(make_scores(), BY_GROUP, **{"threshold": 0.5, **changes})  # type: ignore[arg-type]
 
 
 def better(scores: Scores, by: float, seed: int = 1) -> Scores:
@@ -196,7 +201,7 @@ def test_pairing_sees_what_two_intervals_cannot(make_scores: MakeScores) -> None
     first = make_scores(blast_groups=12, normal_groups=12)
     second = better(first, 0.25)
     rows = {row.key: row for row in compare(first, second, thresholds=(0.5, 0.5), replicates=200)}
-    alone = [evaluate(each, threshold=0.5, protocol="group", replicates=200).metrics["auc"] for each in (first, second)]
+    alone = [evaluate(each, BY_GROUP, threshold=0.5, replicates=200).metrics["auc"] for each in (first, second)]
     assert alone[1].low < alone[0].high  # the two intervals overlap
     assert rows["auc"].better == "second"
 

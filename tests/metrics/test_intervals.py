@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from sklearn import metrics as sk
 
 from clustered import MakeScores
 from leukoscope.metrics import calibration
 from leukoscope.metrics import counts as metrics
 from leukoscope.metrics.bootstrap import Estimate, Resampling, band, estimates
-from leukoscope.metrics.panel import GRID, KEYS, Panel
+from leukoscope.metrics.glossary import KEYS
+from leukoscope.metrics.panel import GRID, Panel, measure
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 
@@ -173,6 +176,49 @@ def test_undefined_replicates_are_left_out_or_undo_the_interval() -> None:
     assert many.to_json() == {"value": 0.5, "low": None, "high": None}
     assert np.isnan(estimates([np.nan], drawn[:, :1])[0].low)
     assert Estimate(0.5, 0.25, 0.75).to_json() == {"value": 0.5, "low": 0.25, "high": 0.75}
+
+
+def test_an_estimate_is_read_as_it_was_written() -> None:
+    kept = TypeAdapter(Estimate)
+    for each in (Estimate(0.5, 0.25, 0.75, 3), Estimate(1, undefined=2), Estimate(np.nan)):
+        written = kept.dump_json(each)
+        assert b"undefined" not in written
+        assert json.loads(written) == each.to_json()
+        again = kept.validate_json(written)
+        assert again == Estimate(each.value, each.low, each.high)
+        assert again.has_interval == (each.to_json()["low"] is not None)
+    with pytest.raises(ValidationError):
+        kept.validate_json('{"value": 0.5, "lowest": 0.1}')
+
+
+@pytest.mark.parametrize(
+    ("strata", "with_ends"),
+    [
+        ((1, 1, 0), set()),
+        ((2, 1, 0), {"sensitivity", "missed", "auc"}),
+        ((1, 3, 0), {"specificity", "normal_decided", "auc"}),
+        ((1, 1, 1), set()),  # two groups with blasts, but of different kinds: each is in every replicate once
+        ((1, 1, 2), {"sensitivity", "missed", "specificity", "normal_decided", "auc"}),
+    ],
+)
+def test_no_interval_where_all_replicates_agree(strata: tuple[int, int, int], with_ends: set[str]) -> None:
+    """``strata``: groups with blasts only, with normal cells only, with both; each has two cells."""
+    kinds = [label for label, count in zip(((1, 1), (0, 0), (0, 1)), strata, strict=True) for _ in range(count)]
+    label, group = np.array(kinds).ravel(), np.repeat(np.arange(len(kinds)), 2)
+    plan = Resampling.by_group(label, group, replicates=200)
+    keys = ("sensitivity", "missed", "specificity", "normal_decided", "auc")
+    shown = np.random.default_rng(0).random((len(label), 2))
+
+    def figures(weights: np.ndarray) -> np.ndarray:
+        parts = [weights * (label == of_class) for of_class in (1, 0)]
+        means = [(part @ shown) / part.sum(axis=-1)[..., None] for part in parts]
+        return np.concatenate([*means, (means[0] - means[1])[..., :1]], axis=-1)
+
+    found = measure(figures, keys, plan)
+    assert {key for key, each in found.items() if each.has_interval} == with_ends
+    drawn = plan.apply(figures)
+    assert {key for key, column in zip(keys, drawn.T, strict=True) if np.ptp(column) > 0} == with_ends
+    np.testing.assert_array_equal([each.value for each in found.values()], figures(np.ones(len(label))))
 
 
 def test_a_band_is_undefined_where_a_replicate_is() -> None:

@@ -20,7 +20,8 @@ from PIL import Image
 from clustered import MakeScores, clustered_scores
 from leukoscope.errors import DataError, LeukoscopeError, MissingExtraError
 from leukoscope.metrics.evaluation import Evaluation, evaluate
-from leukoscope.metrics.panel import TERMS
+from leukoscope.metrics.glossary import TERMS
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.reports import plots as figures
 from leukoscope.reports.evaluation import STATEMENT, render_report, write_evaluation
@@ -36,9 +37,8 @@ def scores() -> Scores:
 
 
 def measured(scores: Scores, **context: object) -> Evaluation:
-    return evaluate(
-        scores, threshold=0.5, protocol=str(context.pop("protocol", "group")), replicates=100, context=context
-    )
+    made = Provenance(**{"protocol": "group", **context})  # type: ignore[arg-type]
+    return evaluate(scores, made, threshold=0.5, replicates=100)
 
 
 class Page(HTMLParser):
@@ -126,7 +126,9 @@ def test_drawing_makes_no_global_figure() -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from clustered import clustered_scores; "
         "from leukoscope.reports import plots as figures; from leukoscope.metrics.evaluation import evaluate; "
-        "figures.roc(evaluate(clustered_scores(), threshold=0.5, protocol='group', replicates=100), 'png'); "
+        "from leukoscope.metrics.provenance import Provenance; "
+        "made = evaluate(clustered_scores(), Provenance(protocol='group'), threshold=0.5, replicates=100); "
+        "figures.roc(made, 'png'); "
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     tests = str(Path(__file__).parents[1])
@@ -146,7 +148,7 @@ def test_a_name_cannot_become_markup_or_mathematics(scores: Scores, tmp_path: Pa
     rows = Scores(
         scores.path, scores.label, scores.probability, scores.logit, [NASTY + g for g in scores.group], scores.group
     )
-    found = measured(rows, protocol=NASTY, model=NASTY, data=NASTY, trained_on=[NASTY], shortened=NASTY, other=NASTY)
+    found = measured(rows, protocol=NASTY, model=NASTY, data=NASTY, trained_on=[NASTY], shortened=NASTY, caveats=NASTY)
     page = page_of(write_evaluation(found, rows, tmp_path).parent)
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert page.words().count("<script>alert(1)</script> & $x_1$") >= 6

@@ -21,7 +21,7 @@ from leukoscope.runs.recipe_row import Row
 from leukoscope.runs.run import Outcome, given_run
 from leukoscope.studies.compare.cost import Counts, Timing
 from leukoscope.studies.compare.plan import read_plan
-from leukoscope.studies.compare.pool import KEYS, measure_entries, on_common_cells, pool_entries
+from leukoscope.studies.compare.pool import COMPARED, measure_entries, on_common_cells, pool_entries
 from leukoscope.studies.compare.report import drawn, render, write_comparison
 from leukoscope.studies.compare.table import Comparison, Cost, compare_runs
 
@@ -68,7 +68,7 @@ def test_folds_pooled_as_scikit_learn_would(two: list[Outcome]) -> None:
         "brier": reference.brier_score_loss(label, probability),
     }
     assert {key: found[key] for key in expected} == pytest.approx(expected)
-    assert set(found) == set(KEYS)
+    assert set(found) == set(COMPARED)
     for fold, table in enumerate(tables):
         calls = table.probability >= THRESHOLDS[fold]
         assert measured["plain_cnn"].folds[fold] == pytest.approx(
@@ -98,7 +98,7 @@ def test_seeds_are_averaged_figure_by_figure(two: list[Outcome]) -> None:
     found = measured["crse_cnn"]
     assert list(found.seeds) == [0, 1]
     assert found.seeds[0]["auc"] != found.seeds[1]["auc"]
-    for key in KEYS:
+    for key in COMPARED:
         assert found.figures[key].value == pytest.approx(np.mean([each[key] for each in found.seeds.values()]))
         assert found.differences[key].value == pytest.approx(
             found.figures[key].value - measured["plain_cnn"].figures[key].value
@@ -138,7 +138,7 @@ def test_paired_intervals_are_those_of_two_tables(tmp_path: Path) -> None:
     tables = [given_run(run).scores() for run in runs]
     rows = compare(tables[0], tables[1], thresholds=(0.5, 0.5), replicates=300, seed=5)
     expected = {row.key: row for row in rows}
-    for key in KEYS:
+    for key in COMPARED:
         assert measured["crse_cnn"].differences[key] == pytest.approx(expected[key].difference)
         assert measured["crse_cnn"].better(key) == {"second": True, "first": False, None: None}[expected[key].better]
     assert measured["crse_cnn"].better("auc") is True

@@ -1,8 +1,6 @@
 """The part of `bundle.json` that says how the bundle came out of its audits, and on which cells.
 
 What a bundle's card says of its audits: verdict, rules, figures, and the cells that were asked about.
-
-A figure as `bundle.json` holds it, and in words.
 """
 
 from __future__ import annotations
@@ -14,26 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from leukoscope.datasets.patients import Patients
-
-
-class Estimate(BaseModel):
-    """A figure with its 95 % interval from a bootstrap over patient groups; the ends are None where undefined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-def in_brackets(estimate: Estimate) -> str:
-    """A figure to three decimals with its interval."""
-    if estimate.value is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
+from leukoscope.metrics.bootstrap import Estimate
 
 Kind = Literal["explanations", "shortcuts"]
 
@@ -146,7 +125,7 @@ def audited_on(audit: AuditFacts) -> str:
 
 def _told(audit: AuditFacts) -> str:
     rules = [f"| {rule.key} | {rule.asked} | {rule.found} | {rule.outcome} |" for rule in audit.rules]
-    figures = [f"| {TITLES.get(key, key)} | {in_brackets(each)} |" for key, each in audit.figures.items()]
+    figures = [f"| {TITLES.get(key, key)} | {each.in_brackets()} |" for key, each in audit.figures.items()]
     parts = [
         f"**{KINDS[audit.kind]}**: {verdict_of(audit)}.",
         audited_on(audit),

@@ -6,13 +6,14 @@ The TRIPOD+AI checklist (G. Collins et al., BMJ 385, e078378, 2024) is data, `tr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
-from leukoscope.bundle.audits import audit_claim, in_brackets
+from leukoscope.bundle.audits import audit_claim
 from leukoscope.bundle.decision import calibration_claim, refer_claim, share
 from leukoscope.bundle.gate import gate_claim
 from leukoscope.bundle.patients import subject_claim
@@ -96,13 +97,14 @@ def _worst_subject(measured: MeasuredFacts) -> str:
 
 
 def _worst_fold(measured: list[MeasuredFacts]) -> list[str]:
-    known = [(m.metrics["auc"].value, m) for m in measured if "auc" in m.metrics and m.metrics["auc"].value is not None]
+    known = [(m.metrics["auc"].value, m) for m in measured if "auc" in m.metrics]
+    known = [pair for pair in known if not math.isnan(pair[0])]
     if not known:
         return []
     if len(known) == 1:
         return ["Worst fold: this network was measured on one part only; other folds are other networks."]
-    _, worst = min(known, key=lambda pair: pair[0] if pair[0] is not None else 1.0)
-    return [f"Worst part by ROC AUC: {worst.data}, fold {worst.fold}, {in_brackets(worst.metrics['auc'])}."]
+    _, worst = min(known, key=lambda pair: pair[0])
+    return [f"Worst part by ROC AUC: {worst.data}, fold {worst.fold}, {worst.metrics['auc'].in_brackets()}."]
 
 
 def adapted(facts: BundleFacts) -> list[str]:
@@ -112,7 +114,7 @@ def adapted(facts: BundleFacts) -> list[str]:
         return []
     left_out = "patient groups" if parent.by_patient else "parts of the cells, whose patients are not known,"
     rows = [
-        f"| {key} | {in_brackets(parent.before[key])} | {in_brackets(after)} | {in_brackets(parent.gain[key])} |"
+        f"| {key} | {parent.before[key].in_brackets()} | {after.in_brackets()} | {parent.gain[key].in_brackets()} |"
         for key, after in parent.after.items()
     ]
     pull = (
@@ -287,7 +289,7 @@ def _training(facts: BundleFacts) -> str:
 def _measured(m: MeasuredFacts) -> str:
     patients = Patients.of(m.groups)
     groups = f"{m.pictures:,} pictures of {patients.words()}"
-    rows = [f"| {_SHOWN[k]} | {in_brackets(v)} |" for k, v in m.metrics.items() if k in _SHOWN]
+    rows = [f"| {_SHOWN[k]} | {v.in_brackets()} |" for k, v in m.metrics.items() if k in _SHOWN]
     return "\n".join(
         [
             f"{m.data}, {groups} (protocol `{m.protocol}`, fold {m.fold}): {patients.listing()}.",

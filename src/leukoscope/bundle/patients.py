@@ -23,9 +23,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leukoscope.bundle.audits import Estimate
 from leukoscope.bundle.decision import logit_at, share
 from leukoscope.bundle.schema import BundleFacts, RateFacts, SubjectFacts
+from leukoscope.metrics.bootstrap import Estimate
 
 LEVEL = 0.95
 
@@ -311,7 +311,7 @@ def _errors(rule: SubjectFacts) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    if estimate.value is None:
+    if math.isnan(estimate.value):
         return "an unknown share"
-    ends = "" if estimate.low is None or estimate.high is None else f" [{share(estimate.low)}, {share(estimate.high)}]"
+    ends = f" [{share(estimate.low)}, {share(estimate.high)}]" if estimate.has_interval else ""
     return f"{share(estimate.value)}{ends}"

@@ -6,13 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from leukoscope.bundle.audits import (
-    AuditFacts,
-    Estimate,
-)
+from leukoscope.bundle.audits import AuditFacts
 from leukoscope.bundle.gate import GateFacts
 from leukoscope.cells.frame import Preparation
 from leukoscope.datasets.digests import unpacked
+from leukoscope.metrics.bootstrap import Estimate
 
 FORMAT = "leukoscope-bundle"
 FORMAT_VERSION = 1

@@ -107,7 +107,7 @@ def _table(found: Adaptation, cells: LocalCells) -> str:
         f"{'':<12}{'before':<24}{'after':<24}gain",
     ]
     for key, before in found.before.items():
-        told = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in (before, found.after[key], found.gain[key])]
+        told = [each.in_brackets() for each in (before, found.after[key], found.gain[key])]
         lines.append(f"{key:<12}{told[0]:<24}{told[1]:<24}{told[2]}")
     return "\n".join([*lines, calibration_claim(found.rule), refer_claim(found.rule)])
 
@@ -122,12 +122,8 @@ def _write(parent: Bundle, out: Path, graph: bytes, found: Adaptation, cells: Lo
     import math
     from dataclasses import replace
 
-    from leukoscope.bundle.audits import Estimate
     from leukoscope.bundle.schema import ParentFacts
     from leukoscope.bundle.write import revise_bundle
-
-    def told(table: dict[str, object]) -> dict[str, Estimate]:
-        return {key: Estimate(**each.to_json()) for key, each in table.items()}  # type: ignore[attr-defined]
 
     facts = parent.facts
     origin = ParentFacts(
@@ -139,9 +135,9 @@ def _write(parent: Bundle, out: Path, graph: bytes, found: Adaptation, cells: Lo
         units=found.units,
         by_patient=cells.by_patient,
         strength=found.strength if math.isfinite(found.strength) else None,
-        before=told({**found.before}),
-        after=told({**found.after}),
-        gain=told({**found.gain}),
+        before=found.before,
+        after=found.after,
+        gain=found.gain,
         forced=not found.better,
     )
     changed = facts.model_copy(update={"name": f"{facts.name}-adapted", "parent": origin, "subjects": None})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from leukoscope.datasets.dataset import Manifest
     from leukoscope.datasets.open import Sets
     from leukoscope.inference.classifier import Classifier
+    from leukoscope.metrics.provenance import Provenance
 
 
 @click.command()
@@ -68,34 +70,35 @@ def evaluate(
     lost: tuple[tuple[str, str], ...] = ()
     if run is not None:
         chosen = read_bundle(bundle or run / "bundle")
-        whole, part, protocol, context = _test_part(run, chosen)
+        whole, part, provenance = _test_part(run, chosen)
+        notes: list[str] = []
         folder = out or run / "evaluation"
     else:
         chosen = read_bundle(bundle or default_bundle())
         label = None if all_of is None else class_of(all_of)
         sets = open_data(data, groups, label=label)
         whole = sets.manifest
-        part, protocol, context = _unseen_part(chosen, sets, include_trained)
+        part, provenance, notes = _unseen_part(chosen, sets, include_trained)
         lost = sets.failed
         folder = out or Path("evaluation")
     classifier = Classifier(chosen, threads=threads)
     facts = chosen.facts
-    context |= {"model": facts.name, "machine": describe_machine()}
+    provenance = replace(provenance, model=facts.name, machine=describe_machine())
     if facts.training is not None:
-        context |= {"trained_on": facts.training.groups_trained, "shortened": facts.training.shortened}
+        trained_on = tuple(facts.training.groups_trained)
+        provenance = replace(provenance, trained_on=trained_on, shortened=facts.training.shortened)
     if audit:
-        context |= _audits(classifier, whole, part, folder, audit_cells, write=write)
+        provenance = _audited(provenance, classifier, whole, part, folder, audit_cells, write=write)
     with Terminal().stage("measuring", len(part)) as bar:
-        shown = {key: value for key, value in context.items() if key != "notes"}
-        measured = measure(classifier, part, protocol=protocol, context=shown, progress=bar)
-    told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.context)
+        measured = measure(classifier, part, provenance, progress=bar)
+    told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.provenance)
     write_measured(measured, folder)
     write_sets(told, folder)
-    click.echo(f"{facts.name} on {part.name}: {len(measured.scores.path)} pictures, protocol {protocol}")
+    click.echo(f"{facts.name} on {part.name}: {len(measured.scores.path)} pictures, protocol {provenance.protocol}")
     click.echo(headline(measured.evaluation))
     for name, each in told.items():
         click.echo(f"  {set_line(name, each)}")
-    for note in (*context.get("notes", ()), *measured.evaluation.notes):
+    for note in (*notes, *measured.evaluation.notes):
         click.echo(f"note: {note}")
     click.echo(f"report: {folder / 'report.html'}")
     lost += tuple((str(answer.path), str(answer.error)) for answer in measured.unreadable)
@@ -105,10 +108,17 @@ def evaluate(
         raise SystemExit(1)
 
 
-def _audits(
-    classifier: Classifier, whole: Manifest, part: Manifest, folder: Path, count: int, *, write: bool
-) -> dict[str, Any]:
-    """Both audits, their pages written, as facts to show with the evaluation."""
+def _audited(
+    provenance: Provenance,
+    classifier: Classifier,
+    whole: Manifest,
+    part: Manifest,
+    folder: Path,
+    count: int,
+    *,
+    write: bool,
+) -> Provenance:
+    """Both audits, their pages written, to be shown with the evaluation."""
     from leukoscope.bundle.audits import KINDS
     from leukoscope.bundle.write import record_audits
     from leukoscope.studies.audits.audit import audit_cues, audit_heat_maps, part_of
@@ -123,51 +133,57 @@ def _audits(
     if write:
         record_audits(bundle.folder, [each.facts for each in found])
         click.echo(f"recorded in {bundle.folder}")
-    return {
-        "audits": [each.facts.model_dump(mode="json") for each in found],
-        "audit_pages": {each.facts.kind: each.page.name for each in found},
-    }
+    return replace(
+        provenance,
+        audits=tuple(each.facts.model_dump(mode="json") for each in found),
+        audit_pages={each.facts.kind: each.page.name for each in found},
+    )
 
 
-def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, str, dict[str, Any]]:
+def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, Provenance]:
+    from leukoscope.metrics.provenance import Provenance
     from leukoscope.runs.measure import read_run
 
     facts, manifest, split = read_run(run)
-    context = {
-        "data": facts["data"],
-        "fingerprint": facts["fingerprint"],
-        "fold": split.fold,
-        "seed": split.seed,
-    }
     part = manifest.select(split.test)
     fitted = bundle.facts.decision.calibration
     used = set(part.groups().tolist()) & set(fitted.groups if fitted and fitted.data == part.name else ())
-    if used and split.protocol == "group":
-        context["warning"] = f"Probabilities and band were fitted on {len(used)} of these patient groups."
-    return manifest, part, split.protocol, context
+    fitted_on = f"Probabilities and band were fitted on {len(used)} of these patient groups."
+    provenance = Provenance(
+        protocol=split.protocol,
+        data=facts["data"],
+        fingerprint=facts["fingerprint"],
+        fold=split.fold,
+        seed=split.seed,
+        warning=fitted_on if used and split.protocol == "group" else None,
+    )
+    return manifest, part, provenance
 
 
-def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Manifest, str, dict[str, Any]]:
+def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Manifest, Provenance, list[str]]:
     from leukoscope.datasets.combine import kin_of
     from leukoscope.errors import DataError
+    from leukoscope.metrics.provenance import Provenance
     from leukoscope.runs.measure import seen_by
 
     manifest = sets.manifest
     training = bundle.facts.training
     kin = None if training is None else kin_of(training.data, manifest)
     warnings = [*([kin] if kin else []), *sets.notes]
-    context: dict[str, Any] = {"data": manifest.name, "fingerprint": manifest.fingerprint()}
     met = seen_by(bundle, manifest)
     seen = met.any
     home = bool(met.trained.any()) or (training is not None and training.data == manifest.name)
     warnings += [met.words()] if met.copies else []
     if include_trained and seen.any():
         warnings.insert(0, "Holds groups that the bundle was trained on.")
-    if warnings:
-        context["warning"] = " ".join(warnings)
-    context["notes"] = warnings
+    provenance = Provenance(
+        protocol="unseen groups" if home else "external",
+        data=manifest.name,
+        fingerprint=manifest.fingerprint(),
+        warning=" ".join(warnings) or None,
+    )
     if include_trained and seen.any():
-        return manifest, "all groups, trained ones too", context
+        return manifest, replace(provenance, protocol="all groups, trained ones too"), warnings
     if seen.all():
         raise DataError(
             "the bundle was trained or calibrated on every group of this data set",
@@ -176,4 +192,4 @@ def _unseen_part(bundle: Bundle, sets: Sets, include_trained: bool) -> tuple[Man
         )
     if seen.any():
         click.echo(f"{seen.sum()} pictures of groups that the bundle has seen are left out", err=True)
-    return manifest.select(~seen), "unseen groups" if home else "external", context
+    return manifest.select(~seen), provenance, warnings

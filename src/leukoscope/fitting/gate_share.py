@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.metrics.bootstrap import Estimate, Resampling, estimates
+from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.counts import Array
+from leukoscope.metrics.panel import measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,7 @@ class GateShare:
     def sentence(self) -> str:
         """In words, the most frequent reasons first."""
         found = self.turned_down
-        known = not np.isnan(found.low)
-        interval = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if known else ""
+        interval = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.has_interval else ""
         reasons = ", ".join(f"{name} {100 * share:.1f} %" for name, share in list(self.by_reason.items())[:5])
         return (
             f"{100 * found.value:.1f} %{interval} of {self.pictures:,} pictures are turned down by the gate"
@@ -50,8 +50,7 @@ def gate_share(
     def statistic(weights: Array) -> Array:
         return np.asarray((weights @ flags / weights.sum(axis=-1))[..., None])
 
-    value = float(flags.mean())
-    (found,) = estimates([value], plan.apply(statistic)) if plan.varies else [Estimate(value, np.nan, np.nan)]
+    (found,) = measure(statistic, ("turned_down",), plan).values()
     names = sorted({name for each in reasons for name in each})
     shares = {name: sum(name in each for each in reasons) / len(reasons) for name in names}
     return GateShare(found, dict(sorted(shares.items(), key=lambda item: -item[1])), len(reasons))

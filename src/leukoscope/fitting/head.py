@@ -22,8 +22,9 @@ from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError
 from leukoscope.fitting.decision import calibrate, log_loss
 from leukoscope.fitting.folds import clearly_lower, deal_cells, deal_groups
-from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.metrics.panel import measure
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 
@@ -239,20 +240,17 @@ def adapt(
     first = probability_of(cells.scores.logit, rule)
     plan = Resampling.by_group(label, cells.scores.group, replicates=replicates, seed=seed)
 
-    def figures(weights: Array) -> Array:
-        pair = [
-            _figures(label, first, first >= rule.threshold, weights),
-            _figures(label, stated, called, weights),
-        ]
-        sign = np.array([-1.0 if key in _LOWER_IS_BETTER else 1.0 for key in FIGURES])
-        return np.concatenate([*pair, sign * (pair[1] - pair[0])], axis=-1)
+    def earlier(weights: Array) -> Array:
+        return _figures(label, first, first >= rule.threshold, weights)
 
-    found = estimates(figures(np.ones(len(label))), plan.apply(figures))
-    if not plan.varies:
-        found = [Estimate(each.value, np.nan, np.nan) for each in found]
-    before, after, gain = (
-        dict(zip(FIGURES, found[k : k + len(FIGURES)], strict=True)) for k in range(0, len(found), len(FIGURES))
-    )
+    def later(weights: Array) -> Array:
+        return _figures(label, stated, called, weights)
+
+    def gained(weights: Array) -> Array:
+        sign = np.array([-1.0 if key in _LOWER_IS_BETTER else 1.0 for key in FIGURES])
+        return np.asarray(sign * (later(weights) - earlier(weights)))
+
+    before, after, gain = (measure(figures, FIGURES, plan) for figures in (earlier, later, gained))
     lost, kept = (np.bincount(part, weights=log_loss(label, each)).astype(np.float64) for each in (first, stated))
     units = np.unique(cells.scores.group).tolist() if cells.by_patient else [f"part {k}" for k in np.unique(part)]
     guess = float(log_loss(label, np.full(len(label), label.mean())).mean())  # of who knows but the mix of classes

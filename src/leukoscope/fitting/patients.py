@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.audits import Estimate
 from leukoscope.bundle.patients import MIN_CELLS, Statement, exact_interval, state
 from leukoscope.bundle.schema import RateFacts, SubjectErrorFacts, SubjectFacts
 from leukoscope.errors import DataError
-from leukoscope.metrics.bootstrap import REPLICATES, Resampling, estimates
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array
+from leukoscope.metrics.panel import measure
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 from leukoscope.text import natural
@@ -225,10 +225,9 @@ def subject_errors(
     def auc(weights: Array) -> Array:
         return roc_auc(ranking.sweep(weights))[..., None]
 
-    area = estimates(auc(np.ones(len(held.name))), plan.apply(auc))[0]
     return SubjectErrorFacts(
         protocol="networks left out one by one" if whole_parts else "patient groups left out one by one",
-        auc=Estimate(**area.to_json()),
+        auc=measure(auc, ("auc",), plan)["auc"],
         alarmed=_rate(told[~held.blast] == "blasts likely"),
         missed=_rate(told[held.blast] == "blasts not seen"),
         referred=_rate(told == "refer"),
@@ -238,5 +237,4 @@ def subject_errors(
 
 
 def _rate(wrong: NDArray[np.bool_]) -> Estimate:
-    low, high = exact_interval(int(wrong.sum()), len(wrong))
-    return Estimate(value=float(wrong.mean()), low=low, high=high)
+    return Estimate(float(wrong.mean()), *exact_interval(int(wrong.sum()), len(wrong)))

@@ -11,15 +11,19 @@ has as many groups of each kind as the data, so it holds both classes whenever t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from leukoscope.datasets.patients import Patients
 from leukoscope.metrics.counts import Array
+from leukoscope.metrics.glossary import Needs
 
 REPLICATES = 2000
 LEVEL = 0.95
@@ -29,20 +33,50 @@ _BLOCK = 1 << 20  # weights held at once: 8 MiB, and a metric makes a few copies
 
 Statistic = Callable[[Array], Array]
 
+Number = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None else value),
+    AfterValidator(lambda value: math.nan if math.isnan(value) else value),  # one NaN: what is alike compares equal
+    PlainSerializer(lambda value: None if math.isnan(value) else value, return_type=float | None),
+]
 
-@dataclass(frozen=True, slots=True)
+
+@checked_dataclass(frozen=True, config={"extra": "forbid"})
 class Estimate:
-    """A figure with its 95 % interval. NaN where undefined; ``undefined`` counts the replicates without a value."""
+    """A figure with its 95 % interval, in memory and in `bundle.json`: NaN here, null there, where undefined.
 
-    value: float
-    low: float
-    high: float
-    undefined: int = 0
+    ``undefined`` counts the replicates without a value; it is not written.
+    """
+
+    value: Number
+    low: Number = math.nan
+    high: Number = math.nan
+    undefined: Annotated[int, Field(exclude=True)] = 0
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the ends are known."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    def bare(self) -> Estimate:
+        """The figure without its interval."""
+        return Estimate(self.value, undefined=self.undefined)
 
     def to_json(self) -> dict[str, float | None]:
         """Value, low and high; None instead of NaN."""
         ends = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: None if np.isnan(end) else end for name, end in ends.items()}
+        return {name: None if math.isnan(end) else end for name, end in ends.items()}
+
+    def in_brackets(self, digits: int = 3, *, unknown: str = "") -> str:
+        """The figure with its interval in words; ``unknown`` follows a figure that has none.
+
+        >>> Estimate(0.9144, 0.88, 0.941).in_brackets(), Estimate(0.5).in_brackets(2), Estimate(math.nan).in_brackets()
+        ('0.914 [0.880, 0.941]', '0.50', 'undefined')
+        """
+        if math.isnan(self.value):
+            return "undefined"
+        ends = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]" if self.has_interval else unknown
+        return f"{self.value:.{digits}f}{ends}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +115,10 @@ class Resampling:
         """``groups``: units; ``lone``, where there are any: those that are pictures whose patient is not known."""
         return {"groups": int(self.unit.max()) + 1} | ({"lone": self.lone} if self.lone else {})
 
-    @property
-    def varies(self) -> bool:
-        """Whether any stratum has two units, so that replicates can differ at all."""
-        return any(len(units) > 1 for units in self.strata)
+    def varies(self, needs: Needs = "both") -> bool:
+        """Whether replicates can differ in a figure which this class decides: a stratum that holds it has two units."""
+        blasts, normals, mixed = (len(units) > 1 for units in self.strata)
+        return mixed or (blasts and needs != "normal") or (normals and needs != "blast")
 
     @property
     def notes(self) -> tuple[str, ...]:

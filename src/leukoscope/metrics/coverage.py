@@ -112,29 +112,10 @@ class Descent:
         return steps_up(*self.curve(weights), grid)
 
 
-BAND_KEYS = ("decided", "missed", "missed_decided", "false_blast", "wrong_decided", "normal_decided")
-BAND_TITLES = {
-    "decided": ("Decided", "Share of pictures called blast or normal; the others are referred."),
-    "missed": ("Missed blasts", "Share of blasts called normal."),
-    "missed_decided": ("Missed among decided", "Share of blasts called normal among the blasts that are decided."),
-    "false_blast": ("False blasts", "Share of normal cells called blast."),
-    "wrong_decided": ("Wrong among decided", "Share decided wrongly among the decided."),
-    "normal_decided": ("Normal cells cleared", "Share of normal cells called normal."),
-}
-BAND_CLASS = {
-    "missed": 1,
-    "missed_decided": 1,
-    "false_blast": 0,
-    "normal_decided": 0,
-    "decided": None,
-    "wrong_decided": None,
-}
-
-
 def band_figures(
     label: ArrayLike, probability: ArrayLike, low: float, threshold: float, weights: ArrayLike | None = None
 ) -> Array:
-    """Figures in the order of ``BAND_KEYS``, [..., 6]: normal below ``low``, blast from ``threshold``, else refer."""
+    """Figures of ``glossary.BAND_KEYS``, [..., 6]: normal below ``low``, blast from ``threshold``, else refer."""
     truth = np.asarray(label) == 1
     stated = np.asarray(probability, dtype=np.float64)
     blast, normal = stated >= threshold, (stated < low) & (stated < threshold)

@@ -11,30 +11,13 @@ import numpy as np
 
 from leukoscope.errors import DataError
 from leukoscope.metrics import calibration, coverage
-from leukoscope.metrics.bootstrap import LEVEL, REPLICATES, Estimate, Resampling, band, estimates
+from leukoscope.metrics.bootstrap import LEVEL, REPLICATES, Estimate, Resampling, band
 from leukoscope.metrics.calibration import Bins
 from leukoscope.metrics.counts import Array
-from leukoscope.metrics.panel import BY_KEY, GRID, KEYS, Panel, SubjectRow, subject_rows, with_intervals, worst_subject
+from leukoscope.metrics.glossary import BAND_KEYS, BY_KEY, KEYS
+from leukoscope.metrics.panel import GRID, Panel, SubjectRow, measure, subject_rows, with_intervals, worst_subject
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
-
-CONTEXT_KEYS = (
-    "data",
-    "fingerprint",
-    "protocol",
-    "fold",
-    "seed",
-    "model",
-    "trained_on",
-    "machine",
-    "shortened",  # what was cut short, None if nothing; stamped on every figure
-    "warning",  # shown at the top of the page
-    "probabilities",  # how they were calibrated, in words
-    "refer",  # what the band promises, in words
-    "subjects",  # what the rule for subjects promises and did, in words
-    "unreadable",  # number of pictures that gave no answer
-    "audits",  # of the bundle: AuditFacts as plain JSON values; [] says that it was not audited
-    "audit_pages",  # by kind of audit: address of its page, relative to the folder of the report
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +44,7 @@ class Reliability:
 class Referral:
     """What the band of a bundle did: normal below ``low``, referred from there to below the threshold.
 
-    ``figures``: key of ``coverage.BAND_KEYS`` to figure with its interval over patient groups. ``worst_group``: the
+    ``figures``: key of ``glossary.BAND_KEYS`` to figure with its interval over patient groups. ``worst_group``: the
     patient group with the largest share of blasts called normal, and that share; None without blasts.
     """
 
@@ -77,11 +60,11 @@ class Evaluation:
     ``metrics``: key of ``glossary.TERMS`` to figure with its interval over patient groups. ``naive``: the same with the
     interval that a bootstrap over single pictures would give, to show how much narrower it wrongly is.
     ``confusion``: counts under the keys tn, fp, fn, tp. ``roc``: sensitivity against false positive rate;
-    ``precision_recall``: precision against recall. ``worst``: see ``subjects.worst_subject``.
+    ``precision_recall``: precision against recall. ``worst``: see ``panel.worst_subject``.
     ``risk_coverage``: share decided wrongly against share decided, least sure refused first; ``missed_coverage``: share
     of blasts called normal against share decided, for bands that end at the threshold; ``referral``: what the bundle's
     own band did, None if it has none.
-    ``context``: where the answers come from; ``context["shortened"]`` is shown on every figure.
+    ``provenance``: where the answers come from.
     """
 
     threshold: float
@@ -100,7 +83,7 @@ class Evaluation:
     replicates: int
     seed: int
     notes: tuple[str, ...]
-    context: Mapping[str, Any]
+    provenance: Provenance
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as plain JSON values; NaN becomes None. Single pictures are in ``predictions.csv``."""
@@ -109,7 +92,7 @@ class Evaluation:
         value = {
             "format": "leukoscope-evaluation",
             "format_version": 1,
-            "context": {key: each for key, each in self.context.items() if key != "audits"},
+            "context": self.provenance.to_json(),
             "threshold": self.threshold,
             "counts": dict(self.counts),
             "metrics": {key: each.to_json() for key, each in self.metrics.items()},
@@ -130,7 +113,7 @@ class Evaluation:
                 "low": self.reliability.low,
                 "high": self.reliability.high,
             },
-            "audits": self.context.get("audits", []),
+            "audits": self.provenance.audits or [],
             "notes": list(self.notes),
         }
         plain: dict[str, Any] = _json_value(value)
@@ -181,31 +164,25 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-__all__ = ["Evaluation", "evaluate"]
-
-
 def evaluate(
     scores: Scores,
+    provenance: Provenance,
     *,
     threshold: float,
-    protocol: str,
     refer_from: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
-    context: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Measure a table of answers.
 
     Args:
         scores: the answers on pictures whose labels are known.
+        provenance: where they come from.
         threshold: blast is called where probability >= threshold, in [0, 1]; it must not be chosen on these pictures.
         refer_from: below the threshold, pictures of at least this probability are referred; None if nothing is. The
             figures of ``metrics`` are those of the bare threshold all the same.
-        protocol: how test and training part were separated: group, subject, official, picture, or free words.
         replicates: number of bootstrap replicates.
         seed: of the bootstrap.
-        context: further facts to show as plain JSON values, best under ``result.CONTEXT_KEYS``; ``seed`` there is that
-            of the split, ``trained_on`` lists the groups trained on.
 
     Raises:
         DataError: the threshold is outside [0, 1], the band starts above it, or there are fewer than 100 replicates.
@@ -220,12 +197,11 @@ def evaluate(
     plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
     drawn = plan.apply(panel.everything)
     value = panel.figures(np.ones(len(scores)))
-    metrics = with_intervals(value, drawn[:, : len(KEYS)], scores, plan)
-    naive_plan = Resampling.by_picture(scores.label, replicates=replicates, seed=seed)
-    naive = dict(zip(KEYS, estimates(value, naive_plan.apply(panel.figures)), strict=True))
+    metrics = with_intervals(KEYS, value, drawn[:, : len(KEYS)], plan)
+    naive = measure(panel.figures, KEYS, Resampling.by_picture(scores.label, replicates=replicates, seed=seed))
     del naive["subject_auc"]  # a subject is no sum of pictures drawn apart
     rows = subject_rows(scores, threshold, refer_from)
-    curves, reliability = _bands(panel, drawn[:, len(KEYS) :], known=plan.varies)
+    curves, reliability = _bands(panel, drawn[:, len(KEYS) :], known=plan.varies())
     referral = None if refer_from is None else _referral(scores, refer_from, threshold, plan)
     called = scores.probability >= threshold
     quadrants = {"tn": (0, 0), "fp": (0, 1), "fn": (1, 0), "tp": (1, 1)}
@@ -246,19 +222,13 @@ def evaluate(
         replicates=replicates,
         seed=seed,
         notes=_notes(plan, metrics, drawn),
-        context={**(context or {}), "protocol": protocol},
+        provenance=provenance,
     )
 
 
 def _bands(panel: Panel, drawn: Array, *, known: bool) -> tuple[list[Curve], Reliability]:
     """Curves and reliability with pointwise bands from their replicates, [R, 4 M + bins]: see ``Panel.everything``."""
-    sweep = panel.order.sweep()
-    points = (
-        (sweep.false_positive_rate, sweep.sensitivity),
-        (sweep.sensitivity, sweep.precision),
-        panel.selection.curve(),
-        panel.descent.curve(),
-    )
+    points = panel.points()
     value = panel.everything(np.ones(len(panel.scores)))[len(KEYS) :]
     low, high = band(drawn) if known else (np.full_like(value, np.nan), np.full_like(value, np.nan))
     cuts = len(GRID) * np.arange(1, len(points) + 1)
@@ -269,17 +239,12 @@ def _bands(panel: Panel, drawn: Array, *, known: bool) -> tuple[list[Curve], Rel
 
 
 def _referral(scores: Scores, low: float, threshold: float, plan: Resampling) -> Referral:
-    """What the band did, with intervals; a figure of one class that rests on one group gets none."""
+    """What the band did, with intervals."""
 
     def figures(weights: Array) -> Array:
         return coverage.band_figures(scores.label, scores.probability, low, threshold, weights)
 
-    found = dict(zip(coverage.BAND_KEYS, estimates(figures(np.ones(len(scores))), plan.apply(figures)), strict=True))
-    for key, each in found.items():
-        of_class = coverage.BAND_CLASS[key]
-        groups = scores.group if of_class is None else scores.group[scores.label == of_class]
-        if not plan.varies or len(np.unique(groups)) < 2:
-            found[key] = Estimate(each.value, math.nan, math.nan, each.undefined)
+    found = measure(figures, BAND_KEYS, plan)
     missed = (scores.label == 1) & (scores.probability < min(low, threshold))
     names, unit = np.unique(scores.group, return_inverse=True)
     blasts = np.bincount(unit, weights=scores.label)
@@ -303,7 +268,7 @@ def _counts(scores: Scores, plan: Resampling, rows: tuple[SubjectRow, ...]) -> d
 
 def _notes(plan: Resampling, metrics: Mapping[str, Estimate], drawn: Array) -> tuple[str, ...]:
     notes = list(plan.notes)
-    if not plan.varies:
+    if not plan.varies():
         notes.append("No kind of group has two members: nothing can be resampled, and no interval is given.")
     absent = [BY_KEY[key].title for key, each in metrics.items() if math.isnan(each.value)]
     if absent:

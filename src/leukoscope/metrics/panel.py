@@ -1,112 +1,26 @@
 """All figures of a table at once, as one function of picture weights: what the bootstrap calls.
 
-Beside them: the glossary of the figures, the same answers person by person (an average over pictures can hide a patient
-on whom the model fails), and two models on the same pictures, with paired intervals.
+Beside them: the same answers person by person (an average over pictures can hide a patient on whom the model fails),
+and two models on the same pictures, with paired intervals.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
 from leukoscope.metrics import calibration, counts, coverage, ranking
-from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, Statistic, estimates
 from leukoscope.metrics.counts import Array
+from leukoscope.metrics.glossary import BY_KEY, KEYS, Needs
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 from leukoscope.text import natural
-
-Needs = Literal["blast", "normal", "both"]
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One figure. ``needs``: the class whose pictures decide it; ``higher_is_better`` is False for errors."""
-
-    key: str
-    title: str
-    meaning: str
-    needs: Needs = "both"
-    higher_is_better: bool = True
-
-
-TERMS: tuple[Term, ...] = (
-    Term("auc", "AUC", "Chance that a blast is ranked above a normal cell, over all thresholds; ties count half."),
-    Term("balanced_accuracy", "Balanced accuracy", "Mean of sensitivity and specificity."),
-    Term("sensitivity", "Sensitivity", "Share of blasts called blast (recall of blast).", "blast"),
-    Term("specificity", "Specificity", "Share of normal cells called normal (recall of normal).", "normal"),
-    Term("accuracy", "Accuracy", "Share of pictures decided rightly; depends on the mix of classes."),
-    Term("f1_weighted", "F1, weighted", "Mean of the F1 of both classes, weighted by their numbers of pictures."),
-    Term("f1_macro", "F1, macro", "Plain mean of the F1 of both classes."),
-    Term("f1_blast", "F1 of blast", "Harmonic mean of precision and recall of blast."),
-    Term("f1_normal", "F1 of normal", "Harmonic mean of precision and recall of normal."),
-    Term(
-        "precision_blast", "Precision of blast", "Share of cells called blast that are; depends on the mix of classes."
-    ),
-    Term(
-        "precision_normal",
-        "Precision of normal",
-        "Share of cells called normal that are; depends on the mix of classes.",
-    ),
-    Term("matthews", "Matthews correlation", "Correlation of truth and decision, from -1 to 1; 0 is chance."),
-    Term(
-        "average_precision",
-        "Average precision",
-        "Area under the precision-recall curve; chance is the share of blasts.",
-    ),
-    Term(
-        "sensitivity_at_95_specificity",
-        "Sensitivity at 95 % specificity",
-        "Best sensitivity of any threshold with a specificity of at least 95 %, chosen on these very pictures.",
-    ),
-    Term(
-        "specificity_at_95_sensitivity",
-        "Specificity at 95 % sensitivity",
-        "Best specificity of any threshold with a sensitivity of at least 95 %, chosen on these very pictures.",
-    ),
-    Term("brier", "Brier score", "Mean squared distance of probability and truth; lower is better.", "both", False),
-    Term(
-        "ece",
-        "Calibration error",
-        "Mean distance of stated probability and share of blasts, 15 bins of equal width; lower is better.",
-        "both",
-        False,
-    ),
-    Term(
-        "ece_adaptive",
-        "Calibration error, adaptive",
-        "The same with 15 bins of equal numbers of pictures; lower is better.",
-        "both",
-        False,
-    ),
-    Term(
-        "aurc",
-        "Risk over coverages",
-        "Share wrong when the least sure pictures are refused, mean over all shares decided; lower is better.",
-        "both",
-        False,
-    ),
-    Term(
-        "coverage_at_1_missed",
-        "Coverage at 1 % missed",
-        "Largest share decided if cells below the threshold are referred until at most 1 % of blasts are called "
-        "normal, chosen on these very pictures.",
-    ),
-    Term(
-        "subject_auc",
-        "AUC of subjects",
-        "AUC where a subject counts once, scored by the mean probability of its cells.",
-    ),
-)
-BY_KEY: dict[str, Term] = {term.key: term for term in TERMS}
-KEYS: tuple[str, ...] = tuple(term.key for term in TERMS)
-
 
 ENOUGH_CELLS = 20
 
@@ -210,98 +124,120 @@ GRID: Array = np.linspace(0, 1, 101)  # of false positive rate and of recall, fo
 GRID.flags.writeable = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """The figures of ``glossary.TERMS`` for fixed answers and a fixed threshold; sorts once, then takes any weights."""
+    """Figures of ``glossary.TERMS`` for fixed answers and fixed decisions; sorts once, then takes any weights.
+
+    Attributes:
+        scores: the answers; pictures are ranked by logit, which does not saturate.
+        called: bool [N], whether blast is called.
+        keys: of the figures, in their order.
+        refusing: risk by coverage and bands that end at the threshold; None where no single threshold decided.
+    """
 
     scores: Scores
-    threshold: float
-    order: ranking.Ranking
+    called: NDArray[np.bool_]
+    keys: tuple[str, ...]
+    order: Ranking
     subjects: SubjectRanking
-    selection: coverage.Selection
-    descent: coverage.Descent
+    refusing: tuple[coverage.Selection, coverage.Descent] | None = None
 
     @classmethod
-    def of(cls, scores: Scores, threshold: float) -> Self:
-        """Pictures are ranked by logit, which does not saturate, and called blast where probability >= threshold."""
-        return cls(
-            scores,
-            threshold,
-            ranking.Ranking.of(scores.label, scores.logit),
-            SubjectRanking.of(scores),
-            coverage.Selection.of(scores.label, scores.probability, threshold),
-            coverage.Descent.of(scores.label, scores.probability, threshold),
-        )
+    def of(cls, scores: Scores, threshold: float, keys: Sequence[str] = KEYS) -> Self:
+        """Blast is called where probability >= threshold."""
+        columns = scores.label, scores.probability, threshold
+        refusing = coverage.Selection.of(*columns), coverage.Descent.of(*columns)
+        called = scores.probability >= threshold
+        order = Ranking.of(scores.label, scores.logit)
+        return cls(scores, called, tuple(keys), order, SubjectRanking.of(scores), refusing)
+
+    @classmethod
+    def called_apart(cls, scores: Scores, called: NDArray[np.bool_], keys: Sequence[str]) -> Self:
+        """Decisions of several networks, each at its own threshold: ``keys`` without those of risk and coverage."""
+        order = Ranking.of(scores.label, scores.logit)
+        return cls(scores, called, tuple(keys), order, SubjectRanking.of(scores))
 
     def figures(self, weights: Array) -> Array:
-        """Figures in the order of ``glossary.KEYS``: weights [N] or [B, N] to [K] or [B, K]."""
+        """Figures in the order of ``keys``: weights [N] or [B, N] to [K] or [B, K]."""
         return self._stack(weights, self.order.sweep(weights), self._bins(weights))
 
     def everything(self, weights: Array) -> Array:
         """The figures; on ``GRID`` ROC, precision-recall, risk and missed blasts by coverage; shares of blasts per bin.
 
-        [..., K + 4 M + bins].
+        [..., K + 4 M + bins]. Only where one threshold decided.
         """
+        assert self.refusing is not None
+        selection, descent = self.refusing
         sweep, bins = self.order.sweep(weights), self._bins(weights)
         curves = (
             ranking.roc_on(sweep, GRID),
             ranking.precision_on(sweep, GRID),
-            self.selection.risk_on(GRID, weights),
-            self.descent.missed_on(GRID, weights),
+            selection.risk_on(GRID, weights),
+            descent.missed_on(GRID, weights),
             bins.observed,
         )
         return np.concatenate([self._stack(weights, sweep, bins), *curves], axis=-1)
+
+    def points(self) -> tuple[tuple[Array, Array], ...]:
+        """All points x, y [T] of the four curves of ``everything``."""
+        assert self.refusing is not None
+        sweep, (selection, descent) = self.order.sweep(), self.refusing
+        roc = sweep.false_positive_rate, sweep.sensitivity
+        return roc, (sweep.sensitivity, sweep.precision), selection.curve(), descent.curve()
+
+    def roc(self) -> Array:
+        """Sensitivity on ``GRID`` of false positive rates, float64 [101]."""
+        return ranking.roc_on(self.order.sweep(np.ones(len(self.scores))), GRID)
 
     def _bins(self, weights: Array) -> calibration.Bins:
         return calibration.equal_width(self.scores.label, self.scores.probability, weights)
 
     def _stack(self, weights: Array, sweep: ranking.Sweep, bins: calibration.Bins) -> Array:
         label, probability = self.scores.label, self.scores.probability
-        table = counts.confusion(label, probability >= self.threshold, weights)
-        values = {
-            "auc": ranking.roc_auc(sweep),
-            "balanced_accuracy": counts.balanced_accuracy(table),
-            "sensitivity": counts.sensitivity(table),
-            "specificity": counts.specificity(table),
-            "accuracy": counts.accuracy(table),
-            "f1_weighted": counts.f1_weighted(table),
-            "f1_macro": counts.f1_macro(table),
-            "f1_blast": counts.f1(table),
-            "f1_normal": counts.f1(table.swapped),
-            "precision_blast": counts.precision(table),
-            "precision_normal": counts.precision(table.swapped),
-            "matthews": counts.matthews(table),
-            "average_precision": ranking.average_precision(sweep),
-            "sensitivity_at_95_specificity": ranking.sensitivity_at(sweep, 0.95),
-            "specificity_at_95_sensitivity": ranking.specificity_at(sweep, 0.95),
-            "brier": calibration.brier(label, probability, weights),
-            "ece": calibration.calibration_error(bins),
-            "ece_adaptive": calibration.calibration_error(calibration.equal_mass(label, probability, weights)),
-            "aurc": self.selection.area(weights),
-            "coverage_at_1_missed": self.descent.coverage_at(coverage.MISSED_LEVEL, weights),
-            "subject_auc": self.subjects.auc(weights),
+        table = counts.confusion(label, self.called, weights)
+        figures: dict[str, Callable[[], Array]] = {
+            "auc": lambda: ranking.roc_auc(sweep),
+            "balanced_accuracy": lambda: counts.balanced_accuracy(table),
+            "sensitivity": lambda: counts.sensitivity(table),
+            "specificity": lambda: counts.specificity(table),
+            "accuracy": lambda: counts.accuracy(table),
+            "f1_weighted": lambda: counts.f1_weighted(table),
+            "f1_macro": lambda: counts.f1_macro(table),
+            "f1_blast": lambda: counts.f1(table),
+            "f1_normal": lambda: counts.f1(table.swapped),
+            "precision_blast": lambda: counts.precision(table),
+            "precision_normal": lambda: counts.precision(table.swapped),
+            "matthews": lambda: counts.matthews(table),
+            "average_precision": lambda: ranking.average_precision(sweep),
+            "sensitivity_at_95_specificity": lambda: ranking.sensitivity_at(sweep, 0.95),
+            "specificity_at_95_sensitivity": lambda: ranking.specificity_at(sweep, 0.95),
+            "brier": lambda: calibration.brier(label, probability, weights),
+            "ece": lambda: calibration.calibration_error(bins),
+            "ece_adaptive": lambda: calibration.calibration_error(calibration.equal_mass(label, probability, weights)),
+            "subject_auc": lambda: self.subjects.auc(weights),
         }
-        return np.stack([values[key] for key in KEYS], axis=-1)
+        if self.refusing is not None:
+            selection, descent = self.refusing
+            figures["aurc"] = lambda: selection.area(weights)
+            figures["coverage_at_1_missed"] = lambda: descent.coverage_at(coverage.MISSED_LEVEL, weights)
+        return np.stack([figures[key]() for key in self.keys], axis=-1)
 
 
-def with_intervals(value: Array, drawn: Array, scores: Scores, plan: Resampling) -> dict[str, Estimate]:
-    """Figures by key with their intervals, from ``value`` [K] and replicates [R, K] in the order of ``KEYS``.
+def measure(figures: Statistic, keys: Iterable[str], plan: Resampling) -> dict[str, Estimate]:
+    """Figures by key with their intervals; ``figures`` maps weights [N] or [B, N] to [K] or [B, K]."""
+    return with_intervals(keys, figures(np.ones(len(plan.unit))), plan.apply(figures), plan)
 
-    A figure of one class whose pictures all come from one group gets no interval: the group is in every replicate once,
-    so the replicates agree about it, and an interval of no width would be a lie.
+
+def with_intervals(keys: Iterable[str], value: Array, drawn: Array, plan: Resampling) -> dict[str, Estimate]:
+    """The same from ``value`` [K] and replicates [R, K]: the one place that knows when an interval is left out.
+
+    Where all replicates must agree, no interval is given: its width of nothing would claim a certainty that nobody has.
+    That is so for a figure of one class whose pictures come from one group, and for all figures where no kind of group
+    has two members. Keys that the glossary does not know are figures of both classes.
     """
-    found = dict(zip(KEYS, estimates(value, drawn), strict=True))
-    return {
-        key: each if _resampled(key, scores, plan) else Estimate(each.value, math.nan, math.nan, each.undefined)
-        for key, each in found.items()
-    }
-
-
-def _resampled(key: str, scores: Scores, plan: Resampling) -> bool:
-    needs = BY_KEY[key].needs
-    if needs == "both":
-        return plan.varies
-    return len(np.unique(scores.group[scores.label == (needs == "blast")])) > 1
+    needs: dict[str, Needs] = {key: BY_KEY[key].needs if key in BY_KEY else "both" for key in keys}
+    found = zip(needs.items(), estimates(value, drawn), strict=True)
+    return {key: each if plan.varies(of_class) else each.bare() for (key, of_class), each in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,9 +285,8 @@ def compare(
     aligned = _aligned(first, second)
     panels = [Panel.of(scores, threshold) for scores, threshold in zip((first, aligned), thresholds, strict=True)]
     plan = Resampling.by_group(first.label, first.group, replicates=replicates, seed=seed)
-    drawn = plan.apply(lambda weights: panels[1].figures(weights) - panels[0].figures(weights))
+    found = measure(lambda weights: panels[1].figures(weights) - panels[0].figures(weights), KEYS, plan)
     values = [panel.figures(np.ones(len(first))) for panel in panels]
-    found = with_intervals(values[1] - values[0], drawn, first, plan)
     rows = zip(KEYS, values[0].tolist(), values[1].tolist(), strict=True)
     return tuple(Difference(key, one, two, found[key]) for key, one, two in rows)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,9 +16,10 @@ from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError
 from leukoscope.files import together, write_bytes, write_json
 from leukoscope.metrics.bootstrap import Estimate
-from leukoscope.metrics.coverage import BAND_TITLES
 from leukoscope.metrics.evaluation import Evaluation
-from leukoscope.metrics.panel import BY_KEY, ENOUGH_CELLS, TERMS
+from leukoscope.metrics.glossary import BY_KEY, TERMS
+from leukoscope.metrics.panel import ENOUGH_CELLS
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.reports import plots, wording
 from leukoscope.text import natural
@@ -46,8 +46,9 @@ _FACTS = {
     "probabilities": "Probabilities",
     "refer": "Refer",
     "subjects": "Statements about subjects",
+    "gate": "Gate",
+    "caveats": "Caveats",
 }
-_SHOWN_APART = {"protocol", "fold", "shortened", "trained_on", "warning", "unreadable", "audits", "audit_pages"}
 _ROLES = {
     plots.INK: "ink",
     plots.MUTED: "muted",
@@ -111,27 +112,25 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         track=_track,
     )
     source = resources.files("leukoscope.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
-    context = evaluation.context
+    provenance = evaluation.provenance
     tested_on = Patients.of(sorted({row.group for row in evaluation.subjects}, key=natural))
     known = tested_on.all_known
     return environment.from_string(source).render(
         e=evaluation,
-        title=wording.protocol_title(context["protocol"], context.get("fold")),
-        meaning=wording.protocol_meaning(context["protocol"], patients_known=known),
-        honest=wording.is_of_new_patients(context["protocol"], patients_known=known),
-        shortened=context.get("shortened"),
-        warning=context.get("warning"),
-        unreadable=context.get("unreadable"),
-        trained_on=_trained_on(context.get("trained_on")),
+        made=provenance,
+        title=wording.protocol_title(provenance.protocol, provenance.fold),
+        meaning=wording.protocol_meaning(provenance.protocol, patients_known=known),
+        honest=wording.is_of_new_patients(provenance.protocol, patients_known=known),
+        trained_on=Patients.of(sorted(provenance.trained_on, key=natural)) if provenance.trained_on else None,
         tested_on=tested_on,
         patients_known=known,
-        audits=_audits(context),
+        audits=_audits(provenance),
         audit_kinds=KINDS,
         facts=_facts(evaluation),
         headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
         terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
         figures=[(name, inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
-        band_titles=BAND_TITLES,
+        glossary=BY_KEY,
         enough_cells=ENOUGH_CELLS,
         gallery=gallery,
         statement=STATEMENT,
@@ -139,29 +138,22 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
 
 
 def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
-    keys = [*_FACTS, *(key for key in evaluation.context if key not in _FACTS and key not in _SHOWN_APART)]
-    known = [(_FACTS.get(key, key.replace("_", " ").capitalize()), evaluation.context.get(key)) for key in keys]
+    known = [(name, getattr(evaluation.provenance, key)) for key, name in _FACTS.items()]
     bootstrap = f"{evaluation.replicates:,} replicates over patient groups, seed {evaluation.seed}"
     return [*((name, str(value)) for name, value in known if value is not None), ("Intervals", bootstrap)]
 
 
-def _audits(context: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _audits(provenance: Provenance) -> list[dict[str, Any]] | None:
     """Each audit of the bundle in words; None where no bundle answered."""
-    if "audits" not in context:
+    if provenance.audits is None:
         return None
-    found = [AuditFacts.model_validate(each) for each in context["audits"]]
-    pages = context.get("audit_pages", {})
+    found = [AuditFacts.model_validate(each) for each in provenance.audits]
+    pages = provenance.audit_pages or {}
     return [
         {"kind": each.kind, "verdict": verdict_of(each), "cells": audited_on(each).replace("**", ""),
          "rules": each.rules, "page": pages.get(each.kind)}
         for each in found
     ]  # fmt: skip
-
-
-def _trained_on(value: Any) -> Patients | None:
-    if not value:
-        return None
-    return Patients.of([value] if isinstance(value, str) else sorted((str(each) for each in value), key=natural))
 
 
 def _inside(address: str) -> bool:

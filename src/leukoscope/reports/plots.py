@@ -91,12 +91,12 @@ def plain_axes(axes: Axes) -> None:
 def _subtitle(evaluation: Evaluation) -> list[str]:
     counts = evaluation.counts
     size = f"{counted(counts['pictures'], 'picture')} of {of_whom(counts)}"
-    split = protocol_title(evaluation.context["protocol"], evaluation.context.get("fold"))
+    split = protocol_title(evaluation.provenance.protocol, evaluation.provenance.fold)
     return [*textwrap.wrap(split, 68, max_lines=2), f"{size}; {intervals_over(counts)}"]
 
 
 def _stamp(evaluation: Evaluation) -> str:
-    shortened = evaluation.context.get("shortened")
+    shortened = evaluation.provenance.shortened
     return f"SHORTENED RUN: {shortened}" if shortened else ""
 
 

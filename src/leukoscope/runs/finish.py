@@ -19,6 +19,7 @@ from leukoscope.files import together
 from leukoscope.fitting.decision import calibrate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.gate import gate_pictures, measure_gate
@@ -92,20 +93,21 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
     gate, ungated = _gate(run, bare, progress)
     bundle = write(decision, gate)
     test = run.manifest.select(split.test)
-    context = {
-        "data": run.manifest.name,
-        "fingerprint": facts.data_fingerprint,
-        "fold": split.fold,
-        "seed": split.seed,
-        "model": name,
-        "trained_on": facts.groups_trained,
-        "machine": run.machine,
-        "shortened": run.shortened,
-        **({"caveats": " ".join(said)} if (said := (*caveats(run.manifest), *notes)) else {}),
-    }
+    provenance = Provenance(
+        protocol=split.protocol,
+        data=run.manifest.name,
+        fingerprint=facts.data_fingerprint,
+        fold=split.fold,
+        seed=split.seed,
+        model=name,
+        trained_on=tuple(facts.groups_trained),
+        machine=run.machine,
+        shortened=run.shortened,
+        caveats=" ".join((*caveats(run.manifest), *notes)) or None,
+    )
     with progress.stage("measuring on the test part", len(test)) as done:
-        measured = measure(Classifier(bundle), test, protocol=split.protocol, context=context, progress=done)
-    sets = by_set(measured.scores, test, bundle.facts.decision.threshold, measured.evaluation.context)
+        measured = measure(Classifier(bundle), test, provenance, progress=done)
+    sets = by_set(measured.scores, test, bundle.facts.decision.threshold, measured.evaluation.provenance)
     with together(run.folder / "evaluation", gone=() if sets else (SETS_JSON, SETS_CSV)) as place:
         write_measured(measured, place)
         write_sets(sets, place)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.audits import Estimate
 from leukoscope.bundle.decision import calibration_claim, refer_claim
 from leukoscope.bundle.gate import NOT_CHECKED
 from leukoscope.bundle.patients import subject_claim
@@ -25,8 +24,9 @@ from leukoscope.errors import DataError, TrainingError
 from leukoscope.fitting.gate_share import GateShare, gate_share
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.classifier import Classifier
-from leukoscope.metrics.coverage import BAND_KEYS
 from leukoscope.metrics.evaluation import Evaluation, evaluate
+from leukoscope.metrics.glossary import BAND_KEYS
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.reports.evaluation import write_evaluation
 
@@ -48,12 +48,13 @@ class Measured:
 def measure(
     classifier: Classifier,
     data: Manifest,
+    provenance: Provenance,
     *,
-    protocol: str,
-    context: dict[str, Any],
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
     """Run a bundle over all pictures of a labelled manifest, through the same path as `predict`, and measure it.
+
+    What the bundle says of itself is added to ``provenance``, but audits that are already there stand.
 
     Raises:
         DataError: no picture can be read.
@@ -64,18 +65,21 @@ def measure(
     if classifier.bundle.facts.gate is not None:
         reasons = [[finding.reason for finding in answer.findings] for answer in good]
         share = gate_share(reasons, scores.label, scores.group)
-    context = {"gate": NOT_CHECKED if share is None else share.sentence(), **context}
-    audits = [each.model_dump(mode="json") for each in classifier.bundle.facts.audits]
-    context = {"subjects": subject_claim(classifier.bundle.facts), "audits": audits, **context}
-    context = {"probabilities": calibration_claim(rule), "refer": refer_claim(rule) or None, **context}
-    if unreadable:
-        context["unreadable"] = len(unreadable)
+    audits = tuple(each.model_dump(mode="json") for each in classifier.bundle.facts.audits)
+    provenance = replace(
+        provenance,
+        probabilities=calibration_claim(rule),
+        refer=refer_claim(rule) or None,
+        gate=NOT_CHECKED if share is None else share.sentence(),
+        subjects=subject_claim(classifier.bundle.facts),
+        unreadable=len(unreadable) or None,
+        audits=audits if provenance.audits is None else provenance.audits,
+    )
     evaluation = evaluate(
         scores,
+        provenance,
         threshold=rule.threshold,
         refer_from=None if rule.refer is None else rule.refer.low,
-        protocol=protocol,
-        context=context,
     )
     return Measured(evaluation, scores, unreadable, share)
 
@@ -133,7 +137,7 @@ def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -
         fold=fold,
         pictures=len(measured.scores.path),
         groups=sorted(set(measured.scores.group.tolist())),
-        metrics={key: Estimate(**each.to_json()) for key, each in figures.items()},
+        metrics=figures,
         worst_subject=None
         if worst is None
         else WorstFacts(subject=worst.subject, accuracy=worst.accuracy, cells=worst.n),
@@ -223,13 +227,8 @@ def read_run(run: Path) -> tuple[dict[str, Any], Manifest, Split]:
 
 def headline(evaluation: Evaluation) -> str:
     """The figures that a terminal shows, one a line."""
-    lines = []
-    for key in ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "ece"):
-        ends = evaluation.metrics[key].to_json()
-        text = "undefined" if ends["value"] is None else f"{ends['value']:.3f}"
-        if ends["low"] is not None and ends["high"] is not None:
-            text += f"  [{ends['low']:.3f}, {ends['high']:.3f}]"
-        lines.append(f"  {key:<18} {text}")
+    shown = ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "ece")
+    lines = [f"  {key:<18} {evaluation.metrics[key].in_brackets()}" for key in shown]
     if evaluation.referral is not None:
         found = evaluation.referral.figures
         lines.append(f"  decided            {found['decided'].value:.3f}  (the others are referred)")

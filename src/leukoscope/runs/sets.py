@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.files import write_json, write_text
 from leukoscope.metrics.bootstrap import REPLICATES
 from leukoscope.metrics.evaluation import Evaluation, evaluate
+from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.tables import csv_text
 
@@ -21,7 +23,7 @@ COLUMNS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity",
 
 
 def by_set(
-    scores: Scores, manifest: Manifest, threshold: float, context: Mapping[str, Any], *, replicates: int = REPLICATES
+    scores: Scores, manifest: Manifest, threshold: float, provenance: Provenance, *, replicates: int = REPLICATES
 ) -> dict[str, Evaluation]:
     """The figures of each data set apart; empty where there is one only.
 
@@ -29,7 +31,7 @@ def by_set(
         scores: answers on pictures of ``manifest``, all or some.
         manifest: what was measured.
         threshold: of the bundle.
-        context: of the whole evaluation; it holds the protocol.
+        provenance: of the whole evaluation.
         replicates: of the bootstrap.
     """
     home = dict(zip((record.path for record in manifest.records), parts_of(manifest).tolist(), strict=True))
@@ -37,14 +39,12 @@ def by_set(
     names = np.unique(part).tolist()
     if len(names) < 2:
         return {}
-    own = {key: value for key, value in context.items() if key != "protocol"}
     return {
         name: evaluate(
             scores.take(part == name),
+            replace(provenance, data=name),
             threshold=threshold,
-            protocol=str(context["protocol"]),
             replicates=replicates,
-            context={**own, "data": name},
         )
         for name in names
     }
@@ -68,10 +68,6 @@ def write_sets(sets: Mapping[str, Evaluation], folder: Path) -> None:
 
 def set_line(name: str, evaluation: Evaluation) -> str:
     """One data set's figures on a line."""
-    told = []
-    for key in COLUMNS:
-        ends = evaluation.metrics[key].to_json()
-        if ends["value"] is not None:
-            within = "" if ends["low"] is None else f" [{ends['low']:.3f}, {ends['high']:.3f}]"
-            told.append(f"{key} {ends['value']:.3f}{within}")
+    figures = ((key, evaluation.metrics[key]) for key in COLUMNS)
+    told = [f"{key} {each.in_brackets()}" for key, each in figures if not math.isnan(each.value)]
     return f"{name}, {evaluation.counts['pictures']:,} pictures: {', '.join(told)}"

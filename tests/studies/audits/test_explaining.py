@@ -190,7 +190,7 @@ def test_the_commands(world: Path, tmp_path: Path) -> None:
         assert [rule.model_dump() for rule in kept.rules] == facts["rules"]
         assert set(kept.figures) <= set(TITLES)
         assert f"**{KINDS[verb]}**: " in (bundle / "README.md").read_text()
-    assert kept.figures["auc_plain"].model_dump() == facts["auc"]["plain"]
+    assert kept.figures["auc_plain"].to_json() == facts["auc"]["plain"]
     assert kept.unreadable in {0, 1}
 
 

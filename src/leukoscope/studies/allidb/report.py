@@ -19,8 +19,9 @@ from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
-from leukoscope.metrics.bootstrap import Resampling, estimates
+from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.metrics.panel import measure
 from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.progress import SILENT, Progress
 from leukoscope.studies.allidb.score import REACH_UM, PictureScore, as_row, common_scale, score_pictures
@@ -74,7 +75,7 @@ def label_figures(scores: Sequence[PictureScore]) -> dict[str, Any]:
         def auc(weights: Array) -> Array:
             return roc_auc(ranking.sweep(weights))[..., None]
 
-        result["auc"] = estimates(auc(np.ones((1, len(used))))[0], plan.apply(auc))[0].to_json()
+        result["auc"] = measure(auc, ("auc",), plan)["auc"].to_json()
     if any(score.decision is not None for score in used):
         for name, side, word in (("sensitivity", 1, "blast"), ("specificity", 0, "normal")):
             part = [s for s in used if s.label == side]
@@ -104,7 +105,7 @@ def _share(top: Sequence[float], bottom: Sequence[float], group: Sequence[str]) 
     def statistic(weights: Array) -> Array:
         return ratio(weights @ over, weights @ under)[..., None]
 
-    return estimates(statistic(np.ones((1, len(over))))[0], plan.apply(statistic))[0].to_json()
+    return measure(statistic, ("share",), plan)["share"].to_json()
 
 
 def _rounded(values: Array) -> tuple[float, float]:

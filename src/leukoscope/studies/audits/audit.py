@@ -11,7 +11,6 @@ from typing import Any
 
 from leukoscope import _version
 from leukoscope.bundle.audits import AuditFacts, Kind, RuleFacts
-from leukoscope.bundle.audits import Estimate as EstimateFacts
 from leukoscope.bundle.read import Bundle
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import DataError
@@ -251,6 +250,6 @@ def _facts(
         machine=describe_machine(),
         seed=seed,
         rules=[RuleFacts.model_validate(rule.to_json()) for rule in rules],
-        figures={key: EstimateFacts.model_validate(each.to_json()) for key, each in figures.items()},
+        figures=dict(figures),
         notes=list(notes),
     )

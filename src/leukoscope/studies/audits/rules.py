@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from leukoscope.metrics.bootstrap import Estimate, Resampling, estimates
+from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.metrics.panel import measure
 
 Outcome = Literal["passes", "fails", "not measured"]
 
@@ -72,21 +73,12 @@ def mean_estimates(columns: Mapping[str, Array], plan: Resampling) -> dict[str, 
     def means(weights: Array) -> Array:
         return ratio(weights @ filled, weights @ present.astype(np.float64))
 
-    return dict(zip(columns, with_ends(means(np.ones(len(table))), means, plan), strict=True))
+    return measure(means, columns, plan)
 
 
-def with_ends(value: Array, statistic: Any, plan: Resampling) -> list[Estimate]:
-    """Estimates of ``value`` [K] by ``statistic``, weights [B, N] to [B, K]; no ends where nothing can be resampled."""
-    found = estimates(value, plan.apply(statistic))
-    return found if plan.varies else [Estimate(each.value, math.nan, math.nan, each.undefined) for each in found]
-
-
-def words(each: Estimate, digits: int = 3) -> str:
+def words(each: Estimate) -> str:
     """A figure with its interval: ``0.412 [0.380, 0.441]``."""
-    if math.isnan(each.value):
-        return "undefined"
-    ends = "unknown" if math.isnan(each.low) else f"{each.low:.{digits}f}, {each.high:.{digits}f}"
-    return f"{each.value:.{digits}f} [{ends}]"
+    return each.in_brackets(unknown=" [unknown]")
 
 
 def low_end(each: Estimate) -> float:

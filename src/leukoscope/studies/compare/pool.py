@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import DataError, LeukoscopeError
-from leukoscope.metrics import calibration, counts, ranking
-from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array
-from leukoscope.metrics.panel import BY_KEY, ENOUGH_CELLS, GRID, SubjectRanking, subject_names
+from leukoscope.metrics.glossary import BY_KEY
+from leukoscope.metrics.panel import ENOUGH_CELLS, GRID, Panel, subject_names, with_intervals
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.measure import read_run
 from leukoscope.runs.run import Outcome, measured_at
@@ -208,7 +208,7 @@ def _truth(scores: Scores) -> dict[str, tuple[int, str]]:
     return dict(zip(scores.path, zip(scores.label.tolist(), scores.group.tolist(), strict=True), strict=True))
 
 
-KEYS = (
+COMPARED = (
     "auc", "balanced_accuracy", "sensitivity", "specificity", "accuracy", "f1_weighted", "f1_macro", "matthews",
     "average_precision", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity", "brier", "ece",
     "subject_auc",
@@ -218,46 +218,9 @@ KEYS = (
 FOLD_KEYS = ("auc", "f1_weighted")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gauge:
-    """Figures of one pool; sorts once, then takes any weights."""
-
-    pool: Pool
-    order: ranking.Ranking
-    subjects: SubjectRanking
-
-    @classmethod
-    def of(cls, pool: Pool) -> Self:
-        """Cells are ranked by logit across folds, and called as each fold's own bundle calls them."""
-        scores = pool.scores
-        return cls(pool, ranking.Ranking.of(scores.label, scores.logit), SubjectRanking.of(scores))
-
-    def figures(self, weights: Array) -> Array:
-        """Figures in the order of ``KEYS``: weights [N] or [B, N] to [K] or [B, K]."""
-        label, probability = self.pool.scores.label, self.pool.scores.probability
-        sweep = self.order.sweep(weights)
-        table = counts.confusion(label, self.pool.called, weights)
-        values = {
-            "auc": ranking.roc_auc(sweep),
-            "balanced_accuracy": counts.balanced_accuracy(table),
-            "sensitivity": counts.sensitivity(table),
-            "specificity": counts.specificity(table),
-            "accuracy": counts.accuracy(table),
-            "f1_weighted": counts.f1_weighted(table),
-            "f1_macro": counts.f1_macro(table),
-            "matthews": counts.matthews(table),
-            "average_precision": ranking.average_precision(sweep),
-            "sensitivity_at_95_specificity": ranking.sensitivity_at(sweep, 0.95),
-            "specificity_at_95_sensitivity": ranking.specificity_at(sweep, 0.95),
-            "brier": calibration.brier(label, probability, weights),
-            "ece": calibration.calibration_error(calibration.equal_width(label, probability, weights)),
-            "subject_auc": self.subjects.auc(weights),
-        }
-        return np.stack([values[key] for key in KEYS], axis=-1)
-
-    def roc(self) -> Array:
-        """Sensitivity on ``panel.GRID`` of false positive rates, float64 [101]."""
-        return ranking.roc_on(self.order.sweep(np.ones(len(self.pool.scores))), GRID)
+def _panel(pool: Pool) -> Panel:
+    """Cells are ranked by logit across folds, and called as each fold's own bundle calls them."""
+    return Panel.called_apart(pool.scores, pool.called, COMPARED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -322,51 +285,37 @@ def measure_entries(
     """
     scores = entries[0].pools[0].scores
     plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
-    gauges = {entry.name: [Gauge.of(pool) for pool in entry.pools] for entry in entries}
-    names = list(gauges)
+    panels = {entry.name: [_panel(pool) for pool in entry.pools] for entry in entries}
+    names = list(panels)
 
     def everything(weights: Array) -> Array:
-        means = [np.mean([each.figures(weights) for each in gauges[name]], axis=0) for name in names]
+        means = [np.mean([each.figures(weights) for each in panels[name]], axis=0) for name in names]
         return np.stack(means, axis=-2)
 
     value = everything(np.ones(len(scores)))
     drawn = plan.apply(everything)
     home = names.index(reference)
     found: dict[str, Measure] = {}
+    ones = np.ones(len(scores))
     for at, entry in enumerate(entries):
-        own = gauges[entry.name]
-        ones = np.ones(len(scores))
+        own = panels[entry.name]
+        gap = value[at] - value[home], drawn[:, at] - drawn[:, home]
+        alone = zip(entry.pools, own, strict=True)
         found[entry.name] = Measure(
-            figures=_honest(estimates(value[at], drawn[:, at]), entry.pools[0], plan),
-            differences={}
-            if at == home
-            else _honest(estimates(value[at] - value[home], drawn[:, at] - drawn[:, home]), entry.pools[0], plan),
-            seeds={g.pool.seed: dict(zip(KEYS, g.figures(ones).tolist(), strict=True)) for g in own},
+            figures=with_intervals(COMPARED, value[at], drawn[:, at], plan),
+            differences={} if at == home else with_intervals(COMPARED, *gap, plan),
+            seeds={pool.seed: dict(zip(COMPARED, each.figures(ones).tolist(), strict=True)) for pool, each in alone},
             folds={fold: _within(entry, fold) for fold in sorted(set(entry.pools[0].fold.tolist()))},
             worst=_worst(entry),
-            roc=np.mean([g.roc() for g in own], axis=0),
+            roc=np.mean([each.roc() for each in own], axis=0),
         )
     return found, plan
 
 
-def _honest(values: list[Estimate], pool: Pool, plan: Resampling) -> dict[str, Estimate]:
-    """By key; a figure whose class comes from one patient group gets no interval: nothing of it can vary."""
-    scores = pool.scores
-    several = {
-        "both": plan.varies,
-        "blast": len(np.unique(scores.group[scores.label == 1])) > 1,
-        "normal": len(np.unique(scores.group[scores.label == 0])) > 1,
-    }
-    return {
-        key: each if several[BY_KEY[key].needs] else Estimate(each.value, np.nan, np.nan, each.undefined)
-        for key, each in zip(KEYS, values, strict=True)
-    }
-
-
 def _within(entry: Entry, fold: int) -> dict[str, float]:
-    parts = [Gauge.of(pool.part(pool.fold == fold)) for pool in entry.pools]
-    means = np.mean([part.figures(np.ones(len(part.pool.scores))) for part in parts], axis=0)
-    return {key: float(means[KEYS.index(key)]) for key in FOLD_KEYS}
+    parts = [_panel(pool.part(pool.fold == fold)) for pool in entry.pools]
+    means = np.mean([part.figures(np.ones(len(part.scores))) for part in parts], axis=0)
+    return {key: float(means[COMPARED.index(key)]) for key in FOLD_KEYS}
 
 
 def _worst(entry: Entry) -> tuple[str, float] | None:

@@ -18,12 +18,13 @@ import jinja2
 from leukoscope.errors import missing_extra
 from leukoscope.files import together, write_bytes, write_json, write_text
 from leukoscope.metrics.bootstrap import Estimate
-from leukoscope.metrics.panel import BY_KEY, GRID
+from leukoscope.metrics.glossary import BY_KEY
+from leukoscope.metrics.panel import GRID
 from leukoscope.reports import wording
 from leukoscope.reports.evaluation import STATEMENT, inline
 from leukoscope.reports.plots import BLUE, INK, MUTED, ORANGE, RULE, plain_axes
 from leukoscope.reports.wording import counted, intervals_over, of_whom, protocol_title, with_interval
-from leukoscope.studies.compare.pool import KEYS, Measure
+from leukoscope.studies.compare.pool import COMPARED, Measure
 from leukoscope.studies.compare.table import Comparison, Cost
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
         stamps=stamps(comparison),
         meanings=[wording.protocol_meaning(each) for each in sorted(protocols - wording.NEW_PATIENTS)],
         headlines=[BY_KEY[key] for key in HEADLINES],
-        others=[BY_KEY[key] for key in KEYS if key not in HEADLINES],
+        others=[BY_KEY[key] for key in COMPARED if key not in HEADLINES],
         verdict=_verdict,
         settings=_settings(comparison),
         engines=_NAMES,

@@ -12,7 +12,7 @@ from leukoscope.metrics.bootstrap import LEVEL, REPLICATES
 from leukoscope.runs.run import Outcome
 from leukoscope.studies.compare.cost import BATCHES, Counts, Subject, Timing, count, time_all
 from leukoscope.studies.compare.pool import (
-    KEYS,
+    COMPARED,
     Entry,
     Measure,
     measure_entries,
@@ -116,7 +116,9 @@ class Comparison:
             (each.engine, each.threads, each.batch) for cost in list(self.costs.values())[:1] for each in cost.timings
         ]
         head = ["entry", "fault", "protocol", "folds", "seeds", "shortened", "training_minutes"]
-        head += [f"{key}{end}" for key in KEYS for end in ("", "_low", "_high", "_minus", "_minus_low", "_minus_high")]
+        head += [
+            f"{key}{end}" for key in COMPARED for end in ("", "_low", "_high", "_minus", "_minus_low", "_minus_high")
+        ]
         head += ["parameters", "macs", "activations", "file_bytes", "input_size", "memory_mib_1", "memory_mib_32"]
         head += [
             f"{kind}_{engine}_{threads}t_b{batch}" for kind in ("ms", "cpu_ms") for engine, threads, batch in settings
@@ -137,7 +139,7 @@ class Comparison:
                 ]
             )
             measure = self.measures.get(name)
-            for key in KEYS:
+            for key in COMPARED:
                 for found in () if measure is None else (measure.figures[key], measure.differences.get(key)):
                     row += [None] * 3 if found is None else [found.value, found.low, found.high]
                 row += [None] * (6 if measure is None else 0)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from leukoscope.errors import DataError, missing_extra
 from leukoscope.metrics.bootstrap import Estimate
-from leukoscope.metrics.panel import BY_KEY
+from leukoscope.metrics.glossary import BY_KEY
 
 CUSTOM = ("crse_cnn", "plain_cnn")
 RIVALS = ("vgg16", "resnetv2_101", "densenet201", "inception_v3", "wide_resnet50_2")

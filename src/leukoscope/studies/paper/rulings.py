@@ -6,7 +6,7 @@ from typing import Any
 
 from leukoscope.errors import LeukoscopeError
 from leukoscope.metrics.bootstrap import Estimate
-from leukoscope.metrics.panel import BY_KEY as GLOSSARY
+from leukoscope.metrics.glossary import BY_KEY as GLOSSARY
 from leukoscope.reports.wording import with_interval
 from leukoscope.studies.paper.claims import (
     OPEN,

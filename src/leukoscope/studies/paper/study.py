@@ -24,7 +24,8 @@ from leukoscope.datasets.split import Split
 from leukoscope.errors import LeukoscopeError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
-from leukoscope.metrics.panel import KEYS, Panel, compare, with_intervals
+from leukoscope.metrics.glossary import KEYS
+from leukoscope.metrics.panel import Panel, compare, measure
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.measure import table_of
 from leukoscope.runs.recipe_row import Row
@@ -94,13 +95,12 @@ def recentred(probability: NDArray[np.float64], threshold: float) -> NDArray[np.
 def figures(scores: Scores, *, replicates: int = REPLICATES, by_picture: bool = False) -> dict[str, Estimate]:
     """All figures at 0.5 with intervals over patient groups, or over single pictures to show how narrow they are."""
     panel = Panel.of(scores, HALF)
-    draw = Resampling.by_picture if by_picture else None
     plan = (
-        draw(scores.label, replicates=replicates)
-        if draw
+        Resampling.by_picture(scores.label, replicates=replicates)
+        if by_picture
         else Resampling.by_group(scores.label, scores.group, replicates=replicates)
     )
-    return with_intervals(panel.figures(np.ones(len(scores))), plan.apply(panel.figures), scores, plan)
+    return measure(panel.figures, KEYS, plan)
 
 
 def differences(

@@ -3,7 +3,7 @@
 A *flip* is a cell whose probability changes its side of the threshold. With a band of refer or a gate a user sees less
 than that: an *overturned* cell is one stated blast before and normal after, or the reverse; a cell *withdrawn* is
 stated before and referred after. A cell that could not be cut out again is *lost* and counted apart. Intervals are
-from a bootstrap over patient groups, as everywhere (`evaluation.intervals`).
+from a bootstrap over patient groups, as everywhere (`metrics.bootstrap`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling, estimates
+from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.metrics.panel import measure
 from leukoscope.metrics.ranking import Ranking, roc_auc
 
 
@@ -36,6 +37,9 @@ class Answers:
     def answered(self) -> NDArray[np.bool_]:
         """Whether there is an answer, bool [N]."""
         return np.isfinite(self.logit)
+
+
+FIGURES = ("flips", "overturned", "withdrawn", "lost", "auc_before", "auc", "auc_gain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,8 @@ class Consistency:
 
     def to_json(self) -> dict[str, object]:
         """As JSON-ready values."""
-        figures = ("flips", "overturned", "withdrawn", "lost", "auc_before", "auc", "auc_gain")
-        return {
-            "cells": self.cells,
-            "groups": self.groups,
-            **{name: getattr(self, name).to_json() for name in figures},
-        }
+        figures = {name: getattr(self, name).to_json() for name in FIGURES}
+        return {"cells": self.cells, "groups": self.groups, **figures}
 
 
 def consistency(
@@ -124,12 +124,11 @@ def consistency(
         shares = [ratio(weights @ marks[:, k], weights @ both) for k in range(marks.shape[1])]
         shares.append(ratio(weights @ (~both), weights.sum(axis=-1)))
         areas = [
-            np.array([roc_auc(ranking.sweep(weights[:, part])) for part, *pair in rankings for ranking in (pair[k],)])
+            np.array([roc_auc(ranking.sweep(weights[..., part])) for part, *pair in rankings for ranking in (pair[k],)])
             for k in (0, 1)
         ]
-        means = [area.mean(axis=0) if len(area) else np.full(len(weights), np.nan) for area in areas]
+        means = [area.mean(axis=0) if len(area) else np.full(weights.shape[:-1], np.nan) for area in areas]
         return np.stack([*shares, *means, means[1] - means[0]], axis=-1)
 
     plan = Resampling.by_group(label, group, replicates=replicates, seed=seed)
-    figures = estimates(statistic(np.ones((1, len(label))))[0], plan.apply(statistic))
-    return Consistency(len(label), len(np.unique(group)), *figures)
+    return Consistency(len(label), len(np.unique(group)), **measure(statistic, FIGURES, plan))

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.metrics.bootstrap import Resampling, estimates
+from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.metrics.panel import measure
 from leukoscope.studies.robustness.ask import AS_IT_IS, Row, read_collected
 from leukoscope.studies.robustness.consistency import Answers, consistency
 
@@ -87,9 +88,8 @@ def _shares(rows: Sequence[Row]) -> dict[str, Any]:
 
     plan = Resampling.by_group(np.zeros(len(rows)), picture)
     names = ("blast", "normal", "refer", "over_the_threshold")
-    figures = estimates(statistic(np.ones((1, len(rows))))[0], plan.apply(statistic))
     cells = len({(row["picture"], row["cell"]) for row in rows})
-    return {"cells": cells, **{name: each.to_json() for name, each in zip(names, figures, strict=True)}}
+    return {"cells": cells, **{name: each.to_json() for name, each in measure(statistic, names, plan).items()}}
 
 
 def _after(changes: dict[str, dict[Any, Row]], name: str, found: dict[Any, Row], key: tuple[int, str]) -> Row:

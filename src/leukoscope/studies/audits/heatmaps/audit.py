@@ -14,13 +14,14 @@ import numpy as np
 from leukoscope.metrics import ranking
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
+from leukoscope.metrics.panel import measure
 from leukoscope.progress import SILENT, Progress
 from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, Logits, side_of
 from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS, Road, road
 from leukoscope.studies.audits.heatmaps.sanity import Likeness, likeness, maps_of
 from leukoscope.studies.audits.heatmaps.stability import ANGLES, turning_figures
-from leukoscope.studies.audits.rules import Rule, above, mean_estimates, with_ends, words
+from leukoscope.studies.audits.rules import Rule, above, mean_estimates, words
 
 LEAST_TJUR = 0.1  # mean probability of blasts above that of normal cells; a network without knowledge has 0
 MOST_ALIKE = 0.5  # rank correlation: half of the order is shared
@@ -248,8 +249,7 @@ def _knows(cells: Cells, logits: Array, plan: Resampling) -> dict[str, Estimate]
         of_normals = ratio(weights @ (probability * (1 - blast)), weights @ (1 - blast))
         return np.stack([ranking.roc_auc(order.sweep(weights)), of_blasts - of_normals], axis=-1)
 
-    found = with_ends(figures(np.ones(len(cells))), figures, plan)
-    return {"auc": found[0], "tjur": found[1]}
+    return measure(figures, ("auc", "tjur"), plan)
 
 
 def _curve(each: Road) -> dict[str, list[float]]:

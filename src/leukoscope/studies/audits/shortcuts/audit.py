@@ -13,7 +13,8 @@ from leukoscope.errors import DataError
 from leukoscope.metrics import ranking
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, as_weights, ratio
-from leukoscope.studies.audits.rules import Rule, with_ends, words
+from leukoscope.metrics.panel import measure
+from leukoscope.studies.audits.rules import Rule, words
 
 MOST_BY_SIZE = 0.02  # of AUC
 MOST_CORRELATED = 0.1
@@ -142,21 +143,20 @@ def audit_shortcuts(
         ]
         return np.stack([*aucs, *lost, *pairs, *single], axis=-1)
 
-    found = with_ends(figures(np.ones(len(label))), figures, plan)
-    count = len(orders)
-    auc, lost = dict(zip(orders, found, strict=False)), dict(zip(orders, found[count:], strict=False))
-    area_auc = auc.pop("area")
-    del lost["area"], lost["plain"]
-    partial, normalised, *within = found[2 * count :]
+    pairs = ("partial", "partial normalised", "blast", "normal")
+    keys = [*(f"auc {name}" for name in orders), *(f"lost {name}" for name in orders), *pairs]
+    found = measure(figures, keys, plan)
+    auc = {name: found[f"auc {name}"] for name in orders if name != "area"}
+    lost = {name: found[f"lost {name}"] for name in orders if name not in {"area", "plain"}}
     return Shortcuts(
         auc=auc,
         lost=lost,
-        area_auc=area_auc,
-        partial=partial,
-        partial_normalised=normalised,
-        within=dict(zip(("blast", "normal"), within, strict=True)),
+        area_auc=found["auc area"],
+        partial=found["partial"],
+        partial_normalised=found["partial normalised"],
+        within={name: found[name] for name in ("blast", "normal")},
         black=black,
-        rules=_judge(auc, lost, partial, black=black),
+        rules=_judge(auc, lost, found["partial"], black=black),
         counts={"cells": len(label), "blasts": int(label.sum()), **plan.counts},
         notes=plan.notes,
         context={**(context or {}), "replicates": replicates, "seed": seed},
