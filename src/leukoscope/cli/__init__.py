@@ -16,6 +16,7 @@ VERBS = {
     "demo": ("leukoscope.cli.demo", "Show the default model at work on rendered cells, or on a folder of yours."),
     "predict": ("leukoscope.cli.predict", "Say for each picture of a cell: blast or normal, and where it shows."),
     "field": ("leukoscope.cli.field", "Find the white cells of smear fields, answer for each, and for patients."),
+    "serve": ("leukoscope.cli.serve", "Serve the workbench: review, correct, sign, and teach the model."),
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),
     "pretrain": ("leukoscope.cli.pretrain", "Teach a network kinds of white cells, for training to start from."),

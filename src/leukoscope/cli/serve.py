@@ -1,0 +1,113 @@
+"""`leukoscope serve`: the workbench of a laboratory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from leukoscope.service.settings import ServiceSettings
+
+DATA = click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), default=Path("leukoscope-workbench"),
+    show_default=True, envvar="LEUKOSCOPE_WORKBENCH", help="The one folder of the workbench.",
+)  # fmt: skip
+DATABASE = click.option(
+    "--database", envvar="LEUKOSCOPE_DATABASE", help="URL of a PostgreSQL database.  [default: SQLite in --data]"
+)
+
+
+@click.group(invoke_without_command=True)
+@DATA
+@DATABASE
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True, help="Port to listen on.")
+@click.option("--root-path", default="", help="Path under which a proxy shows the workbench, such as /leukoscope.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle that answers at the first start.")
+@click.pass_context
+def serve(
+    context: click.Context, data: Path, database: str | None, host: str, port: int, root_path: str,
+    bundle: Path | None,
+) -> None:  # fmt: skip
+    """Serve the workbench: look through answers, correct them, sign, and teach the model.
+
+    One process, one port, one folder. The first start prints a link with which the administrator is made. Passwords
+    travel over plain HTTP only on this machine itself; for others put a proxy with TLS before it.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    needed()
+    from leukoscope.service.serve import serve as run
+    from leukoscope.service.settings import ServiceSettings
+
+    settings = ServiceSettings(
+        data=data.absolute(), database=database, host=host, port=port, root_path=root_path.rstrip("/"),
+        bundle=None if bundle is None else bundle.absolute(),
+    )  # fmt: skip
+    run(settings, click.echo)
+
+
+@serve.command()
+@DATA
+@DATABASE
+@click.option(
+    "--anchor", multiple=True, help="A hash that was noted elsewhere, as on a report; it must be in the chain."
+)
+def verify(data: Path, database: str | None, anchor: tuple[str, ...]) -> int:
+    """Look through everything that was recorded; needs no server, and disturbs none.
+
+    Exit code: 0 sound, 1 altered, 2 wrong usage.
+    """
+    needed()
+    from leukoscope.service.serve import verify_folder
+
+    found = verify_folder(_settings(data, database), anchor)
+    click.echo(f"{found.events} events, head {found.head}")
+    for fault in found.faults:
+        click.echo(f"NOT SOUND: {fault}")
+    if found.sound:
+        click.echo("sound: every event follows the one before it, every row is that of its event")
+    return 0 if found.sound else 1
+
+
+@serve.command()
+@DATA
+@click.argument("to", type=click.Path(path_type=Path))
+def backup(data: Path, to: Path) -> None:
+    """Copy the workbench into the new folder TO, also while it is served."""
+    needed()
+    from leukoscope.service.serve import back_up
+
+    size = back_up(_settings(data, os.environ.get("LEUKOSCOPE_DATABASE")), to.absolute())
+    click.echo(f"backup: {to} ({size:,} bytes)")
+
+
+@serve.command()
+@DATA
+@click.argument("backup_folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def restore(data: Path, backup_folder: Path) -> None:
+    """Put a backup in the place of a workbench that is not served; what stood there is kept beside it."""
+    needed()
+    from leukoscope.service.serve import restore as put_back
+
+    found = put_back(backup_folder.absolute(), _settings(data, None))
+    click.echo(f"restored: {found.events} events, head {found.head}")
+
+
+def needed() -> None:
+    """Say so in one line where the extra is not installed."""
+    from importlib.util import find_spec
+
+    from leukoscope.errors import missing_extra
+
+    if any(find_spec(name) is None for name in ("alembic", "argon2", "fastapi", "reportlab", "sqlalchemy", "uvicorn")):
+        raise missing_extra("the workbench", "serve")
+
+
+def _settings(data: Path, database: str | None) -> ServiceSettings:
+    from leukoscope.service.settings import ServiceSettings
+
+    return ServiceSettings(data=data.absolute(), database=database)

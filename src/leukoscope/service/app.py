@@ -1,0 +1,94 @@
+"""The server: routes under `/api/v1`, pages at `/`, one worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+import leukoscope.web
+from leukoscope._version import __version__
+from leukoscope.errors import LeukoscopeError
+from leukoscope.service.people.guards import Guards
+from leukoscope.service.problems import MEDIA, Problem, problem_document
+from leukoscope.service.routes import cases, cells, events, session, signatures, system, users
+from leukoscope.service.routes.needs import somebody
+from leukoscope.service.settings import RESEARCH_USE
+from leukoscope.service.workbench import Workbench
+from leukoscope.service.worker import Worker
+
+PAGES = Path(leukoscope.web.__file__).parent
+_log = logging.getLogger("leukoscope.service")
+
+
+def make_app(bench: Workbench) -> FastAPI:
+    """The application of a workbench; its worker lives as long as it is served."""
+    worker = Worker(bench, {})
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        bench.decoder.start()
+        worker.start()
+        yield
+        worker.end()
+
+    app = FastAPI(
+        title="Leukoscope workbench", version=__version__, description=RESEARCH_USE, lifespan=lifespan,
+        openapi_url=None, docs_url=None, redoc_url=None, root_path=bench.settings.root_path,
+    )  # fmt: skip
+    app.state.bench, app.state.worker = bench, worker
+    for module in (system, session, users, cases, cells, signatures, events):
+        app.include_router(module.router, prefix="/api/v1")
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi(request: Request) -> dict[str, Any]:
+        somebody(request)
+        return app.openapi()
+
+    @app.get("/", include_in_schema=False)
+    def index() -> FileResponse:
+        return FileResponse(PAGES / "index.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/web", StaticFiles(directory=PAGES), name="web")
+    app.add_middleware(Guards, limits=bench.settings.limits)
+    app.add_exception_handler(LeukoscopeError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    return app
+
+
+def _answer(document: dict[str, Any]) -> Response:
+    return JSONResponse(document, status_code=document["status"], media_type=MEDIA)
+
+
+def _known(_: Request, error: Exception) -> Response:
+    if isinstance(error, Problem):
+        return _answer(error.document())
+    assert isinstance(error, LeukoscopeError)
+    return _answer(problem_document(503, error.what, error.remedy))
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return _answer(problem_document(422, f"{where}: {first['msg']}", "see /openapi.json"))
+
+
+def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _answer(problem_document(error.status_code, str(error.detail)))
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    _log.error("unexpected in %s %s", request.method, request.url.path, exc_info=error)
+    return _answer(problem_document(500, f"unexpected {type(error).__name__}", "look into the log of the server"))

@@ -1,0 +1,1 @@
+"""Where the workbench keeps its truth: tables that only grow, and a chain over everything that was done."""

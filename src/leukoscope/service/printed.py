@@ -1,0 +1,172 @@
+"""The report of a case: as values, as a page, and as a PDF whose bytes are the same for the same content."""
+
+from __future__ import annotations
+
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
+from reportlab.lib.units import mm
+from reportlab.platypus import Image, Paragraph, SimpleDocTemplate, Spacer, Table
+from sqlalchemy import select
+
+from leukoscope.service.casework.cases import case_row
+from leukoscope.service.casework.review import is_blind_to
+from leukoscope.service.casework.signing import freeze, signed_content
+from leukoscope.service.casework.summary import read_case
+from leukoscope.service.database.tables import UserRow
+from leukoscope.service.labels import label_table
+from leukoscope.service.people.accounts import Person
+from leukoscope.service.problems import Problem
+from leukoscope.service.settings import RESEARCH_USE
+from leukoscope.service.workbench import Workbench
+
+
+def case_report(bench: Workbench, person: Person, case_id: str, version: int | None = None) -> dict[str, Any]:
+    """The report of a case.
+
+    Args:
+        bench: where it is.
+        person: who wants it.
+        case_id: of the case.
+        version: as it was signed then; None: as it is signed, or else a draft of it as it stands.
+
+    Raises:
+        Problem: there is no such case or version; or it is a draft of a case that the person reads blind.
+    """
+    with bench.database.read() as connection:
+        case = case_row(connection, case_id)
+        blind = is_blind_to(connection, case, person)
+    signed = signed_content(bench, case_id, version)
+    if signed is None and version is not None:
+        raise Problem(404, f"version {version} of this case was not signed")
+    if case["state"] != "signed" and version is None:
+        signed = None
+    if blind and signed is None:
+        raise Problem(403, "the case is read blind: the report would tell what the model says", remedy="read it first")
+    with bench.database.read() as connection:
+        file = read_case(connection, case_id)
+        by = connection.scalar(select(UserRow.name).where(UserRow.id == case["created_by"]))
+    content = freeze(bench, file) if signed is None else signed["content"]
+    found = {"version": content["case"]["version"], "order_no": case["order_no"], "subject": case["subject"]}
+    found |= {"made_by": by, "signature": None, "content": content, "notice": RESEARCH_USE}
+    if signed is not None:
+        found["signature"] = {name: signed[name] for name in signed if name != "content"}
+    return found
+
+
+def report_html(report: dict[str, Any]) -> str:
+    """The report as one page without scripts."""
+    return _template().render(**report, lines=report_lines(report), labels=label_table())
+
+
+def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the report says, as pairs of a heading and words."""
+    content, signature = report["content"], report["signature"]
+    after, before = content["after"], content["before"]
+    labels = label_table()
+    told = [
+        ("Order", str(report["order_no"])), ("Subject", str(report["subject"])),
+        ("Version", f"{report['version']}" + ("" if signature else " (draft, not signed)")),
+        ("Read by", ", ".join(content["readers"]) or "nobody yet"),
+        ("Protocol", _protocol(content["case"])),
+    ]  # fmt: skip
+    counts = ", ".join(f"{labels[name].words} {number}" for name, number in after["counts"].items())
+    told.append(("After review", f"{counts or 'nothing was read'}; {after['white_cells']} white cells"))
+    if after["share"] is not None:
+        told.append(("Blasts after review", f"{_percent(after['share'])}; {after['share']['method']}"))
+    machine = f"{before['blast']} blast, {before['normal']} normal, {before['refer']} referred"
+    told.append(("Before review", f"{machine}, of these {before['turned_down']} not fit to be judged"))
+    if before.get("words"):
+        told.append(("Statement of the model", before["words"]))
+    both = content["agreement"]
+    if both is not None:
+        kappa = "not defined" if both["kappa"] is None else f"{both['kappa']:.2f}"
+        told.append(("Two readers", f"{both['same']} of {both['cells']} cells called alike, kappa {kappa}"))
+    open_checks = [each["words"] + f" ({each['open']})" for each in content["checks"] if not each["met"]]
+    told.append(("Checks", "all met" if not open_checks else "open: " + "; ".join(open_checks)))
+    told.extend(
+        (f"Amended after version {each['from_version']}", f"{each['reason']} ({each['by']}, {each['at']})")
+        for each in content["amendments"]
+    )
+    told.extend(("Model", f"{each['name']} {each['version']}, {each['digest']}") for each in content["bundles"])
+    if signature is not None:
+        name, meaning, at = signature["printed_name"], signature["meaning"], signature["at"]
+        told.append(("Signed", f"{name}, {meaning}, {at}"))
+        told.append(("Digest of the content", signature["content_sha256"]))
+        told.append(("Head of the chain", f"{signature['head']} (event {signature['seq']})"))
+    return told
+
+
+def report_pdf(bench: Workbench, report: dict[str, Any]) -> bytes:
+    """The report as PDF."""
+    styles = getSampleStyleSheet()
+    small = ParagraphStyle("small", parent=styles["BodyText"], fontSize=8.5, leading=11)
+    bold = ParagraphStyle("bold", parent=small, fontName="Helvetica-Bold")
+    title = "Report of a case" + ("" if report["signature"] else ": draft, not signed")
+    story: list[Any] = [
+        Paragraph(title, styles["Title"]),
+        Paragraph(f"<b>{RESEARCH_USE}</b>", small),
+        Spacer(1, 4 * mm),
+    ]
+    rows = [[Paragraph(_safe(head), bold), Paragraph(_safe(words), small)] for head, words in report_lines(report)]
+    story += [
+        Table(rows, colWidths=[42 * mm, 128 * mm], style=[("VALIGN", (0, 0), (-1, -1), "TOP")]),
+        Spacer(1, 5 * mm),
+    ]
+    cells = [_pictured(bench, each, small) for each in report["content"]["strongest"]]
+    if cells:
+        story.append(Paragraph("The cells of highest probability by the model, and what they were called", bold))
+        lines = [cells[start : start + 5] for start in range(0, len(cells), 5)]
+        story.append(Table(lines, colWidths=[34 * mm] * len(lines[0])))
+    file = BytesIO()
+    document = SimpleDocTemplate(
+        file, pagesize=A4, invariant=1, title=title, author="Leukoscope", leftMargin=20 * mm, rightMargin=20 * mm,
+        topMargin=18 * mm, bottomMargin=20 * mm,
+    )  # fmt: skip
+    foot = f"{RESEARCH_USE}  Case {report['content']['case']['id']}, version {report['version']}"
+
+    def footer(canvas: Any, page: Any) -> None:
+        canvas.saveState()
+        canvas.setFont("Helvetica", 7.5)
+        canvas.drawString(20 * mm, 12 * mm, foot)
+        canvas.drawRightString(190 * mm, 12 * mm, f"page {page.page}")
+        canvas.restoreState()
+
+    document.build(story, onFirstPage=footer, onLaterPages=footer)
+    return file.getvalue()
+
+
+def _pictured(bench: Workbench, cell: dict[str, Any], style: ParagraphStyle) -> list[Any]:
+    path = bench.drawn(cell["run"], f"{cell['number']}-small.webp")
+    label = "not read" if cell["label"] is None else label_table()[cell["label"]].words
+    words = Paragraph(_safe(f"{label}<br/>model {cell['probability']:.3f}").replace("&lt;br/&gt;", "<br/>"), style)
+    if not path.is_file():  # the subject was erased
+        return [Spacer(30 * mm, 30 * mm), words]
+    return [Image(BytesIO(path.read_bytes()), 30 * mm, 30 * mm), words]
+
+
+def _protocol(case: dict[str, Any]) -> str:
+    readers = "one reader" if case["readers"] == 1 else "two readers apart"
+    return f"{readers}, {'without' if case['blind'] else 'with'} the model's suggestions in sight"
+
+
+def _percent(share: dict[str, Any]) -> str:
+    ends = f"95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %"
+    return f"{100 * share['value']:.1f} % of {share['cells']} white cells ({ends})"
+
+
+def _safe(text: str) -> str:
+    """Text as the paragraphs of a PDF take it: no markup, only signs that its built-in fonts have."""
+    shown = text.encode("cp1252", "replace").decode("cp1252")
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+@cache
+def _template() -> jinja2.Template:
+    home = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(loader=home, autoescape=True).get_template("printed.html.j2")

@@ -1,0 +1,135 @@
+"""Cells and readings: what the review page lives on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+from pydantic import Field
+
+from leukoscope.service.casework.review import (
+    MOST_READINGS,
+    MOST_ROWS,
+    NewReading,
+    add_readings,
+    adjudicate,
+    complete,
+    differing,
+    drawing,
+    get_cell,
+    list_cells,
+    my_readings,
+    neighbours,
+    withdraw,
+)
+from leukoscope.service.casework.summary import summarise
+from leukoscope.service.labels import COMMAND_KEYS, DEFAULT_LABELS
+from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Reader, Viewer, Words
+
+router = APIRouter(tags=["review"])
+
+
+class GivenReading(Body):
+    """One key. ``event``: an identifier of the sender's own, so that it can be sent again."""
+
+    event: Identifier
+    cell: Identifier
+    label: Line
+    ms: Annotated[int, Field(ge=0, le=86_400_000)] | None = None
+
+
+class GivenReadings(Body):
+    """Keys in their order."""
+
+    readings: Annotated[list[GivenReading], Field(min_length=1, max_length=MOST_READINGS)]
+
+
+class Decision(Body):
+    """What a cell is called on which two readers differ."""
+
+    cell: Identifier
+    label: Line
+    reason: Words
+
+
+@router.get("/labels")
+def labels(person: Viewer) -> dict[str, Any]:
+    """The lanes and the keys."""
+    return {"labels": [each.to_json() for each in DEFAULT_LABELS], "keys": dict(COMMAND_KEYS)}
+
+
+@router.get("/cases/{case_id}/cells")
+def cells(
+    case_id: Identifier, bench: Bench, person: Viewer,
+    sort: Literal["place", "change", "probability", "gate", "disagreement"] = "place",
+    after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = MOST_ROWS, unread: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """A page of the cells of a case."""
+    return list_cells(bench, person, case_id, sort=sort, after=after, limit=limit, unread=unread)
+
+
+@router.get("/cells/{cell_id}")
+def cell(cell_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
+    """One cell."""
+    return get_cell(bench, person, cell_id)
+
+
+@router.get("/cells/{cell_id}/neighbours")
+def alike(cell_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
+    """The cells that look most alike."""
+    return {"neighbours": neighbours(bench, person, cell_id)}
+
+
+@router.get("/cells/{cell_id}/{what}", response_class=FileResponse)
+def drawn(
+    cell_id: Identifier, what: Literal["small.webp", "frame.webp", "heat.png"], bench: Bench, person: Viewer
+) -> FileResponse:
+    """A drawing of a cell."""
+    kind = "image/png" if what.endswith("png") else "image/webp"
+    path = drawing(bench, person, cell_id, what)
+    return FileResponse(path, media_type=kind, headers={"cache-control": "private, max-age=3600"})
+
+
+@router.post("/cases/{case_id}/readings")
+def read(case_id: Identifier, given: GivenReadings, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Take keys; what is answered is stored."""
+    new = [NewReading(each.event.lower(), each.cell, each.label, each.ms) for each in given.readings]
+    return add_readings(bench, person, case_id, new)
+
+
+@router.get("/cases/{case_id}/readings")
+def acts(case_id: Identifier, bench: Bench, person: Reader, after: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+    """One's own readings and withdrawals after a number."""
+    return my_readings(bench, person, case_id, after)
+
+
+@router.delete("/readings/{event}")
+def undo(event: Identifier, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Take a reading back."""
+    return withdraw(bench, person, event.lower())
+
+
+@router.get("/cases/{case_id}/summary")
+def summary(case_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
+    """The case as it stands."""
+    return summarise(bench, person, case_id)
+
+
+@router.post("/cases/{case_id}/complete")
+def finish(case_id: Identifier, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Say that one has read the case to its end."""
+    return complete(bench, person, case_id)
+
+
+@router.get("/cases/{case_id}/differing")
+def queue(case_id: Identifier, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Cells on which two readers differ."""
+    return {"cells": differing(bench, person, case_id)}
+
+
+@router.post("/cases/{case_id}/adjudications")
+def decide(case_id: Identifier, given: Decision, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Decide between two readers."""
+    return adjudicate(bench, person, case_id, given.cell, given.label, given.reason)

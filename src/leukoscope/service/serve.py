@@ -1,0 +1,134 @@
+"""Starting a workbench and keeping it: serve, verify, backup, restore."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+
+import uvicorn
+from filelock import FileLock, Timeout
+
+from leukoscope.errors import LeukoscopeError
+from leukoscope.service.app import make_app
+from leukoscope.service.casework.bundles import active_bundle
+from leukoscope.service.database.audit import verify_database
+from leukoscope.service.database.chain import Chain, ChainVerdict, read_key
+from leukoscope.service.database.engine import Database
+from leukoscope.service.settings import RESEARCH_USE, ServiceSettings
+from leukoscope.service.workbench import Workbench
+
+_KEPT = ("chain.key", "anchors.log", "store", "derived", "bundles", "exports")
+_ROWS = "workbench.sqlite"
+
+
+def serve(settings: ServiceSettings, say: Callable[[str], None], bench: Workbench | None = None) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        LeukoscopeError: the folder is taken, the database or the bundle cannot be used.
+    """
+    bench = bench or Workbench(settings)
+    try:
+        active_bundle(bench)
+        address = f"http://{settings.host}:{settings.port}{settings.root_path}/"
+        token = bench.accounts.first_link()
+        say(RESEARCH_USE)
+        say(f"workbench: {address}   data: {settings.data}")
+        if token is not None:
+            say(f"first start: make the administrator here, once and within a day: {address}#/first/{token}")
+        uvicorn.run(
+            make_app(bench), host=settings.host, port=settings.port, log_level="warning", server_header=False,
+            timeout_keep_alive=30, h11_max_incomplete_event_size=64 * 1024, limit_concurrency=200,
+        )  # fmt: skip
+    finally:
+        bench.close()
+
+
+def verify_folder(settings: ServiceSettings, anchors: Iterable[str]) -> ChainVerdict:
+    """Verify a workbench without a server; one that runs is not disturbed.
+
+    The hashes in `anchors.log` are asked for too.
+    """
+    if settings.database is None and not (settings.data / _ROWS).is_file():
+        raise LeukoscopeError("there is no workbench", path=settings.data, remedy="name its folder with --data")
+    chain = Chain(read_key(settings.chain_key, create=False))
+    noted = settings.anchors.read_text(encoding="ascii").splitlines() if settings.anchors.is_file() else []
+    database = Database(settings.url)
+    try:
+        return verify_database(database, chain, [*anchors, *(line.split()[2] for line in noted if line.strip())])
+    finally:
+        database.close()
+
+
+def back_up(settings: ServiceSettings, to: Path) -> int:
+    """Copy a workbench into a new folder, also while it is served; the bytes of all files.
+
+    Raises:
+        LeukoscopeError: the folder is not new, or the database is PostgreSQL, which has its own tools.
+    """
+    if settings.database is not None:
+        raise LeukoscopeError(
+            "a PostgreSQL database is backed up by its own tools",
+            remedy="use pg_dump, and copy the data folder after it",
+        )
+    if not (settings.data / _ROWS).is_file():
+        raise LeukoscopeError("there is no workbench", path=settings.data, remedy="name its folder with --data")
+    if to.exists():
+        raise LeukoscopeError("is there already", path=to, remedy="name a new folder")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".part", dir=to.parent))
+    try:
+        with (
+            closing(sqlite3.connect(settings.data / _ROWS)) as source,
+            closing(sqlite3.connect(part / _ROWS)) as target,
+        ):
+            source.backup(target)
+        for name in _KEPT:  # after the rows: a file of which the copy of the database knows is there
+            found = settings.data / name
+            if found.is_dir():
+                shutil.copytree(found, part / name, ignore=shutil.ignore_patterns("incoming"))
+            elif found.is_file():
+                shutil.copy2(found, part / name)
+        part.chmod(0o700)
+        part.rename(to)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
+
+
+def restore(backup: Path, settings: ServiceSettings) -> ChainVerdict:
+    """Put a backup in the place of a workbench that is not served; what stood there is kept beside it.
+
+    Raises:
+        LeukoscopeError: the backup is none or does not verify, or a server has the folder.
+    """
+    verdict = verify_folder(ServiceSettings(data=backup), ())
+    if not verdict.sound:
+        raise LeukoscopeError(
+            f"the backup does not verify ({verdict.faults[0]})", path=backup, remedy="take another one"
+        )
+    data = settings.data
+    if data.exists():
+        lock = FileLock(data / "server.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LeukoscopeError("a workbench serves this folder", path=data, remedy="end it first") from error
+        lock.release()
+    part = Path(tempfile.mkdtemp(prefix=f".{data.name}.", suffix=".part", dir=data.parent))
+    shutil.copytree(backup, part, dirs_exist_ok=True)
+    part.chmod(0o700)
+    if data.exists():
+        aside = data.with_name(f"{data.name}.before-restore")
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = data.with_name(f"{data.name}.before-restore-{number}")
+        data.rename(aside)
+    part.rename(data)
+    return verdict

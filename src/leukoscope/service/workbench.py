@@ -1,0 +1,71 @@
+"""The workbench: everything that the routes and the worker share, made once for each process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from leukoscope.errors import LeukoscopeError
+from leukoscope.service.casework.store import Store
+from leukoscope.service.children import Child
+from leukoscope.service.database.chain import Chain, read_key
+from leukoscope.service.database.engine import Database
+from leukoscope.service.database.migrate import upgrade
+from leukoscope.service.people.accounts import Accounts
+from leukoscope.service.people.sessions import Sessions
+from leukoscope.service.settings import ServiceSettings
+
+SYSTEM = "system"  # who acts where no person does
+
+
+class Workbench:
+    """One folder, opened by one server.
+
+    Attributes:
+        settings: what it was told.
+        database, chain, accounts, sessions, store: its parts.
+        decoder: the process that looks at what comes in; ``asker``: the one that answers.
+
+    Raises:
+        LeukoscopeError: another server has the folder, or the database cannot be used.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        for folder in (settings.data, settings.derived, settings.bundles, settings.exports):
+            folder.mkdir(parents=True, exist_ok=True)
+        settings.data.chmod(0o700)
+        self._lock = FileLock(settings.data / "server.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LeukoscopeError(
+                "another workbench has this folder", path=settings.data,
+                remedy="end it first, or choose another --data folder",
+            ) from error  # fmt: skip
+        try:
+            self.database = Database(settings.url)
+            upgrade(self.database)
+            self.chain = Chain(read_key(settings.chain_key, create=True))
+        except BaseException:
+            self._lock.release()
+            raise
+        limits = settings.limits
+        self.accounts = Accounts(self.database, self.chain)
+        self.sessions = Sessions(self.database, self.chain)
+        self.store = Store(settings.store, limits.disk_reserve)
+        self.decoder = Child(limits.decode_seconds, limits.child_bytes)
+        self.asker = Child(10 * limits.decode_seconds, limits.child_bytes)
+
+    def drawn(self, run: str, what: str) -> Path:
+        """Where something lies that was drawn of a picture, by its run: `view.webp`, `1-small.webp`."""
+        return self.settings.derived / run[-2:] / f"{run}-{what}"
+
+    def close(self) -> None:
+        """End its processes and let the folder go."""
+        self.decoder.close()
+        self.asker.close()
+        self.sessions.write_seen()
+        self.database.close()
+        self._lock.release()

@@ -1,0 +1,107 @@
+// The frame of all pages: who is logged in, where one is, what is not saved yet.
+import { ProblemError, ask, get, onLostSession } from "./api.mjs";
+import { dialog, el, field, fill, form, told } from "./dom.mjs";
+import { Outbox } from "./outbox.mjs";
+import { auditPage, bundlesPage, casesPage, differingPage, firstPage, usersPage } from "./pages.mjs";
+import { Review } from "./review.mjs";
+
+class App {
+  main = /** @type {HTMLElement} */ (document.getElementById("main"));
+  top = /** @type {HTMLElement} */ (document.getElementById("top"));
+  status = /** @type {HTMLElement} */ (document.getElementById("outbox"));
+  person = null;
+  outbox = null;
+  page = null;
+
+  async start() {
+    onLostSession(() => this.logIn());
+    window.addEventListener("hashchange", () => this.reload());
+    window.addEventListener("beforeunload", (event) => { if (this.unsaved) event.preventDefault(); });
+    const [, first] = location.hash.match(/^#\/first\/(.+)$/) || [];
+    if (first) { this.head(); firstPage(this, first); return; }
+    await this.logIn(true);
+    this.reload();
+  }
+
+  may(role) { return Boolean(this.person?.rights.includes(role)); }
+
+  say(words) {
+    const note = el("p", { class: "toast", role: "alert" }, words);
+    document.body.append(note);
+    setTimeout(() => note.remove(), 6000);
+  }
+
+  /** Log in, over the page that is open: nothing of it is lost. */
+  logIn(quiet = false) {
+    this.asking ??= (async () => {
+      if (quiet) {
+        try { this.became(await get("/session", { quiet: true })); return; } catch (error) { if (!(error instanceof ProblemError)) this.say(told(error)); }
+      }
+      for (;;) {
+        const { box, done } = dialog("Log in", quiet || !this.person ? null : el("p", {}, "Your session has ended. Nothing is lost: log in again and go on."),
+          form([field("Login", "login", { autocomplete: "username", value: this.person?.login || "", autofocus: true }), field("Password", "password", { type: "password", autocomplete: "current-password" })],
+            "Log in", async (values) => {
+              const person = await ask("POST", "/session", values, { quiet: true });
+              const changed = this.person && this.person.id !== person.id;
+              this.became(person);
+              box.close("in");
+              if (changed) this.reload();
+            }));
+        if ((await done) === "in") return;
+      }
+    })().finally(() => { this.asking = null; });
+    return this.asking;
+  }
+
+  became(person) {
+    const same = this.person?.id === person.id;
+    this.person = person;
+    if (!same) this.outbox = new Outbox(person.id, (state) => this.show(state));
+    this.head();
+    this.outbox.flush();
+  }
+
+  show({ waiting, refused, offline }) {
+    this.unsaved = waiting > 0;
+    this.status.className = offline ? "offline" : waiting ? "waiting" : "saved";
+    fill(this.status, offline ? `${waiting} not saved yet, kept in this browser: the server cannot be reached` : waiting ? `saving ${waiting}` : "all saved",
+      refused ? el("button", { type: "button", onclick: () => this.refused() }, `${refused} refused`) : null);
+  }
+
+  async refused() {
+    const acts = await this.outbox.refused();
+    const { box } = dialog("Refused by the server", el("ul", {}, acts.map((act) => el("li", {}, `${act.label || "taking back"}: ${act.why}`))),
+      el("button", { type: "button", onclick: async () => { await this.outbox.forgetRefused(); box.close(); } }, "I have seen them"));
+  }
+
+  head() {
+    const links = !this.person ? [] : [
+      this.may("viewer") ? ["#/", "Cases"] : null, this.may("viewer") ? ["#/bundles", "Models"] : null,
+      this.may("auditor") ? ["#/audit", "Record"] : null, this.may("admin") ? ["#/users", "Accounts"] : null,
+    ].filter(Boolean);
+    fill(this.top, el("a", { class: "brand", href: "#/" }, "Leukoscope"), el("nav", { "aria-label": "pages" }, links.map(([href, words]) => el("a", { href }, words))),
+      this.person ? el("span", { class: "who" }, this.person.name, el("button", { type: "button", onclick: () => this.logOut() }, "Log out")) : null);
+  }
+
+  async logOut() {
+    await this.outbox.flush();
+    await ask("DELETE", "/session", undefined, { quiet: true });
+    location.hash = "#/";
+    location.reload();
+  }
+
+  async reload() {
+    this.page?.close?.();
+    this.page = null;
+    const [, name = "", id = ""] = location.hash.match(/^#\/([a-z]*)\/?([0-9a-zA-Z-]*)/) || [];
+    const pages = {
+      "": () => (this.may("viewer") ? casesPage(this) : this.may("admin") ? usersPage(this) : auditPage(this)),
+      case: async () => { const review = new Review(this, id); this.page = review; await review.open(); },
+      differing: () => differingPage(this, id), users: () => usersPage(this), audit: () => auditPage(this), bundles: () => bundlesPage(this),
+    };
+    fill(this.main, el("p", { class: "loading" }, "…"));
+    try { await (pages[name] || pages[""])(); } catch (error) { fill(this.main, el("p", { class: "error", role: "alert" }, told(error))); }
+  }
+}
+
+new App().start();

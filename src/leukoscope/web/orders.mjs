@@ -1,0 +1,67 @@
+// Pure functions of the review page: orders, counts, places in a grid. Tested by `node --test`.
+
+const own = (cell) => cell.label !== null;
+
+/** Whether a reader calls a cell otherwise than the model. */
+export function differs(cell, labels) {
+  if (!own(cell) || !["blast", "normal"].includes(cell.decision)) return false;
+  return Boolean(labels.get(cell.label)?.blast) !== (cell.decision === "blast");
+}
+
+/** Cells in an order. @param {any[]} cells @param {string} order @param {Map<string, any>} labels */
+export function sorted(cells, order, labels) {
+  const by = {
+    place: () => 0,
+    change: (a, b) => Number(own(a)) - Number(own(b)) || b.doubt - a.doubt,
+    probability: (a, b) => (b.probability ?? -1) - (a.probability ?? -1),
+    gate: (a, b) => Number(b.gate === "turned down") - Number(a.gate === "turned down") || (a.reason || "~").localeCompare(b.reason || "~"),
+    disagreement: (a, b) => Number(differs(b, labels)) - Number(differs(a, labels)),
+  }[order];
+  return [...cells].sort((a, b) => by(a, b) || a.place - b.place);
+}
+
+/** Cells of a lane: `all`, `unread`, or the name of a label. */
+export function inLane(cells, lane) {
+  if (lane === "all") return cells;
+  return cells.filter((cell) => (lane === "unread" ? !own(cell) : cell.label === lane));
+}
+
+/** Counts by label, white cells and blasts. @param {any[]} cells @param {Map<string, any>} labels */
+export function tally(cells, labels) {
+  const counts = new Map();
+  let read = 0, white = 0, blasts = 0;
+  for (const cell of cells) {
+    if (!own(cell)) continue;
+    read += 1;
+    counts.set(cell.label, (counts.get(cell.label) || 0) + 1);
+    const label = labels.get(cell.label);
+    if (label?.counts) white += 1;
+    if (label?.blast) blasts += 1;
+  }
+  return { counts, read, white, blasts };
+}
+
+/** Which rows of a grid are in sight. */
+export function rowsInSight(top, height, size, count, columns, around = 2) {
+  const rows = Math.ceil(count / columns);
+  const first = Math.max(0, Math.floor(top / size) - around);
+  const last = Math.min(rows, Math.ceil((top + height) / size) + around);
+  return { first, last, rows };
+}
+
+/** The next cell that was not read, from a place on, round to the beginning; -1 where there is none. */
+export function nextUnread(cells, from) {
+  for (let step = 1; step <= cells.length; step += 1) {
+    const at = (from + step) % cells.length;
+    if (!own(cells[at])) return at;
+  }
+  return -1;
+}
+
+/** A share in words. */
+export function shareWords(share) {
+  if (!share) return "nothing counted yet";
+  const percent = (value) => (100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0);
+  return `${percent(share.value)} % blasts of ${share.cells} [${percent(share.low)} to ${percent(share.high)}]; ` +
+    `about ${share.to_halve} more cells halve the interval`;
+}

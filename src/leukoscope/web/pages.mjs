@@ -1,0 +1,157 @@
+// The pages beside the review: cases and their pictures, readers who differ, accounts, models, the record.
+import { OfflineError, ProblemError, ask, get, post, sha256 } from "./api.mjs";
+import { choice, dialog, el, field, fill, form, told } from "./dom.mjs";
+
+const ROLES = ["viewer", "reader", "signer", "manager", "auditor", "admin"];
+const AT_ONCE = 4;
+
+function checkboxes(name, values, chosen) {
+  return el("fieldset", {}, el("legend", {}, "Roles"), values.map((value) => el("label", { class: "check" }, el("input", { type: "checkbox", name, value, checked: chosen.includes(value) }), value)));
+}
+
+export function firstPage(app, token) {
+  fill(app.main, el("section", { class: "narrow" }, el("h1", {}, "The first account"),
+    el("p", {}, "It makes all others. Give it further roles if one person does everything here."),
+    form([field("Login", "login", { autocomplete: "username" }), field("Your name, as it is printed", "name", { autocomplete: "name" }),
+      field("Password, at least 10 characters", "password", { type: "password", minlength: 10, autocomplete: "new-password" }),
+      checkboxes("roles", ROLES.filter((role) => role !== "admin"), ["signer", "manager", "auditor"])],
+    "Make the account", async (values) => {
+      const person = await post("/first", { ...values, token, roles: values.roles || [] }, { quiet: true });
+      app.became(person);
+      location.hash = "#/";
+    })));
+}
+
+export async function casesPage(app) {
+  let wanted = "";
+  const list = el("div", { class: "table" });
+  const draw = async () => {
+    const { cases } = await get(`/cases?q=${encodeURIComponent(wanted)}`);
+    fill(list, el("table", {}, el("thead", {}, el("tr", {}, ["Order", "Subject", "State", "Cells", "Pictures", "Protocol"].map((words) => el("th", { scope: "col" }, words)))),
+      el("tbody", {}, cases.map((each) => el("tr", {},
+        el("td", {}, el("a", { href: `#/case/${each.id}` }, each.order_no)), el("td", {}, each.subject),
+        el("td", {}, el("span", { class: `state ${each.state}` }, each.state), each.version > 1 ? ` v${each.version}` : ""),
+        el("td", {}, String(each.cells)), el("td", {}, `${each.pictures}${each.waiting ? `, ${each.waiting} wait` : ""}${each.failed ? `, ${each.failed} failed` : ""}`),
+        el("td", {}, `${each.readers === 2 ? "two readers" : "one reader"}${each.blind ? ", blind" : ""}`))))),
+    cases.length ? null : el("p", {}, "There are no cases."));
+  };
+  const search = el("input", { type: "search", "aria-label": "search", placeholder: "order or subject", oninput: async (event) => { wanted = event.target.value; await draw(); } });
+  fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Cases"), search,
+    app.may("reader") || app.may("manager") ? el("button", { type: "button", class: "main", onclick: () => newCase(app, draw) }, "New case") : null), list));
+  await draw();
+  const timer = setInterval(() => { if (list.isConnected) draw().catch(() => {}); else clearInterval(timer); }, 4000);
+  app.page = { close: () => clearInterval(timer) };
+}
+
+function newCase(app, done) {
+  const progress = el("p", { class: "progress", role: "status" });
+  const faults = el("ul", { class: "faults" });
+  const files = el("input", { type: "file", multiple: true, accept: ".bmp,.png,.jpg,.jpeg,.tif,.tiff,.webp", "aria-label": "pictures" });
+  const folder = el("input", { type: "file", webkitdirectory: true, "aria-label": "a folder of pictures" });
+  /** @type {File[]} */
+  let dropped = [];
+  const area = el("div", { class: "drop", ondragover: (event) => event.preventDefault(), ondrop: (event) => { event.preventDefault(); dropped = [...event.dataTransfer.files]; area.lastChild.textContent = ` ${dropped.length} dropped`; } },
+    el("label", {}, "Pictures ", files), el("label", {}, "or a folder ", folder), el("span", {}, " or drop them here"));
+  const id = crypto.randomUUID();
+  const { box } = dialog("New case", form([
+    field("Order number", "order_no"), field("Subject (a pseudonym, no name)", "subject"),
+    choice("Readers", "readers", [["1", "one"], ["2", "two, apart from each other"]], "1"),
+    el("label", { class: "check" }, el("input", { type: "checkbox", name: "blind" }), "blind: no suggestions until one has read"),
+    field("White cells to count", "target", { type: "number", value: "100", min: 1, max: 100000 }),
+    field("Scale in µm per pixel, if known", "um_per_px", { type: "number", step: "any", required: false, min: 0.006, max: 4.9 }), area],
+  "Make it and send the pictures", async (values) => {
+    await post("/cases", { id, order_no: values.order_no, subject: values.subject, readers: Number(values.readers), blind: values.blind, target: Number(values.target), um_per_px: values.um_per_px ? Number(values.um_per_px) : null });
+    const wanted = [...files.files, ...folder.files, ...dropped].filter((file) => !file.name.startsWith("."));
+    const bad = await send(id, wanted, (sent) => { progress.textContent = `${sent} of ${wanted.length} pictures sent`; }, faults);
+    await done();
+    if (!bad) { box.close(); location.hash = `#/case/${id}`; }
+  }), progress, faults);
+}
+
+/** Send pictures, a few at once; what cannot be taken is listed with its reason. */
+async function send(id, files, say, faults) {
+  const todo = [...files];
+  let sent = 0, bad = 0;
+  const work = async () => {
+    for (let file = todo.shift(); file; file = todo.shift()) {
+      try {
+        const name = file.webkitRelativePath || file.name;
+        const digest = await sha256(file);
+        for (let wait = 500; ; wait = Math.min(8000, wait * 2)) {
+          try { await ask("PUT", `/cases/${id}/pictures/${digest}?name=${encodeURIComponent(name)}`, file); break; } catch (error) {
+            if (!(error instanceof OfflineError) && !(error instanceof ProblemError && error.status === 429)) throw error;
+            await new Promise((resolve) => setTimeout(resolve, wait));
+          }
+        }
+      } catch (error) { bad += 1; faults.append(el("li", {}, `${file.name}: ${told(error)}`)); }
+      say(sent += 1);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return bad;
+}
+
+export async function differingPage(app, id) {
+  const [{ labels }, about] = await Promise.all([get("/labels"), get(`/cases/${id}`)]);
+  const words = new Map(labels.map((label) => [label.name, label.words]));
+  const draw = async () => {
+    const { cells } = await get(`/cases/${id}/differing`);
+    fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, `Case ${about.order_no}: ${cells.length} cells on which readers differ`), el("a", { class: "button", href: `#/case/${id}` }, "Back to the case")),
+      el("div", { class: "differing" }, cells.map((cell) => el("article", {},
+        el("img", { src: `./api/v1/cells/${cell.id}/frame.webp`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `./api/v1/cells/${cell.id}/small.webp`; } }),
+        el("ul", {}, cell.readings.map((reading) => el("li", {}, `${reading.reader}: ${words.get(reading.label)}`))),
+        form([choice("It is", "label", labels.map((label) => [label.name, label.words]), cell.readings[0]?.label), field("Because", "reason", {})], "Decide",
+          async (values) => { await post(`/cases/${id}/adjudications`, { cell: cell.id, ...values }); await draw(); })))),
+      cells.length ? null : el("p", {}, "There is nothing left to decide.")));
+  };
+  await draw();
+}
+
+export async function usersPage(app) {
+  const draw = async () => {
+    const [{ users }, { sessions }] = await Promise.all([get("/users"), get("/sessions")]);
+    const opened = (user) => sessions.filter((each) => each.user_id === user.id).length;
+    fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Accounts"), el("button", { type: "button", class: "main", onclick: () => edit(null, draw) }, "New account")),
+      el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["Login", "Name", "Roles", "Sessions", ""].map((shown) => el("th", { scope: "col" }, shown)))),
+        el("tbody", {}, users.map((user) => el("tr", { class: user.closed_at ? "closed" : "" }, el("td", {}, user.login), el("td", {}, user.name), el("td", {}, user.roles.join(", ")), el("td", {}, String(opened(user))),
+          el("td", { class: "row" }, el("button", { type: "button", onclick: () => edit(user, draw) }, "Change"),
+            el("button", { type: "button", onclick: async () => { await post(`/users/${user.id}/log-out`); await draw(); } }, "End sessions"),
+            el("button", { type: "button", onclick: async () => { try { await ask("PATCH", `/users/${user.id}`, { closed: !user.closed_at }); } catch (error) { app.say(told(error)); } await draw(); } }, user.closed_at ? "Open" : "Close")))))))));
+  };
+  await draw();
+}
+
+function edit(user, done) {
+  const { box } = dialog(user ? `Change ${user.login}` : "New account", form([
+    user ? null : field("Login", "login", { autocomplete: "off" }), field("Name, as it is printed", "name", { value: user?.name || "" }),
+    field(user ? "New password, empty: as it is" : "Password, at least 10 characters", "password", { type: "password", minlength: 10, required: !user, autocomplete: "new-password" }),
+    checkboxes("roles", ROLES, user?.roles || ["reader"])].filter(Boolean),
+  user ? "Change" : "Make the account", async (values) => {
+    const given = { ...values, roles: values.roles || [] };
+    if (user && !given.password) delete given.password;
+    if (user) await ask("PATCH", `/users/${user.id}`, given);
+    else await post("/users", given);
+    box.close();
+    await done();
+  }));
+}
+
+export async function bundlesPage(app) {
+  const { bundles } = await get("/bundles");
+  fill(app.main, el("section", {}, el("h1", {}, "Models"), el("div", { class: "table" }, el("table", {},
+    el("thead", {}, el("tr", {}, ["Name", "Version", "State", "Digest"].map((shown) => el("th", { scope: "col" }, shown)))),
+    el("tbody", {}, bundles.map((each) => el("tr", {}, el("td", {}, each.name), el("td", {}, each.version), el("td", {}, el("span", { class: `state ${each.state}` }, each.state)), el("td", {}, el("code", {}, each.digest.slice(0, 16))))))))));
+}
+
+export async function auditPage(app) {
+  const verdict = el("p", { role: "status" });
+  const head = await get("/events/head");
+  const { events } = await get(`/events?after=${Math.max(0, head.seq - 200)}&limit=200`);
+  fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Record"),
+    el("button", { type: "button", class: "main", onclick: async () => {
+      const found = await get("/events/verify");
+      fill(verdict, found.sound ? `Sound: ${found.events} events, head ${found.head}` : `NOT SOUND: ${found.faults.join("; ")}`);
+    } }, "Verify")), verdict, el("p", {}, `Event ${head.seq}, head `, el("code", {}, head.hash)),
+  el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["Event", "When", "What", "Of", "Said"].map((shown) => el("th", { scope: "col" }, shown)))),
+    el("tbody", {}, events.reverse().map((each) => el("tr", {}, el("td", {}, String(each.seq)), el("td", {}, each.at), el("td", {}, each.action), el("td", {}, el("code", {}, each.subject.slice(0, 8))), el("td", {}, el("code", {}, JSON.stringify(each.body))))))))));
+}

@@ -1,0 +1,397 @@
+// The review of a case: one key labels and goes on. Everything that is done is in the outbox before it is shown.
+import { get, post } from "./api.mjs";
+import { choice, dialog, el, field, fill, form, told } from "./dom.mjs";
+import { Grid } from "./grid.mjs";
+import { inLane, nextUnread, shareWords, sorted, tally } from "./orders.mjs";
+
+const ORDERS = [
+  ["probability", "Most like a blast first"], ["change", "What a review may change"], ["place", "Place in the pictures"],
+  ["gate", "Not fit to be judged first"], ["disagreement", "Where I differ from the model"],
+];
+
+export class Review {
+  constructor(app, id) {
+    this.app = app;
+    this.id = id;
+    this.chosen = new Set();
+    this.undone = [];
+    this.lane = "all";
+    this.heat = true;
+    this.started = performance.now();
+    this.keyed = (event) => this.key(event);
+    this.grid = new Grid({ draw: (cell) => this.tile(cell), refresh: (tile, cell, at) => this.refresh(tile, cell, at), pick: (at, event) => this.pick(at, event) });
+  }
+
+  async open() {
+    const [{ labels, keys }, about, acts] = await Promise.all([
+      get("/labels"), get(`/cases/${this.id}`), this.app.may("reader") ? get(`/cases/${this.id}/readings`) : { acts: [] },
+    ]);
+    this.labels = new Map(labels.map((label) => [label.name, label]));
+    this.byKey = new Map(labels.map((label) => [label.key, label.name]));
+    this.keys = keys;
+    this.about = about;
+    await this.load();
+    this.remember(acts.acts);
+    this.seq = acts.acts.at(-1)?.seq || 0;
+    this.order = this.blind ? "place" : "probability";
+    this.build();
+    this.arrange();
+    this.grid.go(Math.max(0, nextUnread(this.grid.items, -1)));
+    this.detail();
+    document.addEventListener("keydown", this.keyed);
+    this.heard = () => this.summarise();
+    this.app.outbox.listeners.add(this.heard);
+    this.poll = setInterval(() => this.follow(), 5000);
+    this.summarise();
+  }
+
+  /** What can be undone: every standing reading, with what stood before it. */
+  remember(acts) {
+    const last = new Map();
+    this.stack = [];
+    this.earlier = new Map();
+    for (const act of standing(acts)) {
+      this.stack.push([act.event]);
+      this.earlier.set(act.event, last.get(act.cell) || [null, null]);
+      last.set(act.cell, [act.label, act.event]);
+    }
+  }
+
+  close() {
+    document.removeEventListener("keydown", this.keyed);
+    this.app.outbox.listeners.delete(this.heard);
+    clearInterval(this.poll);
+    clearTimeout(this.soon);
+    this.grid.close();
+  }
+
+  async load() {
+    const cells = [];
+    let after = "";
+    do {
+      const page = await get(`/cases/${this.id}/cells?limit=2000${after ? `&after=${after}` : ""}`);
+      cells.push(...page.cells);
+      this.blind = page.blind;
+      after = page.next;
+    } while (after);
+    this.cells = cells;
+    this.byId = new Map(cells.map((cell) => [cell.id, cell]));
+    for (const act of await this.app.outbox.waiting()) {  // what is not stored yet is shown all the same
+      const cell = act.case === this.id && this.byId.get(act.cell);
+      if (cell && act.kind === "read") Object.assign(cell, { label: act.label, reading: act.event });
+    }
+  }
+
+  build() {
+    const reading = this.app.may("reader") && this.about.state === "open" && !this.about.read_by.includes(this.app.person.id);
+    this.reading = reading;
+    this.bar = el("div", { class: "lanes", role: "toolbar", "aria-label": "labels" });
+    this.count = el("div", { class: "count", role: "status", "aria-live": "polite" });
+    this.pane = el("section", { class: "pane", "aria-label": "the current cell" });
+    this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.order = this.sorter.value; this.arrange(); this.grid.box.focus(); } },
+      ORDERS.filter(([name]) => !this.blind || name === "place").map(([value, words]) => el("option", { value, selected: value === this.order }, words))));
+    this.filter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "which cells", onchange: () => { this.lane = this.filter.value; this.arrange(); this.grid.box.focus(); } },
+      [["all", "All cells"], ["unread", "Not read"], ...[...this.labels.values()].map((label) => [label.name, label.words])].map(([value, words]) => el("option", { value }, words))));
+    const tools = el("div", { class: "tools" },
+      el("h1", {}, `Case ${this.about.order_no}`),
+      el("span", { class: `state ${this.about.state}` }, this.about.state),
+      this.blind ? el("span", { class: "state blind", title: "suggestions are hidden until you have finished" }, "blind") : null,
+      this.sorter, this.filter,
+      el("button", { type: "button", onclick: () => this.undo(), title: "undo (u)", disabled: !reading }, "Undo"),
+      el("button", { type: "button", onclick: () => this.help(), title: "keys (?)" }, "Keys"),
+      reading ? el("button", { type: "button", class: "main", onclick: () => this.finish() }, "I have finished") : null,
+      this.about.state === "complete" && this.about.readers > 1 ? el("a", { class: "button", href: `#/differing/${this.id}` }, "Where readers differ") : null,
+      this.about.state === "complete" && this.app.may("signer") ? el("button", { type: "button", class: "main", onclick: () => this.sign() }, "Sign") : null,
+      this.about.state === "signed" && this.app.may("signer") ? el("button", { type: "button", onclick: () => this.amend() }, "Amend") : null,
+      !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.pdf`, target: "_blank", rel: "noopener" }, "Report (PDF)") : null,
+      !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.html`, target: "_blank", rel: "noopener" }, "Report") : null);
+    fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, el("div", { class: "work" }, this.grid.box, this.pane)));
+    this.lanes();
+    this.grid.box.focus({ preventScroll: true });
+  }
+
+  lanes() {
+    const { counts } = tally(this.cells, this.labels);
+    fill(this.bar, [...this.labels.values()].map((label) => {
+      const lane = el("button", {
+        type: "button", class: `lane ${label.blast ? "blast" : ""}`, data: { label: label.name }, disabled: !this.reading,
+        title: `${label.words} (${label.key})`, "aria-keyshortcuts": label.key, onclick: () => { this.mark(label.name); this.grid.box.focus({ preventScroll: true }); },
+        ondragover: (event) => { event.preventDefault(); lane.classList.add("over"); },
+        ondragleave: () => lane.classList.remove("over"),
+        ondrop: (event) => { event.preventDefault(); lane.classList.remove("over"); this.drop(event, label.name); },
+      }, el("kbd", {}, label.key), el("span", {}, label.words), el("b", {}, String(counts.get(label.name) || 0)));
+      return lane;
+    }));
+  }
+
+  arrange() {
+    const here = this.grid.items[this.grid.current]?.id;
+    const items = sorted(inLane(this.cells, this.lane), this.order, this.labels);
+    this.grid.show(items);
+    this.grid.go(Math.max(0, items.findIndex((cell) => cell.id === here)));
+    this.detail();
+  }
+
+  tile(cell) {
+    return el("div", { class: "tile", role: "option", draggable: this.reading,
+      ondragstart: (event) => {
+        if (!this.chosen.has(cell.id)) this.chosen = new Set([cell.id]);
+        event.dataTransfer.setData("text/plain", [...this.chosen].join(" "));
+        event.dataTransfer.effectAllowed = "move";
+        this.grid.paint();
+      },
+    }, el("img", { src: `./api/v1/cells/${cell.id}/small.webp`, alt: "", draggable: false, loading: "eager", decoding: "async" }), el("span", { class: "tag" }));
+  }
+
+  refresh(tile, cell, at) {
+    const label = cell.label && this.labels.get(cell.label);
+    const suggestion = this.blind ? "" : cell.decision;
+    const state = `${at === this.grid.current}|${this.chosen.has(cell.id)}|${cell.label}|${suggestion}`;
+    if (tile.dataset.state === state) return;
+    tile.dataset.state = state;
+    tile.className = `tile ${at === this.grid.current ? "current" : ""} ${this.chosen.has(cell.id) ? "chosen" : ""} ` +
+      `${label ? `read ${label.blast ? "is-blast" : label.counts ? "is-normal" : "is-other"}` : "unread"} ${suggestion ? `suggests-${suggestion}` : ""}`;
+    tile.setAttribute("aria-selected", String(this.chosen.has(cell.id) || at === this.grid.current));
+    tile.lastElementChild.textContent = label ? label.words : "";
+    tile.setAttribute("aria-label", `cell ${at + 1}, ${label ? `read as ${label.words}` : "not read"}${suggestion ? `, the model suggests ${suggestion}` : ""}`);
+  }
+
+  pick(at, event) {
+    const id = this.grid.items[at].id;
+    if (event.ctrlKey || event.metaKey) this.toggle(id);
+    else if (event.shiftKey) {
+      const [from, to] = [this.grid.current, at].sort((a, b) => a - b);
+      for (const cell of this.grid.items.slice(from, to + 1)) this.chosen.add(cell.id);
+    } else this.chosen.clear();
+    this.grid.go(at);
+    this.detail();
+  }
+
+  toggle(id) {
+    if (!this.chosen.delete(id)) this.chosen.add(id);
+    this.grid.paint();
+  }
+
+  drop(event, label) {
+    const ids = event.dataTransfer.getData("text/plain").split(" ").filter((id) => this.byId.has(id));
+    this.chosen = new Set(ids);
+    if (ids.length) this.mark(label);
+  }
+
+  /** Label the chosen cells, or the current one, and go on. */
+  async mark(label) {
+    if (!this.reading) return;
+    const here = this.grid.items[this.grid.current];
+    const cells = this.chosen.size ? [...this.chosen].map((id) => this.byId.get(id)) : here ? [here] : [];
+    if (!cells.length) return;
+    const ms = Math.min(86_400_000, Math.round(performance.now() - this.started));
+    this.started = performance.now();
+    const acts = cells.map((cell) => ({ kind: "read", case: this.id, event: crypto.randomUUID(), cell: cell.id, label, ms }));
+    for (const [at, cell] of cells.entries()) Object.assign(cell, { before: [...(cell.before || []), [cell.label, cell.reading]], label, reading: acts[at].event });
+    this.stack.push(acts.map((act) => act.event));
+    const many = this.chosen.size > 0;
+    this.chosen.clear();
+    if (!many) this.grid.go(this.grid.current + 1);
+    else {
+      const next = nextUnread(this.grid.items, this.grid.current);
+      this.grid.go(next < 0 ? this.grid.current : next);
+    }
+    this.changed();
+    await this.app.outbox.add(acts);
+  }
+
+  /** Take the last reading back, again and again. */
+  async undo() {
+    if (!this.reading) return;
+    const events = this.stack.pop();
+    if (!events) { this.say("there is nothing left to undo"); return; }
+    const acts = [];
+    for (const event of events) {
+      const cell = this.cells.find((each) => each.reading === event);
+      if (cell) {
+        const [label, reading] = cell.before?.pop() || this.earlier?.get(event) || [null, null];
+        Object.assign(cell, { label, reading });
+        this.grid.go(Math.max(0, this.grid.items.indexOf(cell)));
+      }
+      acts.push({ kind: "withdraw", case: this.id, event, cell: cell?.id });
+    }
+    this.changed();
+    await this.app.outbox.add(acts);
+  }
+
+  changed() {
+    this.grid.paint();
+    this.lanes();
+    this.detail();
+    this.counted();
+  }
+
+  counted() {
+    const { read, white, blasts } = tally(this.cells, this.labels);
+    const left = this.cells.length - read;
+    fill(this.count,
+      el("span", {}, `${read} of ${this.cells.length} read${left ? `, ${left} left` : ""}`),
+      el("span", { class: white >= this.about.target ? "reached" : "" }, `${white} of ${this.about.target} white cells counted`),
+      el("span", {}, `${blasts} blasts`),
+      this.summary?.share ? el("span", { class: "share" }, `${this.summary.blind || left === 0 ? "" : "with the model's for those not read: "}${shareWords(this.summary.share)}`) : null,
+      this.summary?.before?.statement ? el("span", { class: "statement", title: this.summary.before.words }, `model: ${this.summary.before.statement}`) : null,
+      this.summary?.agreement ? el("span", {}, `two readers: kappa ${this.summary.agreement.kappa === null ? "not defined" : this.summary.agreement.kappa.toFixed(2)}, ${this.summary.agreement.differ} to decide`) : null);
+    if (left === 0 && this.reading && !this.toldDone) { this.toldDone = true; this.say("all cells are read: finish when you are sure"); }
+  }
+
+  summarise() {
+    clearTimeout(this.soon);
+    this.counted();
+    this.soon = setTimeout(async () => {
+      try { this.summary = await get(`/cases/${this.id}/summary`, { quiet: true }); this.counted(); } catch { /* the next one will do */ }
+    }, 400);
+  }
+
+  /** What another window of the same reader did. */
+  async follow() {
+    if (!this.reading || (await this.app.outbox.waiting()).length) return;
+    let acts;
+    try { ({ acts } = await get(`/cases/${this.id}/readings?after=${this.seq}`, { quiet: true })); } catch { return; }
+    if (!acts.length) return;
+    this.seq = acts.at(-1).seq;
+    const known = new Set(this.stack.flat());
+    if (acts.every((act) => known.has(act.event) || act.withdrawn)) {
+      if (!acts.some((act) => act.withdrawn && this.cells.some((cell) => cell.reading === act.withdrawn))) return;
+    }
+    await this.load();
+    const all = await get(`/cases/${this.id}/readings`, { quiet: true });
+    this.remember(all.acts);
+    this.arrange();
+    this.lanes();
+    this.summarise();
+  }
+
+  detail() {
+    const cell = this.grid.items[this.grid.current];
+    if (!cell) { fill(this.pane, el("p", {}, this.about.waiting ? "The pictures wait for their answers." : "There is no cell to show.")); return; }
+    if (this.shown === cell.id) { this.suggestion(cell); return; }
+    this.shown = cell.id;
+    const own = `./api/v1/cells/${cell.id}`;
+    this.said = el("p", { class: "suggestion" });
+    this.words = el("p", { class: "words" });
+    this.more = el("div", { class: "more" });
+    const asked = this.blind || cell.asked;
+    const picture = el("img", { src: asked ? `${own}/frame.webp` : `${own}/small.webp`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `${own}/small.webp`; } });
+    const heat = !this.blind && cell.asked ? el("div", { class: `layers ${this.heat ? "" : "off"}` }, el("img", { src: `${own}/frame.webp`, alt: "" }),
+      el("img", { src: `${own}/heat.png`, alt: "heat map: orange speaks for blast, blue for normal", class: "heat" })) : null;
+    fill(this.pane, el("div", { class: "pictures" }, el("div", { class: "layers" }, picture), heat), this.said,
+      el("div", { class: "row" },
+        el("button", { type: "button", onclick: () => this.place(cell), title: "place (p)" }, "Place"),
+        this.blind ? null : el("button", { type: "button", onclick: () => this.neighbours(cell), title: "neighbours (o)" }, "Neighbours"),
+        this.blind ? null : el("button", { type: "button", onclick: () => this.toggleHeat(), title: "heat map (h)", "aria-pressed": String(this.heat) }, "Heat map")), this.more, this.words);
+    this.suggestion(cell);
+    clearTimeout(this.wordsSoon);
+    this.wordsSoon = setTimeout(async () => {
+      try {
+        const found = await get(`/cells/${cell.id}`, { quiet: true });
+        if (this.shown !== cell.id) return;
+        const others = (found.others || []).map((other) => `another reader: ${this.labels.get(other.label).words}`);
+        fill(this.words, [found.words, found.reason ? `Referred: ${found.reason}.` : "", ...(found.warnings || []), ...others, `Picture ${found.name}, cell ${found.number}.`].filter(Boolean).join(" "));
+      } catch { /* shown without words */ }
+    }, 150);
+  }
+
+  suggestion(cell) {
+    const label = cell.label && this.labels.get(cell.label);
+    const mine = label ? `You: ${label.words}. ` : "Not read. ";
+    const model = this.blind ? "" : cell.probability === null || cell.gate === "turned down" ? `Model: no answer (${cell.reason || "not fit to be judged"}).`
+      : `Model suggests ${cell.decision}, probability of blast ${cell.probability.toFixed(3)}.`;
+    fill(this.said, el("strong", {}, mine), model);
+  }
+
+  toggleHeat() {
+    this.heat = !this.heat;
+    this.shown = null;
+    this.detail();
+  }
+
+  async place(cell) {
+    if (!cell.box) { fill(this.more, el("p", {}, "The picture shows this one cell.")); return; }
+    const { pictures } = await get(`/cases/${this.id}/pictures`);
+    const about = pictures.find((each) => each.sha256 === cell.picture);
+    const others = this.cells.filter((each) => each.picture === cell.picture && each.box);
+    fill(this.more, el("div", { class: "field-view" },
+      el("img", { src: `./api/v1/cases/${this.id}/pictures/${cell.picture}/view`, alt: `the field ${about.name}` }),
+      others.map((each) => {
+        const spot = el("button", { type: "button", class: `spot ${each.id === cell.id ? "here" : ""}`, "aria-label": `cell ${each.number}`,
+          onclick: () => { const at = this.grid.items.indexOf(each); if (at >= 0) { this.grid.go(at); this.detail(); this.place(each); } } });
+        const [x, y, w, h] = each.box;
+        Object.assign(spot.style, { left: `${(100 * x) / about.width}%`, top: `${(100 * y) / about.height}%`, width: `${(100 * w) / about.width}%`, height: `${(100 * h) / about.height}%` });
+        return spot;
+      })));
+  }
+
+  async neighbours(cell) {
+    const { neighbours } = await get(`/cells/${cell.id}/neighbours`);
+    fill(this.more, el("div", { class: "neighbours" }, neighbours.length ? neighbours.map((each) => el("button", {
+      type: "button", disabled: !each.here, onclick: () => { const at = this.grid.items.findIndex((other) => other.id === each.id); if (at >= 0) { this.grid.go(at); this.detail(); } },
+    }, el("img", { src: `./api/v1/cells/${each.id}/small.webp`, alt: "" }), el("span", {}, each.label ? this.labels.get(each.label).words : "not read"),
+    el("small", {}, `alike ${each.alike.toFixed(2)}`))) : el("p", {}, "There are no others to compare with.")));
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (/** @type {HTMLElement} */ (event.target).closest("input, select, textarea")) return;
+    const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (name === "Enter" && /** @type {HTMLElement} */ (event.target).closest("button, a")) return;
+    const { grid } = this;
+    const here = grid.items[grid.current];
+    const acts = {
+      u: () => this.undo(), ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1), ArrowDown: () => this.step(grid.columns),
+      ArrowUp: () => this.step(-grid.columns), j: () => { const at = nextUnread(grid.items, grid.current); if (at >= 0) this.step(at - grid.current); },
+      x: () => here && this.toggle(here.id), a: () => { for (const cell of grid.inSight()) this.chosen.add(cell.id); grid.paint(); },
+      Escape: () => { this.chosen.clear(); fill(this.more); grid.paint(); },
+      Enter: () => { if (!this.blind && here && ["blast", "normal"].includes(here.decision)) this.mark(here.decision); },
+      h: () => this.toggleHeat(), p: () => here && this.place(here), o: () => here && !this.blind && this.neighbours(here),
+      s: () => { const all = [...this.sorter.options]; this.order = all[(this.sorter.selectedIndex + 1) % all.length].value; this.sorter.value = this.order; this.arrange(); },
+      "+": () => grid.resize(grid.size + 16), "-": () => grid.resize(grid.size - 16), "?": () => this.help(),
+    };
+    const label = this.byKey.get(name);
+    if (!label && !acts[name]) return;
+    event.preventDefault();
+    if (label) this.mark(label);
+    else acts[name]();
+  }
+
+  step(by) {
+    this.grid.go(this.grid.current + by);
+    this.detail();
+  }
+
+  help() {
+    const rows = [...[...this.labels.values()].map((label) => [label.key, label.words]), ...Object.entries(this.keys)];
+    dialog("Keys", el("dl", { class: "keys" }, rows.map(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)]).flat()));
+  }
+
+  say(words) { this.app.say(words); }
+
+  async finish() {
+    await this.app.outbox.flush();
+    if ((await this.app.outbox.waiting()).length) { this.say("some readings are not saved yet: they are sent as soon as the server is reached"); return; }
+    try { await post(`/cases/${this.id}/complete`); } catch (error) { this.say(told(error)); return; }
+    this.app.reload();
+  }
+
+  sign() {
+    const { box } = dialog("Sign the case", el("p", {}, "Your password again, and what your signature means. What is signed cannot be changed any more, only amended with a reason."),
+      form([field("Password", "password", { type: "password", autocomplete: "current-password" }),
+        choice("Meaning", "meaning", [["review", "I reviewed the cells"], ["approval", "I approve the result"], ["responsibility", "I take responsibility"]], "approval")],
+      "Sign", async (values) => { await post(`/cases/${this.id}/signatures`, values, { quiet: true }); box.close(); this.app.reload(); }));
+  }
+
+  amend() {
+    const { box } = dialog("Amend the case", el("p", {}, "It is opened again as its next version; what was signed stays as it is."),
+      form([field("Reason", "reason", {})], "Amend", async (values) => { await post(`/cases/${this.id}/amendments`, values); box.close(); this.app.reload(); }));
+  }
+}
+
+/** Readings that were not taken back, in their order. */
+export function standing(acts) {
+  const gone = new Set(acts.filter((act) => act.withdrawn).map((act) => act.withdrawn));
+  return acts.filter((act) => act.event && !gone.has(act.event));
+}

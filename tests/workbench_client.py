@@ -1,0 +1,77 @@
+"""A client of the workbench for tests: people with roles, pictures, keys."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import suppress
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+from starlette.testclient import TestClient
+
+from bundle_factory import disc
+from leukoscope.service.problems import Problem
+from leukoscope.service.workbench import Workbench
+
+PASSWORD = "correct horse battery"
+
+
+class Guest(TestClient):
+    """A browser without a log-in; `as_` gives another one, logged in as a person with these roles."""
+
+    bench: Workbench
+
+    def as_(self, *roles: str, login: str | None = None) -> Guest:
+        name = login or "-".join(roles)
+        other = Guest(self.app, base_url="http://127.0.0.1")
+        other.bench = self.bench
+        with suppress(Problem):  # made before
+            self.bench.accounts.make("tests", name, name.title(), PASSWORD, roles)
+        answer = other.post("/api/v1/session", json={"login": name, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        return other
+
+
+def picture(colour: tuple[int, int, int]) -> bytes:
+    """A cell on black as PNG."""
+    file = BytesIO()
+    Image.fromarray(disc(colour)).save(file, "PNG")
+    return file.getvalue()
+
+
+def put(client: TestClient, case: str, data: bytes, name: str = "cell.png", kind: str = "image/png") -> Any:
+    digest = sha256(data).hexdigest()
+    return client.put(
+        f"/api/v1/cases/{case}/pictures/{digest}?name={name}", content=data, headers={"content-type": kind}
+    )
+
+
+def answered(client: TestClient, case: str) -> None:
+    """Wait until all pictures of a case have their answers."""
+    until = time.monotonic() + 60
+    while client.get(f"/api/v1/cases/{case}").json()["waiting"]:
+        assert time.monotonic() < until, "no answers came"
+        time.sleep(0.05)
+
+
+def key(client: TestClient, case: str, cell: str, label: str, event: str | None = None) -> Any:
+    one = {"event": event or str(uuid.uuid4()), "cell": cell, "label": label}
+    return client.post(f"/api/v1/cases/{case}/readings", json={"readings": [one]})
+
+
+def cells_of(client: TestClient, case: str, **query: object) -> list[dict[str, Any]]:
+    return client.get(f"/api/v1/cases/{case}/cells", params=query).json()["cells"]
+
+
+def read_all(client: TestClient, case: str, label: str = "normal") -> None:
+    for cell in cells_of(client, case):
+        assert key(client, case, cell["id"], label).status_code == 200
+    answer = client.post(f"/api/v1/cases/{case}/complete", json={})
+    assert answer.status_code == 200, answer.text
+
+
+def sign(client: TestClient, case: str, meaning: str = "review") -> Any:
+    return client.post(f"/api/v1/cases/{case}/signatures", json={"password": PASSWORD, "meaning": meaning})
