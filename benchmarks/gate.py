@@ -393,7 +393,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=40, help="foreign pictures of a kind")
     parser.add_argument("--cells", type=int, default=20, help="cells that are disturbed")
     parser.add_argument(
-        "--looked-at", type=int, default=0, help="cells seen when the rule was chosen: see docs/trust.md"
+        "--looked-at", type=int, default=0, help="cells seen when the rule was chosen: see docs/gate.md"
     )
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path)

@@ -3,7 +3,7 @@
 The temperature T of sigmoid(z / T) is fitted by weighted log loss on logits z [N], labels y [N] and weights w [N] of
 held-out pictures (C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On calibration of modern neural networks, ICML 2017). It
 changes what is stated and never the order of the pictures. More flexible maps (Platt's, beta, isotonic) were measured
-and were much worse on new patients (docs/trust.md): they learn the mix of classes of a handful of people.
+and were much worse on new patients (docs/probabilities.md): they learn the mix of classes of a handful of people.
 """
 
 from __future__ import annotations
