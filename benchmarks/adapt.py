@@ -31,7 +31,7 @@ from leukoscope.cells.read import read_picture
 from leukoscope.errors import DataError
 from leukoscope.files import write_json
 from leukoscope.fitting.decision import log_loss
-from leukoscope.fitting.head import LocalCells, adapt
+from leukoscope.fitting.laboratory import LocalCells, changed_logits, fit_laboratory
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.ranking import Ranking, roc_auc
@@ -120,10 +120,10 @@ def study(
         for size in SIZES:
             local = away.take(local_rows(away, half, size, rng))
             try:
-                found = adapt(local, rule, data="elsewhere", seed=options.seed, replicates=100)
+                found = fit_laboratory(local, rule, data="elsewhere", seed=options.seed, replicates=100)
             except DataError:
                 continue
-            stated = probability_of(found.change.logits(test.scores.logit, test.embedding), found.rule)
+            stated = probability_of(changed_logits(test, found.change, None), found.rule)
             truth = test.scores.label
             row = {
                 "home": figures(truth, home.take(~half).scores.probability, rule.threshold),

@@ -1,4 +1,4 @@
-"""A graph with another head is the graph that the network with that head would have been exported to."""
+"""A graph with a changed head is the graph that the network with that head would have been exported to."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ import torch
 
 from bundle_factory import make_bundle
 from leukoscope.bundle.export import ExplainedGraph, graph_bytes
-from leukoscope.bundle.head import read_head, replace_head
+from leukoscope.bundle.head import GraphHead, HeadChange
 from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import BundleError
 from leukoscope.models import create_model
+from timm_presence import NO_TIMM, no_timm
 
 
 def run(graph: bytes, frames: np.ndarray) -> list[np.ndarray]:
     return ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"frames": frames})  # type: ignore[no-any-return]
+
+
+def some_change(size: int, rng: np.random.Generator) -> HeadChange:
+    return HeadChange(rng.uniform(0.5, 2, size), rng.normal(size=size), 0.7, rng.normal(size=size), 0.75)
 
 
 @pytest.mark.parametrize("name", ["plain_cnn", "crse_cnn"])
@@ -32,33 +37,75 @@ def test_logit_and_heat_map_are_those_of_the_network_with_the_new_head(name: str
                 part.running_var.uniform_(0.5, 2)  # type: ignore[union-attr,operator]
                 part.weight.uniform_(0.5, 2)
     bundle = read_bundle(make_bundle(tmp_path / "b", graph=graph_bytes(model, 32, 32), frame=32))
-    head = read_head(bundle)
-    assert head.weight == pytest.approx(model.head.weight[0].detach().numpy())  # type: ignore[union-attr,index]
-    rng = np.random.default_rng(0)
-    weight, bias = rng.normal(size=10), 0.75
-    patched = replace_head(bundle, weight, bias)
-    with torch.no_grad():
-        model.head.weight.copy_(torch.from_numpy(weight)[None])  # type: ignore[union-attr,operator]
-        model.head.bias.fill_(bias)  # type: ignore[union-attr,operator]
+    head, rng = GraphHead(bundle), np.random.default_rng(0)
+    change = some_change(10, rng)
+    patched = head.changed(change)
     frames = rng.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    before = run(bundle.graph, frames)
+    assert head.logits(before[2]) == pytest.approx(before[0], abs=1e-5)
     with torch.no_grad():
+        along = 0.7 * model.head.weight[0] + torch.from_numpy(change.weight)  # type: ignore[union-attr,index]
+        model.head.bias.copy_(0.7 * model.head.bias + 0.75 + along @ torch.from_numpy(change.shift))  # type: ignore[union-attr,operator]
+        model.head.weight.copy_((along * torch.from_numpy(change.scale))[None])  # type: ignore[union-attr,operator]
         reference = [each.numpy() for each in ExplainedGraph(model, 32).eval()(torch.from_numpy(frames))]
-    for got, wanted, before in zip(run(patched, frames), reference, run(bundle.graph, frames), strict=True):
-        assert got == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+    for got, wanted, old in zip(run(patched, frames), reference, before, strict=True):
+        assert got == pytest.approx(wanted, rel=1e-4, abs=1e-4)
         if got.shape != (3, 10):  # logit and heat map move, the embedding stays bit by bit
-            assert np.abs(got - before).max() > 0.001
+            assert np.abs(got - old).max() > 0.001
         else:
-            assert np.array_equal(got, before)
-    twice = replace_head(replace(bundle, graph=patched), head.weight, head.bias)
-    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(run(twice, frames), run(bundle.graph, frames), strict=True))
-    same = replace_head(bundle, head.weight, head.bias)
-    assert all(np.array_equal(a, b) for a, b in zip(run(same, frames), run(bundle.graph, frames), strict=True))
-    with pytest.raises(BundleError, match="finite head of 10"):
-        replace_head(bundle, weight[:9], bias)
-    with pytest.raises(BundleError, match="finite head of 10"):
-        replace_head(bundle, weight * np.nan, bias)
+            assert np.array_equal(got, old)
+    same = head.changed(HeadChange.none(10))
+    assert all(np.array_equal(a, b) for a, b in zip(run(same, frames), before, strict=True))
+    refuses(head, change)
+
+
+@pytest.mark.skipif(no_timm(), reason=NO_TIMM)
+@pytest.mark.parametrize("kind", ["linear", "mlp", "radial"])
+def test_a_head_of_any_kind_changes_with_its_heat_map_twice(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    model = create_model("eye", kind=kind, components=8, units=12).eval()
+    rng = np.random.default_rng(1)
+    frames = np.zeros((3, 96, 96, 3), np.uint8)
+    frames[:, 20:70, 30:80] = rng.integers(40, 256, (3, 50, 50, 3))
+    bundle = read_bundle(make_bundle(tmp_path / "b", graph=graph_bytes(model, 96, 96), frame=96))
+    head, changes = GraphHead(bundle), [some_change(8, rng), some_change(8, rng)]
+    logit, _, embedding = run(bundle.graph, frames)
+    assert head.logits(embedding) == pytest.approx(logit, abs=1e-4)
+
+    def wanted(features: torch.Tensor, done: list[HeadChange]) -> torch.Tensor:
+        """Each change sees the embedding aligned by those that came after it."""
+        seen, added, trust = model.embed(features), torch.zeros(()), 1.0
+        for change in reversed(done):
+            seen = seen * torch.from_numpy(change.scale).float() + torch.from_numpy(change.shift).float()
+            added = added + trust * (seen @ torch.from_numpy(change.weight).float() + change.bias)
+            trust *= change.trust
+        inner = model._bumps(seen) if kind == "radial" else seen  # type: ignore[operator]
+        inner = torch.relu(model.hidden(seen)) if kind == "mlp" else inner  # type: ignore[operator]
+        return trust * model.head(inner)[:, 0] + added  # type: ignore[operator]
+
+    once = replace(bundle, graph=head.changed(changes[0]))
+    twice = replace(bundle, graph=GraphHead(once).changed(changes[1]))
+    features = model.forward_features(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255).detach().requires_grad_()
+    for changed, done in ((once, changes[:1]), (twice, changes)):
+        told, heat, seen = run(changed.graph, frames)
+        expected = wanted(features, done)
+        (gradient,) = torch.autograd.grad(expected.sum(), features)
+        channels = sum(model.trunk.channels)  # type: ignore[union-attr]
+        by_hand = (gradient * features)[:, :channels].sum(1).detach().numpy()
+        assert told == pytest.approx(expected.detach().numpy(), rel=1e-3, abs=1e-3)
+        assert np.abs(heat - by_hand).max() < 1e-3 * np.abs(by_hand).max()
+        assert np.array_equal(seen, embedding)
+        assert GraphHead(changed).logits(seen) == pytest.approx(told, rel=1e-3, abs=1e-3)
+    refuses(head, changes[0])
+
+
+def refuses(head: GraphHead, change: HeadChange) -> None:
+    with pytest.raises(BundleError, match=f"finite change of {head.size}"):
+        head.changed(replace(change, weight=change.weight[1:]))
+    with pytest.raises(BundleError, match=f"finite change of {head.size}"):
+        head.changed(replace(change, weight=change.weight * np.nan))
 
 
 def test_a_graph_of_another_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no linear unit on the embedding"):
-        read_head(read_bundle(make_bundle(tmp_path / "b")))
+        GraphHead(read_bundle(make_bundle(tmp_path / "b")))

@@ -79,6 +79,64 @@ def test_refusals_leave_nothing(run, parent: Path, small_bundle: Path, tmp_path:
     assert not new.exists()
 
 
+def test_labels_that_contradict_names_one_class_and_three_cells_are_refused(run, parent: Path, tmp_path: Path) -> None:
+    table, new = make_cells(tmp_path / "site"), tmp_path / "new"
+    lines = table.read_text().splitlines()
+    wrong = []
+    for line in lines[1:]:
+        name, label, subject = line.split(",")
+        told = f"{Path(name).stem}-{'normal' if name == '1-0.png' else label}.png"
+        (tmp_path / "site" / name).rename(tmp_path / "site" / told)
+        wrong.append(f"{told},{label},{subject}")
+    table.write_text("\n".join([lines[0], *wrong]) + "\n")
+    said = run("adapt", parent, "--data", table, "--out", new)
+    assert said.exit_code == 2
+    assert "the labels of 1 of 24 cells contradict their names, the first of 1-0-normal.png" in said.stderr
+    right = [line for line in wrong if not line.startswith("1-0")]
+    table.write_text("\n".join([lines[0], *right[:3]]) + "\n")
+    assert "3 cells are too few" in run("adapt", parent, "--data", table, "--out", new).stderr
+    table.write_text("\n".join([lines[0], *(line for line in right if ",normal," in line)] * 2) + "\n")
+    assert run("adapt", parent, "--data", table, "--out", new).exit_code == 2
+    assert not new.exists()
+
+
+def test_cells_without_a_label_are_read_and_counted_and_the_steps_stand_on_the_card(
+    run, parent: Path, tmp_path: Path
+) -> None:
+    table = make_cells(tmp_path / "site", patients=6, each=6)
+    make_cells(tmp_path / "more")
+    (tmp_path / "more/cells.csv").unlink()
+    (tmp_path / "more/broken.png").write_bytes(b"no picture")
+    result = run("adapt", parent, "--data", table, "--unlabelled", tmp_path / "more", "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    assert "24 cells without a label" in result.stdout
+    assert "broken.png" in result.stderr
+    facts = read_bundle(tmp_path / "new").facts
+    origin = facts.parent
+    assert origin is not None
+    assert origin.unlabelled == 24
+    assert [each.name for each in origin.steps][-2:] == ["head fitted", "gate fitted"]
+    assert [each.cells for each in origin.curve] == [10, 20, 36]
+    card = (tmp_path / "new/README.md").read_text()
+    assert "| labels | AUC, mean of draws | least to most |" in card
+    assert "24 cells without a label" in card
+    gate = origin.steps[-1]
+    assert gate.kept == (facts.gate is not None)  # the parent has none
+    assert gate.with_it is not None
+    whose = read_bundle(tmp_path / "new").facts.gate
+    assert whose is None or whose.pictures == 60
+
+
+def test_two_laboratories_in_one_are_told(run, parent: Path, tmp_path: Path) -> None:
+    table = make_cells(tmp_path / "site", patients=8, each=8)
+    for picture in (tmp_path / "site").glob("[0-3]-*.png"):
+        pixels = np.asarray(Image.open(picture)).astype(np.float64)
+        Image.fromarray(np.where(pixels > 0, pixels * 0.45 + 12, 0).astype(np.uint8)).save(picture)
+    said = run("adapt", parent, "--data", table, "--out", tmp_path / "new", "--force")
+    assert "two laboratories, or two preparations, are mixed" in said.stderr
+    assert "two laboratories" in (tmp_path / "new/README.md").read_text()
+
+
 def test_without_a_gain_nothing_is_written_unless_forced(run, parent: Path, tmp_path: Path) -> None:
     table = make_cells(tmp_path / "site", patients=8, each=4)
     lines = table.read_text().splitlines()

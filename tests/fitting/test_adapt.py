@@ -12,7 +12,8 @@ from leukoscope.bundle.decision import calibration_claim, probability_of, refer_
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.errors import DataError
 from leukoscope.fitting.decision import log_loss
-from leukoscope.fitting.head import LocalCells, adapt, check_cells, choose_strength, deal, refit
+from leukoscope.fitting.head import choose_pull, refit
+from leukoscope.fitting.laboratory import LocalCells, changed_logits, check_cells, deal, fit_laboratory
 from leukoscope.metrics.scores import Scores
 
 
@@ -59,23 +60,25 @@ def test_the_pull_is_towards_the_old_head() -> None:
 def test_crossed_logits_are_of_heads_that_did_not_see_the_cell() -> None:
     held = cells(60, patients=6)
     part = deal(held)
-    strength, logits = choose_strength(held.scores.logit, held.embedding, held.scores.label, part)
+    old, embedding, label = held.scores.logit, held.embedding, held.scores.label
+    pull, logits, loss = choose_pull(lambda _rest: (old, embedding), label, part)
     for left in np.unique(part):
         out = part == left
-        change = refit(held.scores.logit[~out], held.embedding[~out], held.scores.label[~out], strength)
-        assert logits[out] == pytest.approx(change.logits(held.scores.logit[out], held.embedding[out]))
+        change = refit(pull.trust * old[~out], embedding[~out], label[~out], pull.strength)
+        assert logits[out] == pytest.approx(change.logits(pull.trust * old[out], embedding[out]), abs=1e-5)
+        assert loss[left] == pytest.approx(log_loss(label[out], sigmoid(logits[out])).sum())
 
 
 def test_a_shifted_laboratory_gains_and_the_reported_loss_is_met_on_new_cells() -> None:
     held, new = cells(160, patients=16, shift=4.0), cells(400, patients=20, shift=4.0, seed=9)
     rule = DecisionFacts()
-    found = adapt(held, rule, data="site", replicates=200)
+    found = fit_laboratory(held, rule, data="site", replicates=200)
     assert found.better
     assert found.gain["log_loss"].low > 0
     assert found.gain["specificity"].value > 0.3
     assert found.after["auc"].value > found.before["auc"].value
     assert len(found.units) == 16
-    logits = found.change.logits(new.scores.logit, new.embedding)
+    logits = changed_logits(new, found.change, None)
     met = log_loss(new.scores.label, probability_of(logits, found.rule)).mean()
     assert met == pytest.approx(found.after["log_loss"].value, abs=0.12)
     before = log_loss(held.scores.label, sigmoid(held.scores.logit)).mean()
@@ -91,7 +94,7 @@ def test_nothing_is_gained_from_labels_of_no_meaning() -> None:
             held.scores.path, held.scores.label, sigmoid(2 * old), 2 * old, held.scores.subject, held.scores.group
         )
         rng = np.random.default_rng(seed)
-        found = adapt(LocalCells(table, rng.normal(size=(60, 12))), DecisionFacts(), data="x", replicates=200)
+        found = fit_laboratory(LocalCells(table, rng.normal(size=(60, 12))), DecisionFacts(), data="x", replicates=200)
         better += found.better
         assert found.gain["log_loss"].value < 0.1
     assert better <= 1
@@ -102,7 +105,7 @@ def test_cells_without_patients_are_left_out_in_ten_parts() -> None:
     part = deal(held)
     assert sorted(np.bincount(part)) == [10] * 10
     assert all(held.scores.label[part == k].mean() == 0.5 for k in range(10))
-    found = adapt(held, DecisionFacts(), data="x", replicates=200)
+    found = fit_laboratory(held, DecisionFacts(), data="x", replicates=200)
     assert found.units == [f"part {k}" for k in range(10)]
     assert "fitted on 100 pictures of unknown patients of x" in calibration_claim(found.rule)
 
@@ -110,7 +113,7 @@ def test_cells_without_patients_are_left_out_in_ten_parts() -> None:
 def test_a_band_set_on_cells_without_patients_promises_nothing_for_new_ones() -> None:
     for by_patient in (True, False):
         held = cells(800, patients=400, by_patient=by_patient)
-        found = adapt(held, DecisionFacts(), data="x", replicates=200)
+        found = fit_laboratory(held, DecisionFacts(), data="x", replicates=200)
         claim = refer_claim(found.rule)
         assert ("On average over new patients" in claim) is by_patient
         assert ("an aim and no promise: that takes 99 patients with blasts" in claim) is not by_patient
@@ -138,7 +141,7 @@ def test_less_wrong_than_before_but_worse_than_a_guess_is_no_gain() -> None:
     same = held.scores
     table = Scores(same.path, same.label, sigmoid(wrong), wrong, same.subject, same.group)
     noise = np.random.default_rng(1).normal(size=(60, 12))
-    found = adapt(LocalCells(table, noise), DecisionFacts(), data="x", replicates=200)
+    found = fit_laboratory(LocalCells(table, noise), DecisionFacts(), data="x", replicates=200)
     assert found.gain["log_loss"].value > 0
     assert found.after["log_loss"].value > math.log(2)
     assert not found.better

@@ -17,7 +17,7 @@ from leukoscope.bundle.audits import audit_claim
 from leukoscope.bundle.decision import calibration_claim, refer_claim, share
 from leukoscope.bundle.gate import gate_claim
 from leukoscope.bundle.patients import subject_claim
-from leukoscope.bundle.schema import BundleFacts, MeasuredFacts
+from leukoscope.bundle.schema import BundleFacts, MeasuredFacts, ParentFacts
 from leukoscope.datasets.known_sets import known_sets
 from leukoscope.datasets.patients import Patients
 
@@ -120,20 +120,49 @@ def adapted(facts: BundleFacts) -> list[str]:
     pull = (
         "of which only the bias moved"
         if parent.strength is None
-        else f"pulled towards the old one with strength {parent.strength:g}"
+        else f"pulled towards {'the old one' if parent.trust else 'none'} with strength {parent.strength:g}"
     )
     forced = " **It was written although nothing was clearly gained.**" if parent.forced else ""
     files = ", ".join(f"{name} `{digest[:16]}`" for name, digest in parent.files.items())
     return [
         "## Adapted",
         (
-            f"The last layer of {parent.name} ({files}) was fitted anew on {parent.cells} cells of {parent.data}, "
+            f"The head of {parent.name} ({files}) was fitted anew on {parent.cells} cells of {parent.data}, "
             f"{parent.blasts} of them blasts, {pull}.{forced} "
             f"Figures are of cells left out of the fit, {len(parent.units)} {left_out} one by one. Figures below that "
             "were measured elsewhere are not those of the adapted bundle."
         ),
         "\n".join(["| figure | before | after | gain |", "|---|---|---|---|", *rows]),
+        *_steps(parent),
     ]
+
+
+def _steps(parent: ParentFacts) -> list[str]:
+    """What each step of an adaptation did, and how the figures grow with the number of labels."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    found = [*parent.warnings]
+    if parent.steps:
+        rows = [
+            f"| {each.name} | {each.choice} | {number(each.without)} | {number(each.with_it)} | "
+            f"{'yes' if each.kept else 'no'} |"
+            for each in parent.steps
+        ]
+        found.append(
+            "Each step was kept only where it clearly paid on cells left out (mean log loss; of the gate, share turned "
+            f"down). {parent.unlabelled:,} cells without a label served the first and the last."
+        )
+        found.append("\n".join(["| step | choice | without | with | kept |", "|---|---|---|---|---|", *rows]))
+    if parent.curve:
+        rows = [f"| {each.cells} | {each.auc:.3f} | {each.least:.3f} to {each.most:.3f} |" for each in parent.curve]
+        found.append(
+            "With fewer labels, drawn out of the other parts, cells left out are ranked so (alignment and pull were "
+            "chosen with all labels, which flatters the first rows):"
+        )
+        found.append("\n".join(["| labels | AUC, mean of draws | least to most |", "|---|---|---|", *rows]))
+    return found
 
 
 def tripod_table(facts: BundleFacts) -> str:

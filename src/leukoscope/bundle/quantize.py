@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from leukoscope.bundle.head import read_head, replace_head
+from leukoscope.bundle.head import GraphHead, HeadChange
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import GRAPH_FILE, BundleFacts, QuantisedFacts
 from leukoscope.bundle.write import revise_bundle
@@ -73,8 +73,8 @@ def quantize_bundle(
     rounded = replace(bundle, graph=graph)
     logits = _logits(bundle, graph, frames)
     slope, offset = logit_correction(logits[:, 0], logits[:, 1])
-    head = read_head(rounded)
-    graph = replace_head(rounded, slope * head.weight, slope * head.bias + offset)
+    head = GraphHead(rounded)
+    graph = head.changed(replace(HeadChange.none(head.size), trust=slope, bias=offset))
     facts = QuantisedFacts(
         parent=bundle.facts.name,
         files=bundle.facts.files,

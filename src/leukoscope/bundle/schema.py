@@ -188,6 +188,25 @@ class SubjectFacts(_Facts):
         return self
 
 
+class StepFacts(_Facts):
+    """One step of an adaptation: mean log loss, or share turned down, on cells left out without it and with it."""
+
+    name: str
+    choice: str
+    kept: bool
+    without: Annotated[float, Field(allow_inf_nan=False)] | None
+    with_it: Annotated[float, Field(allow_inf_nan=False)] | None
+
+
+class LabelsFacts(_Facts):
+    """How well cells left out were ranked from so many labelled ones, mean and range over draws."""
+
+    cells: Annotated[int, Field(ge=1)]
+    auc: Share
+    least: Share
+    most: Share
+
+
 class ParentFacts(_Facts):
     """The bundle that this one was adapted from, to which cells, and what that changed on cells left out of the fit."""
 
@@ -199,6 +218,11 @@ class ParentFacts(_Facts):
     units: list[str]  # what was left out one by one: patient groups, or parts of the cells where no patient is known
     by_patient: bool
     strength: Annotated[float, Field(gt=0)] | None  # of the pull towards the parent's head; None: only its bias moved
+    trust: Share = 1.0  # how much of the parent's head is kept
+    unlabelled: Annotated[int, Field(ge=0)] = 0  # cells without a label, which gave moments and limits
+    steps: list[StepFacts] = []
+    curve: list[LabelsFacts] = []
+    warnings: list[str] = []
     before: dict[str, Estimate]
     after: dict[str, Estimate]
     gain: dict[str, Estimate]  # after minus before, on the same cells

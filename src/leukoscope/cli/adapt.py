@@ -12,133 +12,98 @@ from leukoscope.cli._options import THREADS
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
-    from leukoscope.bundle.read import Bundle
-    from leukoscope.fitting.head import Adaptation, LocalCells
+    from leukoscope.runs.laboratory import Adapted, Laboratory
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @data_option()
+@click.option(
+    "--unlabelled", multiple=True, type=click.Path(path_type=Path, exists=True),
+    help="Pictures of the same laboratory without a label: cells on black, crops or fields. May be given again.",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
 @GROUPS
 @click.option("--force", is_flag=True, help="Write the bundle even if nothing was clearly gained; it says so.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts that are left out.")
 @THREADS
 def adapt(
-    bundle: Path, data: tuple[Path, ...], out: Path, groups: Path | None, force: bool, seed: int, threads: int | None
+    bundle: Path,
+    data: tuple[Path, ...],
+    unlabelled: tuple[Path, ...],
+    out: Path,
+    groups: Path | None,
+    force: bool,
+    seed: int,
+    threads: int | None,
 ) -> int:
-    """Fit the last layer of BUNDLE, its probabilities and its band to 20 to 200 labelled cells of a laboratory.
+    """Fit the end of BUNDLE to 20 to 500 labelled cells of one laboratory.
 
-    The new last layer is pulled towards the old one; how much is chosen on cells left out. What is reported before and
-    after is of cells left out of all fitting: patient by patient where patients are known, else in ten parts, which
-    tells nothing of new patients. The new bundle names its parent. Its heat map follows the new layer. Figures and
-    statements about subjects of the parent are left out: they do not hold for it.
+    Four steps, each kept only where it pays on cells left out: the features are brought to the moments that they have
+    in the training cells, for which --unlabelled pictures serve too; a new head is pulled towards the old one;
+    probabilities and band are fitted; so is the gate, so that the laboratory's ordinary cells are no longer foreign.
+    What is reported before and after is of cells left out of all fitting: patient by patient where patients are known,
+    else in ten parts, which tells nothing of new patients. The new bundle names its parent. Its heat map follows the
+    new head. Figures and statements about subjects of the parent are left out: they do not hold for it.
 
     Exit code: 0 written, 1 not written because nothing was clearly gained, 2 wrong usage or unusable cells.
     """
-    from leukoscope.bundle.head import read_head, replace_head
+    from leukoscope.bundle.head import GraphHead
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.fitting.head import adapt as fit
-    from leukoscope.fitting.head import check_cells
+    from leukoscope.datasets.pictures import list_pictures
+    from leukoscope.runs.laboratory import adapt_bundle, read_laboratory, write_adapted
 
     parent = read_bundle(bundle)
-    head = read_head(parent)
+    GraphHead(parent)  # refuses a head of no known form before any picture is read
     if out.resolve() == parent.folder.resolve():
         raise click.UsageError("--out must not be the bundle itself: a parent is kept")
-    cells, name = _cells(parent, data, groups, threads)
-    check_cells(cells)
-    found = fit(cells, parent.facts.decision, data=name, seed=seed)
-    click.echo(_table(found, cells))
-    if not found.better:
+    sets = open_data(data, groups)
+    show_lost(sets.failed, word="left out")
+    cells = unseen_cells(parent, sets)
+    others = [each for path in unlabelled for each in (list_pictures(path, deep=True) if path.is_dir() else [path])]
+    with Terminal().stage("reading", len(cells) + len(others)) as bar:
+        laboratory = read_laboratory(parent, cells, others, threads=threads, progress=bar)
+    show_lost(laboratory.unreadable)
+    if laboratory.warning is not None:
+        click.echo(f"beware: {laboratory.warning}", err=True)
+    adapted = adapt_bundle(parent, laboratory, seed=seed)
+    click.echo(_table(adapted, laboratory))
+    if not adapted.found.better:
         click.echo("nothing was clearly gained on cells left out of the fit, or less than a guess knows", err=True)
         if not force:
             click.echo("no bundle was written; label more cells, or use --force", err=True)
             return 1
-    graph = replace_head(parent, head.weight + found.change.weight, head.bias + found.change.bias)
-    _write(parent, out, graph, found, cells, name)
+    write_adapted(parent, laboratory, adapted, out)
     click.echo(f"bundle: {out}")
     return 0
 
 
-def _cells(bundle: Bundle, data: tuple[Path, ...], groups: Path | None, threads: int | None) -> tuple[LocalCells, str]:
-    import numpy as np
-
-    from leukoscope.errors import DataError
-    from leukoscope.fitting.head import LocalCells
-    from leukoscope.inference.classifier import Classifier
-    from leukoscope.metrics.scores import Scores
-
-    sets = open_data(data, groups)
-    show_lost(sets.failed, word="left out")
-    part = unseen_cells(bundle, sets)
-    with Terminal().stage("reading", len(part)) as bar:
-        answers = list(Classifier(bundle, threads=threads).predict_many(part.paths(), progress=bar))
-    read = np.array([a.logit is not None for a in answers], dtype=np.bool_)
-    show_lost([(a.path, a.error) for a in answers if a.logit is None])
-    if not read.any():
-        raise DataError("none of the cells can be read", path=sets.manifest.root)
-    kept, good = part.select(read), [a for a in answers if a.logit is not None]
-    turned_down = sum(a.gate == "turned down" for a in good)
-    if turned_down:
-        click.echo(
-            f"{turned_down} of {len(good)} cells are turned down by the bundle's gate; they are used all the same"
-        )
-    whose = kept.groups()
-    scores = Scores(
-        tuple(record.path for record in kept.records),
-        kept.labels(),
-        np.array([a.probability for a in good], dtype=np.float64),
-        np.array([a.logit for a in good], dtype=np.float64),
-        kept.subjects(),
-        whose,
-    )
-    embedding = np.array([a.embedding for a in good], dtype=np.float64)
-    return LocalCells(scores, embedding), part.name
-
-
-def _table(found: Adaptation, cells: LocalCells) -> str:
+def _table(adapted: Adapted, laboratory: Laboratory) -> str:
     from leukoscope.bundle.decision import calibration_claim, refer_claim
 
+    found, gate, cells = adapted.found, adapted.gate, laboratory.labelled
     unit = "patients" if cells.by_patient else "parts of the cells (patients unknown: says nothing of new ones)"
     blasts, total = int(cells.scores.label.sum()), len(cells.scores)
     lines = [
         f"{total} cells, {blasts} of them blasts; left out of the fit in turn: {len(found.units)} {unit}",
-        f"pull towards the old head: {_pull(found.strength)}",
-        f"{'':<12}{'before':<24}{'after':<24}gain",
+        f"{len(laboratory.unlabelled)} cells without a label",
     ]
+    lines += [
+        f"{step.name}: {step.choice}; log loss {step.without:.3f} without, {step.with_it:.3f} with: "
+        + ("kept" if step.kept else "no clear gain")
+        for step in found.steps
+    ]
+    shares = [
+        f"{share:.0%} {word}" for share, word in ((gate.before, "before"), (gate.after, "after")) if share is not None
+    ]
+    turned = f" (turned down: {', '.join(shares)})" if shares else ""
+    lines.append(f"gate fitted: {'kept' if gate.gate else f'not kept: {gate.why}'}{turned}")
+    lines.append(f"{'':<12}{'before':<24}{'after':<24}gain")
     for key, before in found.before.items():
         told = [each.in_brackets() for each in (before, found.after[key], found.gain[key])]
         lines.append(f"{key:<12}{told[0]:<24}{told[1]:<24}{told[2]}")
-    return "\n".join([*lines, calibration_claim(found.rule), refer_claim(found.rule)])
-
-
-def _pull(strength: float) -> str:
-    import math
-
-    return f"{strength:g}" if math.isfinite(strength) else "complete, only its bias moved"
-
-
-def _write(parent: Bundle, out: Path, graph: bytes, found: Adaptation, cells: LocalCells, name: str) -> None:
-    import math
-    from dataclasses import replace
-
-    from leukoscope.bundle.schema import ParentFacts
-    from leukoscope.bundle.write import revise_bundle
-
-    facts = parent.facts
-    origin = ParentFacts(
-        name=facts.name,
-        files=dict(facts.files),
-        data=name,
-        cells=len(cells.scores),
-        blasts=int(cells.scores.label.sum()),
-        units=found.units,
-        by_patient=cells.by_patient,
-        strength=found.strength if math.isfinite(found.strength) else None,
-        before=found.before,
-        after=found.after,
-        gain=found.gain,
-        forced=not found.better,
+    lines.append(
+        "AUC by number of labels: "
+        + ", ".join(f"{c.cells}: {c.auc:.3f} ({c.least:.3f} to {c.most:.3f})" for c in found.curve)
     )
-    changed = facts.model_copy(update={"name": f"{facts.name}-adapted", "parent": origin, "subjects": None})
-    revise_bundle(replace(parent, facts=changed, graph=graph), out, decision=found.rule, measured=())
+    return "\n".join([*lines, calibration_claim(found.rule), refer_claim(found.rule)])

@@ -34,7 +34,7 @@ from leukoscope.bundle.gate import (
 )
 from leukoscope.cells.quality import MEASURES
 from leukoscope.errors import DataError, missing_extra
-from leukoscope.fitting.folds import even_folds
+from leukoscope.fitting.folds import clearly_lower, even_folds
 from leukoscope.text import natural
 
 Array = NDArray[np.float64]
@@ -349,3 +349,65 @@ def _crossed(fold: NDArray[np.int64], distances: Callable[[Flags, Flags], Array]
 
 def _names(group: NDArray[np.str_]) -> list[str]:
     return sorted(np.unique(group).tolist(), key=natural)
+
+
+def flagged(facts: GateFacts, cells: GateCells) -> Flags:
+    """Which measured pictures a gate turns down, bool [N], whatever their side and their order of channels."""
+    measured = {name: cells.values[:, k] for k, name in enumerate(MEASURES)}
+    measured[STAIN_DISTANCE] = stain_distances(facts.stain, cells.stain)
+    if facts.embedding is not None:
+        measured[EMBEDDING_DISTANCE] = embedding_distances(facts.embedding, cells.embedding)
+    return np.asarray(np.any([beyond(measured[each.measure], each) for each in facts.limits], axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class GateChoice:
+    """A gate fitted to other cells, and what it does on those left out of its fit.
+
+    Attributes:
+        gate: the new one; None where the old one stays.
+        before: share of the cells that the old one turns down; None where there is none.
+        after: share that gates fitted without the cell turn down.
+        why: why the old one stays; None where it does not.
+    """
+
+    gate: GateFacts | None
+    before: float | None
+    after: float | None
+    why: str | None
+
+
+def choose_gate(old: GateFacts | None, cells: GateCells, *, data: str) -> GateChoice:
+    """Fit a gate to other cells, and take it where it clearly turns down fewer of those left out of its fit.
+
+    Args:
+        old: the bundle's.
+        cells: of another laboratory, none of which any weight was trained on.
+        data: its name.
+
+    Raises:
+        DataError: see `GateCells`.
+    """
+    fold = even_folds(cells.group, FOLDS)
+    flags = np.zeros(len(cells), dtype=np.bool_)
+    before = None if old is None else flagged(old, cells)
+    share = None if before is None else float(before.mean())
+    for left in np.unique(fold):
+        out = fold == left
+        try:
+            flags[out] = flagged(fit_gate(_take(cells, ~out), data=data), cells)[out]
+        except DataError as error:
+            return GateChoice(None, share, None, error.what)
+    after = float(flags.mean())
+    if before is not None:
+        lost = (np.bincount(fold, weights=each).astype(np.float64) for each in (flags, before))
+        if not clearly_lower(*lost):
+            return GateChoice(None, share, after, "it does not clearly turn down fewer of the cells left out")
+    return GateChoice(fit_gate(cells, data=data), share, after, None)
+
+
+def _take(cells: GateCells, rows: Flags) -> GateCells:
+    side = None if cells.side is None else cells.side[rows]
+    return GateCells(
+        cells.values[rows], cells.stain[rows], cells.embedding[rows], cells.group[rows], cells.held_out[rows], side
+    )

@@ -123,7 +123,7 @@ class Eye(CellClassifier):
         elif self.kind == "mlp":
             by_component = ((self.hidden(seen) > 0) * weight) @ self.hidden.weight
         else:
-            by_component = weight  # the same for all cells: a graph for any number of them
+            by_component = weight.expand_as(seen)  # one a cell, so that an adapted graph can add its own to each
         return by_component @ self.project.weight
 
     def heat_map(self, features: Tensor) -> Tensor:
