@@ -75,3 +75,14 @@ def read_all(client: TestClient, case: str, label: str = "normal") -> None:
 
 def sign(client: TestClient, case: str, meaning: str = "review") -> Any:
     return client.post(f"/api/v1/cases/{case}/signatures", json={"password": PASSWORD, "meaning": meaning})
+
+
+def work(client: TestClient, answer: Any) -> dict[str, Any]:
+    """The result of a piece of work that was begun."""
+    assert answer.status_code == 202, answer.text
+    until = time.monotonic() + 120
+    while (found := client.get(f"/api/v1/jobs/{answer.json()['job']}").json())["state"] in ("waiting", "running"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert found["state"] == "done", found["error"]
+    return found | found["result"]

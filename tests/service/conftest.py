@@ -22,7 +22,7 @@ from leukoscope.service.children import Child
 from leukoscope.service.people import accounts
 from leukoscope.service.settings import Limits, ServiceSettings
 from leukoscope.service.workbench import Workbench
-from workbench_client import Guest, answered, picture, put
+from workbench_client import Guest, answered, cells_of, key, picture, put, sign
 
 POSTGRES = Path("/usr/lib/postgresql")
 
@@ -76,8 +76,13 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str | None) -> ServiceSettings:
-    bundle = make_bundle(tmp_path / "bundle")
+def bundle(tmp_path: Path) -> Path:
+    """The bundle that answers: a graph worked out by hand."""
+    return make_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str | None, bundle: Path) -> ServiceSettings:
     limits = Limits(requests_per_second=1e6)
     return ServiceSettings(data=tmp_path / "workbench", database=database_url, bundle=bundle, limits=limits)
 
@@ -102,6 +107,21 @@ def bench(settings: ServiceSettings, children: tuple[Child, Child]) -> Iterator[
 
 
 @pytest.fixture
+def signed(guest: Guest, make_case: MakeCase) -> list[str]:
+    """Three signed cases of three subjects; half of the cells of each are called blast, one an artefact."""
+    signer, cases = guest.as_("signer", login="first-signer"), []
+    for shade, subject in enumerate(("P 1", "P 2", "=P 3"), 100):
+        case = make_case(9 if subject == "P 1" else 5, shade=shade, subject=subject)
+        for number, cell in enumerate(cells_of(signer, case)):
+            label = "artefact" if number == 4 else "blast" if number % 2 else "monocyte"
+            assert key(signer, case, cell["id"], label).status_code == 200
+        assert signer.post(f"/api/v1/cases/{case}/complete", json={}).status_code == 200
+        assert sign(signer, case).status_code == 201
+        cases.append(case)
+    return cases
+
+
+@pytest.fixture
 def guest(bench: Workbench) -> Iterator[Guest]:
     client = Guest(make_app(bench), base_url="http://127.0.0.1")
     client.bench = bench
@@ -114,14 +134,14 @@ MakeCase = Callable[..., str]
 
 @pytest.fixture
 def make_case(guest: Guest) -> MakeCase:
-    """Makes a case with cells of so many colours, answered."""
+    """Makes a case with cells of so many colours of one shade, answered."""
     maker = guest.as_("reader", "manager", login="maker")
 
-    def make(cells: int = 4, **protocol: object) -> str:
+    def make(cells: int = 4, *, shade: int = 120, **protocol: object) -> str:
         told = {"order_no": "A 1", "subject": "P 1", **protocol}
         case = maker.post("/api/v1/cases", json=told).json()["id"]
         for number in range(cells):
-            colour = (250 - 5 * (number % 40), 60 + number // 40, 120)
+            colour = (250 - 5 * (number % 40), 60 + number // 40, shade)
             assert put(maker, case, picture(colour), f"cell-{number}.png").status_code == 201
         answered(maker, case)
         return str(case)

@@ -118,6 +118,16 @@ def ask(
     ]
 
 
+def probe(bundle: str, paths: Sequence[str], um_per_px: float | None, max_pixels: int) -> list[tuple[AskedCell, ...]]:
+    """What a bundle says of the cells of pictures; nothing is drawn. A picture without an answer has no cells."""
+    classifier = _classifier(bundle)
+    found = classifier.answers(list(paths), ReadOptions(max_pixels, um_per_px))
+    return [
+        tuple(_cell(classifier.bundle.facts, answer, number) for number, answer in enumerate(answers.cells, 1))
+        for answers in found
+    ]
+
+
 def frames(bundle: str, path: str, um_per_px: float | None, max_pixels: int) -> dict[int, bytes]:
     """What the network sees of each cell of a picture that was asked, as PNG files by the number of the cell."""
     (answers,) = _classifier(bundle).answers([path], ReadOptions(max_pixels, um_per_px))

@@ -17,9 +17,12 @@ from starlette.exceptions import HTTPException
 import leukoscope.web
 from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
+from leukoscope.service.casework.handout import run_export
+from leukoscope.service.casework.jobs import free_claims
+from leukoscope.service.casework.trials import run_adaptation, run_trial
 from leukoscope.service.people.guards import Guards
 from leukoscope.service.problems import MEDIA, Problem, problem_document
-from leukoscope.service.routes import cases, cells, events, session, signatures, system, users
+from leukoscope.service.routes import cases, cells, events, session, signatures, system, teaching, users
 from leukoscope.service.routes.needs import somebody
 from leukoscope.service.settings import RESEARCH_USE
 from leukoscope.service.workbench import Workbench
@@ -31,21 +34,26 @@ _log = logging.getLogger("leukoscope.service")
 
 def make_app(bench: Workbench) -> FastAPI:
     """The application of a workbench; its worker lives as long as it is served."""
-    worker = Worker(bench, {})
+    worker = Worker(bench)
+    acts = {"export": run_export, "adapt": run_adaptation, "trial": run_trial}
+    slow = Worker(bench, acts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        free_claims(bench.database)
         bench.decoder.start()
         worker.start()
+        slow.start()
         yield
         worker.end()
+        slow.end()
 
     app = FastAPI(
         title="Leukoscope workbench", version=__version__, description=RESEARCH_USE, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, root_path=bench.settings.root_path,
     )  # fmt: skip
-    app.state.bench, app.state.worker = bench, worker
-    for module in (system, session, users, cases, cells, signatures, events):
+    app.state.bench, app.state.worker, app.state.slow = bench, worker, slow
+    for module in (system, session, users, cases, cells, signatures, events, teaching):
         app.include_router(module.router, prefix="/api/v1")
 
     @app.get("/openapi.json", include_in_schema=False)

@@ -87,7 +87,7 @@ def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     if both is not None:
         kappa = "not defined" if both["kappa"] is None else f"{both['kappa']:.2f}"
         told.append(("Two readers", f"{both['same']} of {both['cells']} cells called alike, kappa {kappa}"))
-    open_checks = [each["words"] + f" ({each['open']})" for each in content["checks"] if not each["met"]]
+    open_checks = [f"{each['what']} ({each['open']})" for each in content["checks"] if not each["met"]]
     told.append(("Checks", "all met" if not open_checks else "open: " + "; ".join(open_checks)))
     told.extend(
         (f"Amended after version {each['from_version']}", f"{each['reason']} ({each['by']}, {each['at']})")

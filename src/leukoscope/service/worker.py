@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
 from leukoscope.service import answers
 from leukoscope.service.casework.bundles import active_bundle
-from leukoscope.service.casework.jobs import MOST_ATTEMPTS, Job, claim_jobs, free_claims
+from leukoscope.service.casework.jobs import MOST_ATTEMPTS, Job, claim_jobs
 from leukoscope.service.children import ChildEndedError
 from leukoscope.service.database.chain import canonical
 from leukoscope.service.database.tables import CasePictureRow, CaseRow, CellRow, JobRow, PictureRow, RunRow
@@ -31,11 +31,12 @@ class Worker(threading.Thread):
 
     Args:
         bench: whose work it does.
-        acts: for each kind of work but `ask`, what does it; it returns a result, JSON-ready.
+        acts: for each kind of work that it takes, what does it, and returns a result, JSON-ready; None: it asks
+            pictures, and puts right at its start what a killed server left.
     """
 
-    def __init__(self, bench: Workbench, acts: dict[str, Act]) -> None:
-        super().__init__(name="leukoscope-worker", daemon=True)
+    def __init__(self, bench: Workbench, acts: Mapping[str, Act] | None = None) -> None:
+        super().__init__(name="leukoscope-asking" if acts is None else "leukoscope-working", daemon=True)
         self._bench = bench
         self._acts = acts
         self._ended = threading.Event()
@@ -54,9 +55,9 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work."""
-        free_claims(self._bench.database)
-        self._sweep()
-        self._bench.asker.start()
+        if self._acts is None:
+            self._sweep()
+            self._bench.asker.start()
         turns = 0
         while not self._ended.is_set():
             try:
@@ -73,18 +74,18 @@ class Worker(threading.Thread):
 
     def work_once(self) -> bool:
         """Do the next piece; whether there was one."""
-        jobs = claim_jobs(self._bench.database, AT_ONCE)
+        jobs = claim_jobs(self._bench.database, ("ask",) if self._acts is None else tuple(self._acts), AT_ONCE)
         if not jobs:
             return False
-        if jobs[0].kind == "ask":
+        if self._acts is None:
             self._ask(jobs)
         else:
-            self._act(jobs[0])
+            self._act(jobs[0], self._acts[jobs[0].kind])
         return True
 
-    def _act(self, job: Job) -> None:
+    def _act(self, job: Job, act: Act) -> None:
         try:
-            result = self._acts[job.kind](self._bench, job)
+            result = act(self._bench, job)
         except LeukoscopeError as error:
             self._finish(job, "failed", str(error))
         except Exception as error:  # noqa: BLE001  (one piece of work must not end the worker)

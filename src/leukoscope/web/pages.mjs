@@ -136,11 +136,68 @@ function edit(user, done) {
   }));
 }
 
+/** Wait until a piece of work is done; what it gave. */
+async function finished(begun, say) {
+  const { job } = begun;
+  for (;;) {
+    const found = await get(`/jobs/${job}`);
+    if (found.state === "done") return { ...found.result, job };
+    if (found.state === "failed") throw new Error(found.error);
+    say(found.state === "running" ? "at work …" : "waits for its turn …");
+    await new Promise((resolve) => setTimeout(resolve, 700));
+  }
+}
+
+const percent = (share) => (share ? `${(100 * share.value).toFixed(1)} % [${(100 * share.low).toFixed(0)} to ${(100 * share.high).toFixed(0)}], ${share.cells} cells of ${share.subjects} subjects` : "none");
+
+function trialTable(tried) {
+  const rows = [["All signed cases", tried.figures.all], ["Fixed set", tried.figures.fixed_set]];
+  return [
+    el("p", {}, `${tried.cases} signed cases; ${tried.changed.length} statements would change.`),
+    el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["", "Blasts called blast, before", "after", "Others called blast, before", "after"].map((shown) => el("th", { scope: "col" }, shown)))),
+      el("tbody", {}, rows.map(([name, each]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, percent(each.before.sensitivity)), el("td", {}, percent(each.after.sensitivity)), el("td", {}, percent(each.before.false_alarms)), el("td", {}, percent(each.after.false_alarms))))))),
+    el("ul", {}, tried.changed.map((each) => el("li", {}, el("a", { href: `#/case/${each.case}` }, each.case.slice(0, 8)), `: ${each.before || "no statement"} → ${each.after}`))),
+  ];
+}
+
 export async function bundlesPage(app) {
+  const said = el("div", { role: "status", class: "said" });
+  const say = (...words) => fill(said, ...words);
+  const attempt = async (act) => { try { await act(); } catch (error) { say(el("p", { class: "error" }, told(error))); } };
+  const activate = (bundle) => {
+    const { box } = dialog(`Let ${bundle.name} answer`, el("p", {}, "Your password again: this is a signature. Cases that were answered stay as they are."),
+      form([field("Password", "password", { type: "password", autocomplete: "current-password" })], "Activate", async (values) => {
+        await post(`/bundles/${bundle.id}/activate`, values, { quiet: true });
+        box.close();
+        await bundlesPage(app);
+      }));
+  };
+  const manages = app.may("manager");
   const { bundles } = await get("/bundles");
-  fill(app.main, el("section", {}, el("h1", {}, "Models"), el("div", { class: "table" }, el("table", {},
-    el("thead", {}, el("tr", {}, ["Name", "Version", "State", "Digest"].map((shown) => el("th", { scope: "col" }, shown)))),
-    el("tbody", {}, bundles.map((each) => el("tr", {}, el("td", {}, each.name), el("td", {}, each.version), el("td", {}, el("span", { class: `state ${each.state}` }, each.state)), el("td", {}, el("code", {}, each.digest.slice(0, 16))))))))));
+  const agreement = manages ? await get("/agreement") : null;
+  const number = (value) => (value === null ? "not defined" : value.toFixed(2));
+  const ends = (each) => (each.low === null ? "" : ` [${each.low.toFixed(2)} to ${each.high.toFixed(2)}]`);
+  fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Models"),
+    manages ? el("button", { type: "button", class: "main", onclick: () => attempt(async () => {
+      const made = await finished(await post("/adaptations"), (words) => say(el("p", {}, words)));
+      await bundlesPage(app);
+      fill(/** @type {HTMLElement} */ (app.main.querySelector(".said")), el("h2", {}, made.bundle ? "A new model, on trial" : "No model was made"), el("pre", {}, [...made.said, ...made.why].join("\n")));
+    }) }, "Adapt to what was signed") : null,
+    manages ? el("button", { type: "button", onclick: () => attempt(async () => {
+      const done = await finished(await post("/exports"), (words) => say(el("p", {}, words)));
+      say(el("p", {}, `${done.cells} cells of ${done.cases} cases: `), ["manifest.csv", "readings.csv", "coco.json"].map((name) => el("a", { class: "button", href: `./api/v1/exports/${done.job}/${name}`, download: name }, name)),
+        el("p", {}, "The pictures lie beside them in the folder of the workbench: ", el("code", {}, `exports/${done.job}`)));
+    }) }, "Export what was signed") : null),
+  said,
+  el("div", { class: "table" }, el("table", {},
+    el("thead", {}, el("tr", {}, ["Name", "Version", "State", "Digest", ""].map((shown) => el("th", { scope: "col" }, shown)))),
+    el("tbody", {}, bundles.map((each) => el("tr", {}, el("td", {}, each.name), el("td", {}, each.version), el("td", {}, el("span", { class: `state ${each.state}` }, each.state)), el("td", {}, el("code", {}, each.digest.slice(0, 16))),
+      el("td", { class: "row" }, manages && each.state !== "active" ? [
+        el("button", { type: "button", onclick: () => attempt(async () => say(...trialTable(await finished(await post(`/bundles/${each.id}/trial`), (words) => say(el("p", {}, words)))))) }, "Try on signed cases"),
+        el("button", { type: "button", onclick: () => activate(each) }, "Activate")] : null)))))),
+  agreement ? [el("h2", {}, "Readers"), agreement.pairs.length || agreement.anchoring.length ? null : el("p", {}, "No case was read to its end yet."),
+    el("ul", {}, agreement.pairs.map((each) => el("li", {}, `${each.readers.join(" and ")}: kappa of blast or not ${number(each.value)}${ends(each)}, ${each.cells} cells of ${each.subjects} subjects`)),
+      agreement.anchoring.map((each) => el("li", {}, `${each.reader}: calls cells as the model does ${each.value === null ? "(not both with and without its suggestion in sight yet)" : `${(100 * each.value).toFixed(0)} points more often with its suggestion in sight${ends(each)}`}`)))] : null));
 }
 
 export async function auditPage(app) {

@@ -103,6 +103,7 @@ export class Review {
       this.about.state === "complete" && this.about.readers > 1 ? el("a", { class: "button", href: `#/differing/${this.id}` }, "Where readers differ") : null,
       this.about.state === "complete" && this.app.may("signer") ? el("button", { type: "button", class: "main", onclick: () => this.sign() }, "Sign") : null,
       this.about.state === "signed" && this.app.may("signer") ? el("button", { type: "button", onclick: () => this.amend() }, "Amend") : null,
+      this.about.state === "signed" && this.app.may("manager") ? el("button", { type: "button", "aria-pressed": String(this.about.fixed_set), title: "new models are measured on the fixed set", onclick: async () => { await post(`/cases/${this.id}/fixed-set`, { fixed_set: !this.about.fixed_set }); this.app.reload(); } }, this.about.fixed_set ? "In the fixed set" : "Into the fixed set") : null,
       !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.pdf`, target: "_blank", rel: "noopener" }, "Report (PDF)") : null,
       !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.html`, target: "_blank", rel: "noopener" }, "Report") : null);
     fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, el("div", { class: "work" }, this.grid.box, this.pane)));

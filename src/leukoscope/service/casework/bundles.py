@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,14 @@ def know_bundle(
     Raises:
         BundleError: it is none, or damaged.
     """
-    facts = read_bundle(folder).facts
-    digest = hashlib.sha256((folder / FACTS_FILE).read_bytes()).hexdigest()
+    found = read_bundle(folder)
+    facts, digest = found.facts, found.digest
     with bench.database.write() as connection:
-        found = connection.execute(select(BundleRow).where(BundleRow.digest == digest)).mappings().first()
-        if found is not None:
-            if found["path"] != str(folder):
+        known = connection.execute(select(BundleRow).where(BundleRow.digest == digest)).mappings().first()
+        if known is not None:
+            if known["path"] != str(folder):
                 connection.execute(update(BundleRow).where(BundleRow.digest == digest).values(path=str(folder)))
-            return dict(found) | {"path": str(folder)}
+            return dict(known) | {"path": str(folder)}
         state = "trial" if _active(connection) is not None else "active"
         row = {
             "id": new_id(), "digest": digest, "name": facts.name, "version": facts.version, "state": state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,10 @@ def add_job(database: Database, kind: str, subject: str, by: str, body: dict[str
     return made
 
 
-def claim_jobs(database: Database, most: int) -> list[Job]:
-    """Claim the oldest waiting work, pictures of one case at most so many at once, or one other piece."""
-    free = or_(JobRow.state == "waiting", (JobRow.state == "running") & (JobRow.claimed_until < utc_now()))
+def claim_jobs(database: Database, kinds: Collection[str], most: int) -> list[Job]:
+    """Claim the oldest waiting work of these kinds: a few pictures of one case, or one other piece."""
+    left = or_(JobRow.state == "waiting", (JobRow.state == "running") & (JobRow.claimed_until < utc_now()))
+    free = left & JobRow.kind.in_(kinds)
     with database.read() as connection:  # most of the time there is nothing: no writer is held up
         if connection.scalar(select(JobRow.id).where(free).limit(1)) is None:
             return []

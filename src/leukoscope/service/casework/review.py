@@ -113,42 +113,38 @@ _COLUMNS = (
 
 
 def _sorted(query: Any, sort: str, after: str | None) -> Any:
+    """The query in an order, from a cursor on."""
     if sort == "disagreement":
         return query.order_by(CellRow.place)
+    value, place = _parsed(after, sort)
     if sort == "place":
-        return (
-            query.where(CellRow.place > int(_part(after, 0))).order_by(CellRow.place)
-            if after
-            else query.order_by(CellRow.place)
-        )
+        return query.where(CellRow.place > place).order_by(CellRow.place)
     if sort == "gate":
         query = query.order_by(CellRow.gate.desc(), CellRow.place)
-        if after:
-            gate, place = _part(after, 0), int(_part(after, 1))
-            query = query.where((CellRow.gate < gate) | ((CellRow.gate == gate) & (CellRow.place > place)))
-        return query
+        if after is None:
+            return query
+        return query.where((CellRow.gate < value) | ((CellRow.gate == value) & (CellRow.place > place)))
     column = CellRow.doubt if sort == "change" else CellRow.strength
     query = query.order_by(column.desc(), CellRow.place.desc())
-    if after:
-        query = query.where(tuple_(column, CellRow.place) < tuple_(float(_part(after, 0)), int(_part(after, 1))))
-    return query
-
-
-def _part(after: str | None, number: int) -> str:
-    parts = (after or "").rsplit("~", 1) if number or "~" in (after or "") else [after or ""]
-    try:
-        found = parts[number]
-        float(found) if number or found.replace(".", "").isdigit() else None
-    except (IndexError, ValueError) as error:
-        raise Problem(422, "is not the `next` of a page") from error
-    return found
+    return query if after is None else query.where(tuple_(column, CellRow.place) < tuple_(float(value), place))
 
 
 def _cursor(row: RowMapping, sort: str) -> str:
-    if sort in ("place", "disagreement"):
-        return str(row["place"])
-    value = row["gate"] if sort == "gate" else repr(row["doubt" if sort == "change" else "strength"])
+    """Where a page ends: what it is sorted by, and the place."""
+    value = {"gate": row["gate"], "change": repr(row["doubt"]), "probability": repr(row["strength"])}.get(sort, "0")
     return f"{value}~{row['place']}"
+
+
+def _parsed(after: str | None, sort: str) -> tuple[str, int]:
+    if after is None:
+        return "0", 0
+    value, _, place = after.rpartition("~")
+    try:
+        if sort in ("change", "probability"):
+            float(value)
+        return value, int(place)
+    except ValueError as error:
+        raise Problem(422, "is not the `next` of a page", remedy="begin with the first page") from error
 
 
 def _disagreeing(rows: list[RowMapping], marks: dict[str, Mark], after: str | None) -> list[RowMapping]:
@@ -164,8 +160,9 @@ def _disagreeing(rows: list[RowMapping], marks: dict[str, Mark], after: str | No
     ordered = [row for row in rows if differs(row)] + [row for row in rows if not differs(row)]
     if after is None:
         return ordered
-    places = [str(row["place"]) for row in ordered]
-    return ordered[places.index(after) + 1 :] if after in places else []
+    places = [row["place"] for row in ordered]
+    last = _parsed(after, "disagreement")[1]
+    return ordered[places.index(last) + 1 :] if last in places else []
 
 
 def _cell_json(row: RowMapping, mark: Mark | None, blind: bool) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def sign(bench: Workbench, person: Person, case_id: str, meaning: str) -> dict[s
             raise Problem(409, "the case changed while it was being signed", remedy="look at it again")
         unmet = [each for each in checks(now) if each["must"] and not each["met"]]
         if unmet:
-            told = "; ".join(f"{each['words']}: {each['open']}" for each in unmet)
+            told = "; ".join(f"{each['what']}: {each['open']}" for each in unmet)
             raise Problem(409, f"the case cannot be signed yet: {told}", remedy="finish it first", checks=unmet)
         content = canonical(frozen)
         digest = hashlib.sha256(content.encode()).hexdigest()

@@ -188,7 +188,7 @@ def checks(file: CaseFile) -> list[dict[str, Any]]:
         ),
     ]  # fmt: skip
     return [
-        {"name": name, "words": words, "met": met, "must": must} | ({} if met else {"open": left})
+        {"name": name, "what": words, "met": met, "must": must} | ({} if met else {"open": left})
         for name, words, met, must, left in made
     ]
 

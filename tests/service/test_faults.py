@@ -1,0 +1,301 @@
+"""What happens when something breaks: a killed server, two writers, damaged pictures, altered rows, an old database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from click.testing import CliRunner
+from sqlalchemy import text
+
+from bundle_factory import make_bundle
+from leukoscope.cli import main
+from leukoscope.errors import LeukoscopeError
+from leukoscope.service.casework.review import NewReading, add_readings
+from leukoscope.service.database.audit import verify_database
+from leukoscope.service.database.engine import Database
+from leukoscope.service.database.migrate import current_revision, downgrade, upgrade
+from leukoscope.service.database.tables import Base
+from leukoscope.service.settings import ServiceSettings
+from leukoscope.service.workbench import Workbench
+from workbench_client import PASSWORD, answered, cells_of, picture, put, read_all, sign
+
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def test_the_tables_are_those_of_the_code_up_and_down(bench) -> None:
+    database = bench.database
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    downgrade(database, "base")
+    assert current_revision(database) is None
+    upgrade(database)
+    with database.write() as connection:
+        bench.chain.append(connection, "me", "x", "y", {})
+
+
+def test_a_database_of_a_newer_version_is_refused(bench) -> None:
+    with bench.database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(LeukoscopeError, match="newer version"):
+        upgrade(bench.database)
+
+
+@SQLITE
+def test_a_second_server_on_the_same_folder_is_refused(bench, settings) -> None:
+    with pytest.raises(LeukoscopeError, match="another workbench has this folder"):
+        Workbench(settings)
+
+
+def test_two_readers_write_at_once_and_lose_nothing(guest, make_case) -> None:
+    case = make_case(6)
+    bench = guest.bench
+    people = [bench.accounts.make("tests", f"w{k}", "W", PASSWORD, ["reader"]) for k in range(2)]
+    cells = [cell["id"] for cell in cells_of(guest.as_("viewer"), case)]
+    stored: list[list[dict]] = [[], []]
+
+    def write(number: int) -> None:
+        for turn in range(60):
+            new = NewReading(str(uuid.uuid4()), cells[turn % 6], "blast" if turn % 2 else "normal")
+            stored[number] += add_readings(bench, people[number], case, [new])["stored"]
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = {each["event"]: each["seq"] for each in stored[0] + stored[1]}
+    with bench.database.read() as connection:
+        found = dict(connection.execute(text("SELECT id, seq FROM reading")).all())
+    assert found == told
+    assert len(set(told.values())) == 120
+    assert verify_database(bench.database, bench.chain).sound
+
+
+ALTERED = [
+    ("UPDATE reading SET label = 'blast'", "reading of event"),
+    ("UPDATE event SET body = replace(body, 'normal', 'blast') WHERE action = 'reading'", "was altered"),
+    ("DELETE FROM event WHERE seq = 5", "event 5 is missing"),
+    ("DELETE FROM reading WHERE seq = (SELECT max(seq) FROM reading)", "is missing"),
+    ("UPDATE signature SET content = '{}'", "was altered"),
+    ("UPDATE reading SET seen = 1 - seen", "seen"),
+]
+
+
+@pytest.mark.parametrize(("statement", "fault"), ALTERED)
+@SQLITE
+def test_whoever_takes_the_triggers_away_is_found_out(guest, make_case, statement, fault) -> None:
+    case = make_case(2)
+    signer = guest.as_("signer")
+    read_all(signer, case)
+    assert sign(signer, case).status_code == 201
+    bench = guest.bench
+    assert verify_database(bench.database, bench.chain).sound
+    with bench.database.write() as connection:
+        for name in connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
+            connection.execute(text(f"DROP TRIGGER {name}"))
+        connection.execute(text(statement))
+    verdict = verify_database(bench.database, bench.chain)
+    assert not verdict.sound
+    assert any(fault in each for each in verdict.faults), verdict.faults
+
+
+@SQLITE
+def test_a_chain_cut_short_is_found_by_an_anchor_alone(guest, make_case) -> None:
+    case = make_case(1)
+    signer = guest.as_("signer")
+    read_all(signer, case)
+    head = sign(signer, case).json()["head"]
+    bench = guest.bench
+    with bench.database.write() as connection:
+        for name in connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
+            connection.execute(text(f"DROP TRIGGER {name}"))
+        connection.execute(text("DELETE FROM signature"))
+        connection.execute(text("DELETE FROM event WHERE seq = (SELECT max(seq) FROM event)"))
+    assert verify_database(bench.database, bench.chain).sound  # nothing inside tells
+    assert not verify_database(bench.database, bench.chain, [head]).sound
+
+
+@SQLITE
+def test_backup_verify_and_restore_need_no_server(guest, make_case, settings, tmp_path) -> None:
+    case = make_case(2)
+    signer = guest.as_("signer")
+    read_all(signer, case)
+    head = sign(signer, case).json()["head"]
+    run = CliRunner().invoke
+    copy = tmp_path / "copy"
+    done = run(main, ["serve", "backup", "--data", str(settings.data), str(copy)])  # the server goes on meanwhile
+    assert done.exit_code == 0, done.output
+    again = run(main, ["serve", "backup", "--data", str(settings.data), str(copy)], standalone_mode=False)
+    assert isinstance(again.exception, LeukoscopeError)
+    sound = run(main, ["serve", "verify", "--data", str(copy), "--anchor", head], standalone_mode=False)
+    assert sound.return_value == 0, sound.output
+    assert "sound" in sound.output
+    other = run(main, ["serve", "verify", "--data", str(copy), "--anchor", "ab" * 32], standalone_mode=False)
+    assert other.return_value == 1
+    busy = run(main, ["serve", "restore", "--data", str(settings.data), str(copy)], standalone_mode=False)
+    assert "end it first" in str(busy.exception)
+    back = run(main, ["serve", "restore", "--data", str(tmp_path / "new"), str(copy)], standalone_mode=False)
+    assert back.exception is None, back.output
+    old = Workbench(ServiceSettings(data=tmp_path / "new", bundle=settings.bundle))
+    try:
+        with old.database.read() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM signature")) == 1
+        assert sum(1 for _ in old.store.digests()) == 2
+    finally:
+        old.close()
+    (copy / "workbench.sqlite").write_bytes((copy / "workbench.sqlite").read_bytes().replace(b"normal", b"normaI"))
+    spoilt = run(main, ["serve", "restore", "--data", str(tmp_path / "other"), str(copy)], standalone_mode=False)
+    assert "does not verify" in str(spoilt.exception)
+
+
+@SQLITE
+def test_altered_pictures_end_in_a_clear_refusal_or_an_answer(guest, make_case) -> None:
+    case = make_case(1)
+    maker = guest.as_("reader", login="maker")
+    rng = random.Random(0)
+    good = picture((250, 60, 120))
+    seen = {}
+    for _ in range(150):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 8)):
+            act, at = rng.randrange(3), rng.randrange(len(data))
+            if act == 0:
+                data[at] = rng.randrange(256)
+            elif act == 1:
+                del data[at : at + rng.randrange(1, 40)]
+            else:
+                data[at:at] = rng.randbytes(rng.randrange(1, 40))
+        answer = put(maker, case, bytes(data))
+        seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
+        assert answer.status_code in (200, 201, 422), answer.text
+        if answer.status_code == 422:
+            assert answer.json()["detail"]
+    assert seen.get(422, 0) > 50, seen
+    answered(maker, case)
+    assert guest.as_("viewer").get("/api/v1/ready").status_code == 200
+
+
+class Served:
+    """A real server in a process of its own, which may be killed."""
+
+    def __init__(self, data: Path, bundle: Path) -> None:
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.command = [
+            sys.executable, "-m", "leukoscope", "serve", "--data", str(data), "--bundle", str(bundle), "--port",
+            str(self.port),
+        ]  # fmt: skip
+        self.cookie = ""
+        self.start()
+
+    def start(self) -> float:
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        while time.monotonic() < began + 60:
+            try:
+                self.ask("GET", "/health")
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return time.monotonic() - began
+        raise AssertionError("the server does not start")
+
+    def ask(self, method: str, path: str, body: bytes | dict | None = None) -> tuple[int, dict]:
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        kind = "application/json" if isinstance(body, dict) else "image/png"
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1{path}", data, method=method)
+        request.add_header("content-type", kind)
+        request.add_header("cookie", self.cookie)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                set_cookie = answer.headers.get("set-cookie")
+                if set_cookie:
+                    self.cookie = set_cookie.partition(";")[0]
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"{}")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: Path) -> None:
+    turns = int(os.environ.get("LEUKOSCOPE_KILLS", "6"))
+    data, rng = tmp_path / "workbench", random.Random(1)
+    server = Served(data, make_bundle(tmp_path / "bundle"))
+    assert server.process.stdout is not None
+    token = next(line for line in server.process.stdout if "#/first/" in line).rsplit("/", 1)[1].strip()
+    first = {"token": token, "login": "a", "name": "A", "password": PASSWORD, "roles": ["signer"]}
+    assert server.ask("POST", "/first", first)[0] == 200
+    status, case = server.ask("POST", "/cases", {"order_no": "1", "subject": "P"})
+    assert status == 201
+    path = f"/cases/{case['id']}"
+    readings: dict[str, int] = {}
+    pictures: set[str] = set()
+    restarts = []
+    shade = 0
+    for _ in range(turns):
+        threading.Timer(rng.uniform(0.05, 1.5), server.kill).start()
+        try:
+            while True:
+                content = picture((250, shade % 256, shade // 256))
+                digest = hashlib.sha256(content).hexdigest()
+                if server.ask("PUT", f"{path}/pictures/{digest}", content)[0] == 201:
+                    pictures.add(digest)
+                    shade += 1
+                _, page = server.ask("GET", f"{path}/cells")
+                for cell in page["cells"][:3]:
+                    one = {"event": str(uuid.uuid4()), "cell": cell["id"], "label": "blast"}
+                    status, answer = server.ask("POST", f"{path}/readings", {"readings": [one]})
+                    if status == 200:
+                        readings[one["event"]] = answer["stored"][0]["seq"]
+        except (OSError, ValueError):
+            server.process.wait()
+        restarts.append(server.start())
+    deadline = time.monotonic() + 60
+    while server.ask("GET", path)[1]["waiting"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    server.kill()
+    assert pictures
+    database = Database(f"sqlite:///{data / 'workbench.sqlite'}")
+    with database.read() as connection:
+        found = dict(connection.execute(text("SELECT id, seq FROM reading")).all())
+        known = set(connection.scalars(text("SELECT sha256 FROM picture")))
+        assert connection.scalar(text("SELECT count(*) FROM job WHERE state <> 'done'")) == 0
+        runs = connection.scalar(text("SELECT count(*) FROM run_"))
+        assert runs == connection.scalar(text("SELECT count(*) FROM cell")) == len(known)
+    database.close()
+    assert readings.items() <= found.items()
+    assert pictures <= known
+    kept = {item.name for item in (data / "store").glob("??/??/*")}
+    assert kept == known
+    done = CliRunner().invoke(main, ["serve", "verify", "--data", str(data)], standalone_mode=False)
+    assert done.return_value == 0, done.output
+    sys.stdout.write(
+        f"{turns} kills, {len(readings)} readings, {len(pictures)} pictures, {max(restarts):.2f} s to restart\n"
+    )
