@@ -24,8 +24,9 @@ from leukoscope.metrics.glossary import TERMS
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.reports import plots as figures
-from leukoscope.reports.evaluation import STATEMENT, render_report, write_evaluation
-from leukoscope.reports.wording import decimal, with_interval
+from leukoscope.reports.evaluation import render_report, write_evaluation
+from leukoscope.reports.wording import with_interval
+from leukoscope.text import RESEARCH_USE, decimal
 
 FILES = {"metrics.json", "predictions.csv", "report.html", *(f"{name}.svg" for name in figures.DRAWINGS)}
 NASTY = "<script>alert(1)</script> & $x_1$ \" '"
@@ -166,7 +167,7 @@ def test_the_folder_and_the_page(scores: Scores, tmp_path: Path) -> None:
     page = page_of(out)
     assert page.open == []
     words = page.words()
-    assert words.count(STATEMENT) == 2
+    assert words.count(RESEARCH_USE) == 2
     for term in TERMS:
         assert term.title in words
         assert decimal(found.metrics[term.key].value) in words

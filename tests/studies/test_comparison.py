@@ -22,7 +22,7 @@ from leukoscope.runs.run import Outcome, given_run
 from leukoscope.studies.compare.cost import Counts, Timing
 from leukoscope.studies.compare.plan import read_plan
 from leukoscope.studies.compare.pool import COMPARED, measure_entries, on_common_cells, pool_entries
-from leukoscope.studies.compare.report import drawn, render, write_comparison
+from leukoscope.studies.compare.report import comparison_page, drawn, write_comparison
 from leukoscope.studies.compare.table import Comparison, Cost, compare_runs
 
 THRESHOLDS = (0.5, 0.3, 0.7)
@@ -113,11 +113,11 @@ def test_how_long_a_run_was_trained(tmp_path: Path) -> None:
     assert found.entries["plain_cnn"].facts["training_minutes"] == {"median": 2.0, "low": 1.5, "high": 5.0}
     (row,) = csv.DictReader(io.StringIO(found.to_csv()))
     assert row["training_minutes"] == "2.0"
-    assert "a run trained 2 min (1.5 to 5)" in " ".join(render(found, []).split())
+    assert "a run trained 2 min (1.5 to 5)" in " ".join(comparison_page(found, []).split())
     (runs[1] / "metrics.jsonl").write_text('{"epoch": 1}\n')
     found = compare_runs([given_run(run) for run in runs], replicates=20)
     assert found.entries["plain_cnn"].facts["training_minutes"] is None
-    assert "a run trained" not in render(found, [])
+    assert "a run trained" not in comparison_page(found, [])
 
 
 def test_a_comparison_on_cells_of_unknown_patients_counts_none(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_comparison_on_cells_of_unknown_patients_counts_none(tmp_path: Path) -
     found = compare_runs([given_run(write_run(tmp_path / "run", loose))], replicates=20)
     assert found.counts["lone"] == found.counts["groups"] == found.counts["cells"]
     assert found.notes[0].startswith(f"{found.counts['cells']} pictures are of unknown patients")
-    page = " ".join(render(found, drawn(found)).split())
+    page = " ".join(comparison_page(found, drawn(found)).split())
     assert "normal cells of unknown patients. Reference: plain_cnn." in page
     assert "cells of unknown patients; 95 % intervals, likely too narrow" in page
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path, two: list[Outcome]) ->
     assert "several protocols: group, subject" in found.faults["mixed"]
     assert "another label or patient group than plain_cnn" in found.faults["turned"]
     assert found.faults["failed"] == "no such luck"
-    page = unescape(render(found, drawn(found)))
+    page = unescape(comparison_page(found, drawn(found)))
     assert all(why in page for why in found.faults.values())
     with pytest.raises(DataError, match="reference 'failed' has no figures"):
         compare_runs([*two, failed], reference="failed")

@@ -219,7 +219,8 @@ def _load() -> str | None:
 
 def _show(comparison: Comparison) -> None:
     """The table in short."""
-    from leukoscope.reports.wording import decimal, with_interval
+    from leukoscope.reports.wording import with_interval
+    from leukoscope.text import decimal
 
     width = max(map(len, comparison.names))
     for name in comparison.names:

@@ -24,13 +24,13 @@ from leukoscope.inference.patients import PatientTally
 from leukoscope.inference.sources import PictureList, find_pictures
 from leukoscope.inference.writers import SUFFIX, RowFormat, header, patient_lines, row
 from leukoscope.progress import Advance
+from leukoscope.text import RESEARCH_USE
 
 __all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "run_fields", "summary"]
 
 OutputFormat = Literal["table", "csv", "jsonl", "html"]
 DEFAULT_GALLERY = Path("leukoscope-report")
 SUMMARY = "summary.json"
-RESEARCH_USE = "Research use only: decision support, never a diagnosis."
 JOURNAL = "predictions.unfinished.jsonl"
 
 Sink = Callable[[Answer], None]

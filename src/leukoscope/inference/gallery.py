@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
 from unicodedata import normalize
 
 import cv2
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
-from leukoscope._version import __version__
 from leukoscope.bundle.decision import refer_claim
 from leukoscope.bundle.patients import subject_claim, telling
 from leukoscope.bundle.schema import BundleFacts
@@ -27,6 +24,7 @@ from leukoscope.inference.answer import HONEST, Answer
 from leukoscope.inference.morphology import shipped_reference
 from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.patients import PatientTally, interval
+from leukoscope.page import render, stream
 from leukoscope.text import printable
 
 PAGE = "report.html"
@@ -102,12 +100,9 @@ def render_page(
     cards: list[Card], facts: BundleFacts, *, synthetic: bool = False, states: PatientTally | None = None
 ) -> str:
     """The page as HTML. All values are escaped."""
-    template = (resources.files("leukoscope.inference") / "gallery.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(interval=interval, printable=printable)
-    environment.tests.update(telling=telling)
     readable = [card for card in cards if card.error is None and card.probability is not None]
-    return environment.from_string(template).render(
+    return render(
+        "inference/gallery.html.j2",
         cards=readable,
         unreadable=[card for card in cards if card.error is not None],
         unasked=[card for card in cards if card.error is None and card.probability is None],
@@ -116,6 +111,8 @@ def render_page(
         },
         in_fields=sum(card.in_field for card in cards),
         honest=HONEST,
+        telling=telling,
+        percent_interval=interval,
         facts=facts,
         claim=refer_claim(facts.decision),
         synthetic=synthetic,
@@ -123,7 +120,6 @@ def render_page(
         patients_how=None if states is None else states.owners.how,
         by_number={card.number: card for card in cards},
         rule_claim=subject_claim(facts),
-        version=__version__,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         reference=shipped_reference().data,
         zoom=max(1.0, min(2.5, 0.94 / max((card.extent for card in readable), default=1.0))),
@@ -199,14 +195,12 @@ def write_page(
     patients: Sequence[dict[str, Any]] | None,
 ) -> None:
     """Write the page, one field after another: it is never held whole. All values are escaped."""
-    template = (resources.files("leukoscope.inference") / "fields.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pairs = ((_shown(record), stem) for record, stem in zip(records, stems, strict=True) if record is not None)
-    parts = environment.from_string(template).generate(
+    parts = stream(
+        "inference/fields.html.j2",
         fields=pairs,
         patients=patients,
         honest=HONEST,
-        version=__version__,
         colours={name: "rgb({} {} {})".format(*rgb) for name, rgb in COLOURS.items()},
     )
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:

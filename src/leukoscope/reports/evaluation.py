@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import jinja2
 
 from leukoscope.bundle.audits import KINDS, AuditFacts, audited_on, verdict_of
 from leukoscope.datasets.patients import Patients
@@ -21,10 +18,10 @@ from leukoscope.metrics.glossary import BY_KEY, TERMS
 from leukoscope.metrics.panel import ENOUGH_CELLS
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
+from leukoscope.page import render
 from leukoscope.reports import plots, wording
 from leukoscope.text import natural
 
-STATEMENT = "Research use only: decision support, never a diagnosis."
 HEADLINES = ("auc", "sensitivity", "specificity", "balanced_accuracy", "f1_weighted")
 CAPTIONS = {
     "roc": "Sensitivity against false positive rate at every threshold. The dot is the threshold in use, "
@@ -101,21 +98,11 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
     """
     if gallery is not None and not _inside(gallery):
         raise DataError(f"the gallery {gallery!r} is not inside the folder of the report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        decimal=wording.decimal,
-        share=wording.share,
-        counted=wording.counted,
-        interval=lambda each: wording.interval(each.low, each.high),
-        track=_track,
-    )
-    source = resources.files("leukoscope.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
     provenance = evaluation.provenance
     tested_on = Patients.of(sorted({row.group for row in evaluation.subjects}, key=natural))
     known = tested_on.all_known
-    return environment.from_string(source).render(
+    return render(
+        "reports/report.html.j2",
         e=evaluation,
         made=provenance,
         title=wording.protocol_title(provenance.protocol, provenance.fold),
@@ -126,14 +113,14 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         patients_known=known,
         audits=_audits(provenance),
         audit_kinds=KINDS,
-        facts=_facts(evaluation),
+        made_with=_facts(evaluation),
         headlines=[(BY_KEY[key], evaluation.metrics[key]) for key in HEADLINES],
         terms=[(term, evaluation.metrics[term.key], evaluation.naive.get(term.key)) for term in TERMS],
         figures=[(name, inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
         glossary=BY_KEY,
         enough_cells=ENOUGH_CELLS,
         gallery=gallery,
-        statement=STATEMENT,
+        track=_track,
     )
 
 

@@ -1,6 +1,6 @@
-"""The sheet that each figure of an evaluation is drawn on: square axes under a head that says what was measured.
+"""The sheet that figures are drawn on, the five figures of an evaluation, and the course of a run.
 
-The five figures of an evaluation, drawn with matplotlib's objects: no window, no global figure.
+Drawn with matplotlib's objects: no window, no global figure.
 
 Colours are those of Okabe & Ito, told apart with any colour vision. Shaded bands are pointwise 95 % intervals from the
 bootstrap over patient groups.
@@ -10,36 +10,57 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from leukoscope.errors import missing_extra
+from leukoscope.files import atomic_path
 from leukoscope.metrics.panel import GRID
-from leukoscope.reports.wording import counted, decimal, intervals_over, of_whom, protocol_title, share, with_interval
+from leukoscope.reports.wording import intervals_over, of_whom, protocol_title, with_interval
+from leukoscope.text import counted, decimal, percentage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from leukoscope.metrics.bootstrap import Estimate
     from leukoscope.metrics.evaluation import Curve, Evaluation
 
 Kind = Literal["svg", "png"]
 BLUE, ORANGE, INK, MUTED, RULE = "#0072b2", "#d55e00", "#1d2330", "#667080", "#c9ced6"
-_SQUARE = (4.8, 5.0)  # inches
+_LEFT, _RIGHT = 0.68, 0.17  # inches beside the axes
+_SQUARE = 3.95  # inches, a side of the axes
+_STEP = {"line": 0.17, "stamp": 0.19}  # inches from one line of the head to the next
 
 
-def square(
-    evaluation: Evaluation,
+def sheet(
     title: str,
+    lines: Sequence[str],
     draw: Callable[[Axes], None],
-    kind: Kind,
     *,
-    height: float = _SQUARE[1],
-    unit_limits: bool = True,
+    stamp: Sequence[str] = (),
+    size: tuple[float, float] = (_SQUARE, _SQUARE),
+    below: float = 0.45,
+    kind: Kind = "svg",
+    close: bool = False,
 ) -> bytes:
-    """A square plot under a head that says what was measured, and whether the run was cut short."""
+    """One pair of axes under a head that says what was measured, and whether runs were cut short.
+
+    Args:
+        title: of the drawing.
+        lines: what was measured, and what the intervals hold.
+        draw: draws on the axes.
+        stamp: what was cut short.
+        size: of the axes, width and height in inches.
+        below: inches below the axes.
+        kind: of picture.
+        close: the sheet is as wide as what is drawn, such as the names beside bars.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an optional extra
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -47,32 +68,53 @@ def square(
         raise missing_extra("drawing figures", "train") from error
     # Real text in the SVG, same identifiers each time, and a dollar in a name is a dollar.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.parse_math": False}):
-        lines = _subtitle(evaluation)
-        stamp = textwrap.wrap(_stamp(evaluation), 58)
-        head = 0.42 + 0.16 * len(lines) + 0.19 * len(stamp)
-        total = height + head - 0.6
-        figure = Figure(figsize=(_SQUARE[0], total), facecolor="none")
-        side = _SQUARE[0] - 0.85
-        axes = figure.add_axes((0.68 / _SQUARE[0], 1 - (head + side) / total, side / _SQUARE[0], side / total))
+        head = 0.42 + 0.16 * len(lines) + _STEP["stamp"] * len(stamp)
+        width, height = _LEFT + size[0] + _RIGHT, head + size[1] + below
+        figure = Figure(figsize=(width, height), facecolor="none")
+        axes = figure.add_axes((_LEFT / width, below / height, size[0] / width, size[1] / height))
         plain_axes(axes)
+        draw(axes)
+        left, y = _LEFT / width, 0.2
+        figure.text(left, 1 - y / height, title, size=12.5, weight="bold", color=INK, va="center")
+        for text, step in [*((line, "line") for line in lines), *((line, "stamp") for line in stamp)]:
+            y += _STEP[step]
+            style: dict[str, Any] = (
+                {"size": 7.5, "color": MUTED} if step == "line" else {"size": 8, "color": ORANGE, "weight": "bold"}
+            )
+            figure.text(left, 1 - y / height, text, va="center", **style)
+        out = io.BytesIO()
+        box = "tight" if close else None
+        if kind == "svg":
+            metadata = {"Title": title, "Date": None, "Creator": None}
+            figure.savefig(out, format="svg", bbox_inches=box, metadata=metadata)
+        else:
+            metadata = {"Software": None, "Title": title}
+            figure.savefig(out, format="png", dpi=200, facecolor="white", bbox_inches=box, metadata=metadata)
+        return out.getvalue()
+
+
+def _square(
+    evaluation: Evaluation,
+    title: str,
+    draw: Callable[[Axes], None],
+    kind: Kind,
+    *,
+    below: float = 0.45,
+    unit_limits: bool = True,
+) -> bytes:
+    """A square drawing of an evaluation."""
+    counts, made = evaluation.counts, evaluation.provenance
+    split = textwrap.wrap(protocol_title(made.protocol, made.fold), 68, max_lines=2)
+    size = f"{counted(counts['pictures'], 'picture')} of {of_whom(counts)}"
+    stamp = textwrap.wrap(f"SHORTENED RUN: {made.shortened}", 58) if made.shortened else []
+
+    def both(axes: Axes) -> None:
         if unit_limits:
             axes.set_xlim(-0.01, 1.01)
             axes.set_ylim(-0.01, 1.01)
         draw(axes)
-        _head(figure, title, lines, stamp, total)
-        return _saved(figure, kind, title)
 
-
-def _head(figure: Figure, title: str, lines: list[str], stamp: list[str], total: float) -> None:
-    left = 0.68 / _SQUARE[0]
-    y = 0.2
-    figure.text(left, 1 - y / total, title, size=12.5, weight="bold", color=INK, va="center")
-    for line in lines:
-        y += 0.17
-        figure.text(left, 1 - y / total, line, size=7.5, color=MUTED, va="center")
-    for line in stamp:
-        y += 0.19
-        figure.text(left, 1 - y / total, line, size=8, weight="bold", color=ORANGE, va="center")
+    return sheet(title, [*split, f"{size}; {intervals_over(counts)}"], both, stamp=stamp, below=below, kind=kind)
 
 
 def plain_axes(axes: Axes) -> None:
@@ -88,25 +130,20 @@ def plain_axes(axes: Axes) -> None:
         spine.set_color(RULE)
 
 
-def _subtitle(evaluation: Evaluation) -> list[str]:
-    counts = evaluation.counts
-    size = f"{counted(counts['pictures'], 'picture')} of {of_whom(counts)}"
-    split = protocol_title(evaluation.provenance.protocol, evaluation.provenance.fold)
-    return [*textwrap.wrap(split, 68, max_lines=2), f"{size}; {intervals_over(counts)}"]
+def bars(rows: Sequence[tuple[str, Estimate]], label: str, *, chance: float | None = None) -> Callable[[Axes], None]:
+    """Points with their intervals, one row each, the first on top; a dashed line at ``chance``."""
 
+    def draw(axes: Axes) -> None:
+        if chance is not None:
+            axes.axvline(chance, color=RULE, lw=1, ls=(0, (4, 3)))
+        for place, (_, each) in enumerate(rows):
+            axes.plot([each.low, each.high], [place, place], color=BLUE, lw=4, alpha=0.35, solid_capstyle="butt")
+            axes.plot([each.value], [place], "o", color=BLUE, ms=5)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(label)
 
-def _stamp(evaluation: Evaluation) -> str:
-    shortened = evaluation.provenance.shortened
-    return f"SHORTENED RUN: {shortened}" if shortened else ""
-
-
-def _saved(figure: Figure, kind: Kind, title: str) -> bytes:
-    out = io.BytesIO()
-    if kind == "svg":
-        figure.savefig(out, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
-    else:
-        figure.savefig(out, format="png", dpi=200, facecolor="white", metadata={"Software": None, "Title": title})
-    return out.getvalue()
+    return draw
 
 
 _FIRST_COVERAGE = 0.05  # among fewer pictures one error more or less moves the curve over the whole sheet
@@ -128,7 +165,7 @@ def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_xlabel("False positive rate (1 - specificity)")
         axes.set_ylabel("Sensitivity")
 
-    return square(evaluation, "ROC curve", draw, kind)
+    return _square(evaluation, "ROC curve", draw, kind)
 
 
 def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -149,7 +186,7 @@ def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_xlabel("Recall of blast (sensitivity)")
         axes.set_ylabel("Precision of blast")
 
-    return square(evaluation, "Precision and recall", draw, kind)
+    return _square(evaluation, "Precision and recall", draw, kind)
 
 
 def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -186,7 +223,7 @@ def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
             ncols=2,
         )
 
-    return square(evaluation, "Reliability", draw, kind, height=6.4)
+    return _square(evaluation, "Reliability", draw, kind, below=1.85)
 
 
 def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -211,13 +248,15 @@ def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         if evaluation.referral is not None:
             decided, blasts = (evaluation.referral.figures[key].value for key in ("decided", "missed"))
             axes.plot([decided], [blasts], "o", color=ORANGE, ms=7, mec="white", mew=1)
-            lines.append((f"● band in use: {share(decided)} decided, {share(blasts)} of blasts missed", ORANGE))
+            lines.append(
+                (f"● band in use: {percentage(decided)} decided, {percentage(blasts)} of blasts missed", ORANGE)
+            )
         for row, (text, colour) in enumerate(lines):
             axes.text(0.03, 0.95 - 0.055 * row, text, transform=axes.transAxes, color=colour, size=8, va="center")
         axes.set_xlabel("Share of pictures decided (coverage)")
         axes.set_ylabel("Share wrong; share of blasts called normal")
 
-    return square(evaluation, "What refusing buys", draw, kind)
+    return _square(evaluation, "What refusing buys", draw, kind)
 
 
 def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
@@ -234,7 +273,7 @@ def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
                 colour = BLUE if x == y else ORANGE
                 axes.add_patch(Rectangle((x + 0.01, y + 0.01), 0.98, 0.98, fc=colour, alpha=0.08 + 0.5 * part, lw=0))
                 axes.text(x + 0.5, y + 0.46, f"{count:,}", ha="center", va="center", size=19, weight="bold", color=INK)
-                of_class = f"{share(part)} of {rows[y][0].lower()}" if blast + normal else "no pictures"
+                of_class = f"{percentage(part)} of {rows[y][0].lower()}" if blast + normal else "no pictures"
                 axes.text(x + 0.5, y + 0.66, of_class, ha="center", va="center", size=8.5, color=INK)
         axes.set_xlim(0, 2)
         axes.set_ylim(2, 0)
@@ -247,7 +286,7 @@ def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_xlabel(f"Called (blast where probability ≥ {evaluation.threshold:.3g})")
         axes.set_ylabel("Truth")
 
-    return square(evaluation, "Decisions", draw, kind, unit_limits=False)
+    return _square(evaluation, "Decisions", draw, kind, unit_limits=False)
 
 
 DRAWINGS: dict[str, Callable[..., bytes]] = {
@@ -261,3 +300,38 @@ DRAWINGS: dict[str, Callable[..., bytes]] = {
 
 def _band(axes: Axes, curve: Curve, *, from_index: int) -> None:
     axes.fill_between(GRID[from_index:], curve.low[from_index:], curve.high[from_index:], color=BLUE, alpha=0.18, lw=0)
+
+
+def draw_curves(history: list[dict[str, float]], path: Path, *, title: str, best_epoch: int) -> None:
+    """Draw loss, validation AUC and learning rate over epochs as PNG.
+
+    Args:
+        history: one dict of figures per epoch, as :func:`leukoscope.training.loop.fit` returns it.
+        path: of the picture, replaced whole.
+        title: shown above.
+        best_epoch: marked by a line.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    figure = Figure(figsize=(10, 3.2), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    epochs = [h["epoch"] for h in history]
+    panels = figure.subplots(1, 3)
+    panels[0].plot(epochs, [h["loss"] for h in history], color=BLUE, label="training (augmented)", marker=".")
+    panels[0].plot(epochs, [h["val_loss"] for h in history], color=ORANGE, label="validation", marker=".")
+    panels[0].set_ylabel("cross-entropy")
+    panels[0].legend(frameon=False, fontsize=8)
+    panels[1].plot(epochs, [h["val_auc"] for h in history], color=ORANGE, marker=".", label="ROC AUC")
+    panels[1].plot(epochs, [h["val_accuracy"] for h in history], color=ORANGE, marker=".", ls=":", label="accuracy")
+    panels[1].set_ylabel("validation")
+    panels[1].legend(frameon=False, fontsize=8)
+    panels[2].semilogy(epochs, [h["learning_rate"] for h in history], color=BLUE, marker=".")
+    panels[2].set_ylabel("learning rate")
+    for panel in panels:
+        panel.axvline(best_epoch, color="0.7", lw=1, zorder=0)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

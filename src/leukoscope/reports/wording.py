@@ -1,4 +1,4 @@
-"""How figures are written for people: three decimals, percentages with one, a word where there is no number."""
+"""What stands beside figures: whose the pictures are, what the intervals hold, what a split means."""
 
 from __future__ import annotations
 
@@ -7,48 +7,14 @@ from collections.abc import Mapping
 
 from leukoscope.datasets.patients import patient_words
 from leukoscope.metrics.bootstrap import Estimate
-
-UNDEFINED = "undefined"  # the figure does not exist on these pictures
-UNKNOWN = "unknown"  # the figure exists, its interval cannot be estimated
-
-
-def decimal(value: float | None) -> str:
-    """Three decimals, or ``undefined``.
-
-    >>> decimal(0.91449), decimal(float("nan"))
-    ('0.914', 'undefined')
-    """
-    return UNDEFINED if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def interval(low: float, high: float) -> str:
-    """The ends of an interval, or ``unknown``."""
-    return UNKNOWN if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+from leukoscope.text import decimal, span
 
 
 def with_interval(estimate: Estimate) -> str:
     """Value and interval: ``0.914 (0.880 to 0.941)``."""
     if math.isnan(estimate.low):
         return decimal(estimate.value)
-    return f"{decimal(estimate.value)} ({interval(estimate.low, estimate.high)})"
-
-
-def share(value: float) -> str:
-    """A share of 1 as a percentage with one decimal.
-
-    >>> share(0.9144)
-    '91.4 %'
-    """
-    return UNDEFINED if math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "group"), counted(3120, "picture")
-    ('1 group', '3,120 pictures')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{decimal(estimate.value)} ({span(estimate.low, estimate.high)})"
 
 
 def of_whom(counts: Mapping[str, int]) -> str:

@@ -25,7 +25,7 @@ from leukoscope.models.ensemble import Ensemble
 from leukoscope.models.eye import Eye
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.progress import SILENT, Progress
-from leukoscope.reports.curves import draw_curves
+from leukoscope.reports.plots import draw_curves
 from leukoscope.training.batches import FrameSource, seed_for
 from leukoscope.training.frozen import LeftOut, fit_frozen, head_of
 from leukoscope.training.loop import FitResult, Listener, fit

@@ -11,13 +11,11 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from leukoscope._version import __version__
@@ -30,6 +28,7 @@ from leukoscope.datasets.leaks.store import CHUNK, load_tile
 from leukoscope.datasets.leaks.tiles import TILE_SIDE, texture
 from leukoscope.datasets.record import LABEL_WORDS
 from leukoscope.files import together, write_json, write_text
+from leukoscope.page import render
 from leukoscope.tables import csv_text
 from leukoscope.text import natural
 
@@ -249,12 +248,8 @@ def write_report(result: AuditResult, out: Path, *, split: Mapping[str, str] | N
     facts = describe(result, split)
     facts["verdict"] = verdict(facts)
     shown = exhibits(result, choose(result))
-    template = files("leukoscope.datasets.leaks").joinpath("audit.html.j2").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        template
-    )
     cards = [(_link(result, result.links[item.link]), item.strip, item.link in result.conflicts) for item in shown]
-    html = page.render(f=facts, cards=cards, total=len(result.links))
+    html = render("datasets/leaks/audit.html.j2", f=facts, cards=cards, total=len(result.links))
     with together(out, gone=() if result.groups else ("groups.csv",)) as place:
         write_json(place / "audit.json", facts)
         write_text(place / "audit.html", html)

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.errors import missing_extra
-from leukoscope.metrics.bootstrap import Estimate
-from leukoscope.reports.evaluation import STATEMENT, inline
-from leukoscope.reports.plots import BLUE, INK, MUTED, RULE, plain_axes
+from leukoscope.page import render
+from leukoscope.reports.evaluation import inline
 from leukoscope.studies.audits.rules import Rule, verdict
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 THUMBNAIL = 224  # pixels
+AXES = (4.0, 3.0)  # inches
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +29,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def render_page(
+def audit_page(
     title: str,
     sub: str,
     rules: Sequence[Rule],
@@ -58,13 +51,10 @@ def render_page(
         notes: to be read before quoting a figure.
         facts: name and value of what the figures were made with.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files("leukoscope.studies.audits").joinpath("audit.html.j2").read_text(encoding="utf-8")
     passed, sentence = verdict(rules)
-    return environment.from_string(source).render(
-        title=title,
+    return render(
+        "studies/audits/audit.html.j2",
+        name=title,
         sub=sub,
         passed=passed,
         sentence=sentence,
@@ -72,9 +62,8 @@ def render_page(
         tables=tables,
         figures=[(name, inline(name, svg), caption) for name, svg, caption in drawings],
         pictures=[(caption, _png(picture)) for caption, picture in pictures],
-        notes=notes,
-        facts=facts,
-        statement=STATEMENT,
+        warnings=notes,
+        made_with=facts,
     )
 
 
@@ -84,46 +73,3 @@ def _png(picture: NDArray[np.uint8]) -> str:
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
-
-
-_WIDTH = 5.2  # inches
-
-
-def sheet(title: str, sub: str, draw: Callable[[Axes], None], *, height: float = 4.0) -> bytes:
-    """An SVG with one pair of axes under a title and a line that says what was measured.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise missing_extra("drawing figures", "train") from error
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.parse_math": False}):
-        figure = Figure(figsize=(_WIDTH, height), facecolor="none")
-        axes = figure.subplots()
-        plain_axes(axes)
-        draw(axes)
-        axes.set_title(f"{title}\n", loc="left", color=INK, weight="bold", size=11)
-        axes.text(0, 1.03, sub, transform=axes.transAxes, color=MUTED, size=7.5)
-        out = io.BytesIO()
-        metadata = {"Title": title, "Date": None, "Creator": None}
-        figure.savefig(out, format="svg", bbox_inches="tight", metadata=metadata)
-        return out.getvalue()
-
-
-def bars(rows: Sequence[tuple[str, Estimate]], label: str, *, chance: float | None = None) -> Callable[[Axes], None]:
-    """Points with their intervals, one row each, the first on top; a dashed line at ``chance``."""
-
-    def draw(axes: Axes) -> None:
-        if chance is not None:
-            axes.axvline(chance, color=RULE, lw=1, ls=(0, (4, 3)))
-        for place, (_, each) in enumerate(rows):
-            axes.plot([each.low, each.high], [place, place], color=BLUE, lw=4, alpha=0.35, solid_capstyle="butt")
-            axes.plot([each.value], [place], "o", color=BLUE, ms=5)
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(label)
-
-    return draw

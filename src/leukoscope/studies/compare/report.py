@@ -5,27 +5,24 @@ Colours are those of Okabe & Ito, told apart with any colour vision; line styles
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
-from leukoscope.errors import missing_extra
 from leukoscope.files import together, write_bytes, write_json, write_text
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.metrics.glossary import BY_KEY
 from leukoscope.metrics.panel import GRID
+from leukoscope.page import render
 from leukoscope.reports import wording
-from leukoscope.reports.evaluation import STATEMENT, inline
-from leukoscope.reports.plots import BLUE, INK, MUTED, ORANGE, RULE, plain_axes
-from leukoscope.reports.wording import counted, intervals_over, of_whom, protocol_title, with_interval
+from leukoscope.reports.evaluation import inline
+from leukoscope.reports.plots import BLUE, INK, MUTED, ORANGE, RULE, sheet
+from leukoscope.reports.wording import intervals_over, of_whom, protocol_title, with_interval
 from leukoscope.studies.compare.pool import COMPARED, Measure
 from leukoscope.studies.compare.table import Comparison, Cost
+from leukoscope.text import UNDEFINED, UNKNOWN, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +30,7 @@ if TYPE_CHECKING:
 COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", MUTED)
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _MARKERS = "osD^vPX"
-_SIZE = (6.4, 4.9)  # inches
-_LEFT, _RIGHT, _BELOW = 0.72, 0.18, 0.62  # inches around the axes
+_AXES = (5.5, 4.28)  # inches
 
 Engine = tuple[str, int, int]
 
@@ -104,29 +100,8 @@ def _style(at: int) -> tuple[str, object]:
 
 
 def _sheet(comparison: Comparison, title: str, draw: Callable[[Axes], None]) -> bytes:
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise missing_extra("drawing figures", "train") from error
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.parse_math": False}):
-        stamp = [line for text in stamps(comparison) for line in textwrap.wrap(text, 84)]
-        head = 0.62 + 0.19 * len(stamp)
-        width, height = _SIZE[0], _SIZE[1] + head
-        figure = Figure(figsize=(width, height), facecolor="none")
-        box = (_LEFT / width, _BELOW / height, 1 - (_LEFT + _RIGHT) / width, 1 - (_BELOW + head) / height)
-        axes = figure.add_axes(box)
-        plain_axes(axes)
-        draw(axes)
-        left = _LEFT / width
-        figure.text(left, 1 - 0.2 / height, title, size=12.5, weight="bold", color=INK, va="center")
-        figure.text(left, 1 - 0.4 / height, _subtitle(comparison), size=7.5, color=MUTED, va="center")
-        for row, line in enumerate(stamp):
-            y = 1 - (0.6 + 0.19 * row) / height
-            figure.text(left, y, line, size=8, weight="bold", color=ORANGE, va="center")
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
-        return out.getvalue()
+    stamp = [line for text in stamps(comparison) for line in textwrap.wrap(text, 84)]
+    return sheet(title, [_subtitle(comparison)], draw, stamp=stamp, size=_AXES, below=0.62)
 
 
 def stamps(comparison: Comparison) -> list[str]:
@@ -168,7 +143,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         LeukoscopeError: the folder cannot be written.
     """
     drawings = drawn(comparison)
-    page = render(comparison, drawings)
+    page = comparison_page(comparison, drawings)
     with together(folder) as place:
         write_text(place / "comparison.csv", comparison.to_csv())
         write_text(place / "comparison.html", page)
@@ -180,24 +155,13 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     return folder / "comparison.html"
 
 
-def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
+def comparison_page(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
     """The page as HTML that needs no other file."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        decimal=wording.decimal,
-        counted=wording.counted,
-        of_whom=wording.of_whom,
-        number=_number,
-        interval=_interval,
-        signed=_signed,
-    )
-    source = resources.files("leukoscope.studies.compare").joinpath("comparison.html.j2").read_text(encoding="utf-8")
     protocols = {each.protocol for each in comparison.entries.values()}
-    return environment.from_string(source).render(
+    return render(
+        "studies/compare/comparison.html.j2",
         c=comparison,
-        drawings=[(name, inline(name, svg), caption) for name, svg, caption in drawings],
+        figures=[(name, inline(name, svg), caption) for name, svg, caption in drawings],
         stamps=stamps(comparison),
         meanings=[wording.protocol_meaning(each) for each in sorted(protocols - wording.NEW_PATIENTS)],
         headlines=[BY_KEY[key] for key in HEADLINES],
@@ -205,8 +169,10 @@ def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
         verdict=_verdict,
         settings=_settings(comparison),
         engines=_NAMES,
-        facts=_facts(comparison),
-        statement=STATEMENT,
+        made_with=_facts(comparison),
+        number=_number,
+        of_whom=of_whom,
+        signed=_signed,
     )
 
 
@@ -296,12 +262,8 @@ def _exponent(value: float) -> int:
     return int(f"{value:e}".partition("e")[2])
 
 
-def _interval(each: Estimate) -> str:
-    return wording.interval(each.low, each.high)
-
-
 def _signed(each: Estimate) -> str:
     if each.value != each.value:
-        return wording.UNDEFINED
-    ends = wording.UNKNOWN if each.low != each.low else f"{each.low:+.3f} to {each.high:+.3f}"
+        return UNDEFINED
+    ends = UNKNOWN if each.low != each.low else f"{each.low:+.3f} to {each.high:+.3f}"
     return f"{each.value:+.3f} ({ends})"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from leukoscope.files import together, write_json, write_text
+from leukoscope.page import render
 from leukoscope.studies.paper.study import SHOWN
 from leukoscope.tables import csv_text
 
@@ -40,22 +38,23 @@ def write_reproduction(value: Mapping[str, Any], folder: Path) -> Path:
     with together(folder) as place:
         write_text(place / CLAIMS_FILE, claims_csv(value))
         write_text(place / FIGURES_FILE, figures_csv(value))
-        write_text(place / PAGE_FILE, render(value))
+        write_text(place / PAGE_FILE, paper_page(value))
         write_json(place / JSON_FILE, dict(value))
     return folder / PAGE_FILE
 
 
-def render(value: Mapping[str, Any]) -> str:
+def paper_page(value: Mapping[str, Any]) -> str:
     """The page as HTML that needs no other file."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["figure"] = figure_text
-    environment.filters["verdict"] = verdict_text
-    source = resources.files("leukoscope.studies.paper").joinpath("reproduce.html.j2").read_text(encoding="utf-8")
     arms = {arm["key"]: arm["title"] for arm in value["arms"]}
-    return environment.from_string(source).render(
-        v=value, arms=arms, shown=[(key, TITLES[key]) for key in SHOWN], counts=verdict_counts(value), wheres=WHERES
+    return render(
+        "studies/paper/reproduce.html.j2",
+        v=value,
+        arms=arms,
+        shown=[(key, TITLES[key]) for key in SHOWN],
+        counts=verdict_counts(value),
+        wheres=WHERES,
+        figure=figure_text,
+        verdict=verdict_text,
     )
 
 

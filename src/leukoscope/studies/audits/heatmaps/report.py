@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.files import together, write_json, write_text
-from leukoscope.reports.plots import BLUE, MUTED, ORANGE
+from leukoscope.reports.plots import BLUE, MUTED, ORANGE, sheet
 from leukoscope.reports.wording import of_whom
 from leukoscope.studies.audits.heatmaps.audit import Explanations
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS
-from leukoscope.studies.audits.page import Table, render_page, sheet
+from leukoscope.studies.audits.page import AXES, Table, audit_page
 from leukoscope.studies.audits.rules import verdict, words
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write_explanations(
     if found.randomised:
         caption = "Likeness of the maps to those of the same network with its upper layers random. It must fall."
         drawings.append(("layers", _layers(found, sub), caption))
-    page = render_page(
+    page = audit_page(
         f"Heat maps of {found.context.get('model', 'a bundle')}, tested",
         f"{found.context.get('data', 'Data')}: {sub}.",
         found.rules,
@@ -110,7 +110,7 @@ def _road(found: Explanations, sub: str) -> bytes:
         axes.set_ylabel("Probability of the decided class")
         axes.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
-    return sheet("Removing what the map ranks first, or last", sub, draw)
+    return sheet("Removing what the map ranks first, or last", [sub], draw, size=AXES, close=True)
 
 
 def _layers(found: Explanations, sub: str) -> bytes:
@@ -128,4 +128,4 @@ def _layers(found: Explanations, sub: str) -> bytes:
         axes.set_ylabel("Likeness")
         axes.legend(frameon=False, fontsize=8)
 
-    return sheet("Maps of a network that forgets", sub, draw)
+    return sheet("Maps of a network that forgets", [sub], draw, size=AXES, close=True)

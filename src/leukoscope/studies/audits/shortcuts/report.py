@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from leukoscope.files import together, write_json, write_text
 from leukoscope.metrics.bootstrap import Estimate
+from leukoscope.reports.plots import bars, sheet
 from leukoscope.reports.wording import of_whom
-from leukoscope.studies.audits.page import Table, bars, render_page, sheet
+from leukoscope.studies.audits.page import AXES, Table, audit_page
 from leukoscope.studies.audits.rules import verdict, words
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts
 from leukoscope.studies.audits.shortcuts.variants import MEANING, VARIANTS
@@ -40,7 +41,7 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
     counts = found.counts
     sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {of_whom(counts)}"
     rows = [*found.auc.items(), (ALONE, found.area_auc)]
-    drawing = sheet("AUC with one cue taken away or left", sub, bars(rows, "AUC", chance=0.5))
+    drawing = sheet("AUC with one cue taken away or left", [sub], bars(rows, "AUC", chance=0.5), size=AXES, close=True)
     lost = [
         (name, MEANING[name], words(found.auc[name]), words(found.lost[name]) if name in found.lost else "")
         for name in VARIANTS
@@ -61,7 +62,7 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
             tuple((name, words(each)) for name, each in _correlations(found)),
         ),
     ]
-    page = render_page(
+    page = audit_page(
         f"Shortcuts of {found.context.get('model', 'a bundle')}",
         f"{found.context.get('data', 'Data')}: {sub}.",
         found.rules,
