@@ -16,26 +16,23 @@ left out, for the same adaptation; `written` counts the adaptations that the com
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from _common import auc, command_line, scores_of, spread, write_part
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cells.frame import prepare
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import DataError
-from leukoscope.files import write_json
 from leukoscope.fitting.decision import log_loss
 from leukoscope.fitting.laboratory import LocalCells, changed_logits, fit_laboratory
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
-from leukoscope.metrics.ranking import Ranking, roc_auc
-from leukoscope.metrics.scores import Scores
 from leukoscope.runs.measure import read_run
 
 DENSITY, LIGHT = np.array([1.25, 0.8, 1.1]), 0.92
@@ -72,10 +69,7 @@ def answers(run: Path, rng: np.random.Generator) -> list[LocalCells]:
     told = []
     for each in both:
         logit = np.array([z for z, _ in each])
-        scores = Scores(
-            tuple(record.path for record in part.records), part.labels(),
-            probability_of(logit, bundle.facts.decision), logit, part.subjects(), part.groups(),
-        )  # fmt: skip
+        scores = scores_of(part, logit, bundle.facts.decision)
         told.append(LocalCells(scores, np.array([e for _, e in each], dtype=np.float64)))
     return told
 
@@ -84,7 +78,7 @@ def figures(label: NDArray[np.int64], stated: NDArray[np.float64], threshold: fl
     """AUC, log loss and the two rates of cells of other patients."""
     called = stated >= threshold
     return {
-        "auc": float(roc_auc(Ranking.of(label, stated).sweep(np.ones(len(label))))),
+        "auc": auc(label, stated),
         "log_loss": float(log_loss(label, stated).mean()),
         "sensitivity": float(called[label == 1].mean()),
         "specificity": float((~called)[label == 0].mean()),
@@ -141,19 +135,9 @@ def study(
     }
 
 
-def spread(values: list[float]) -> list[float]:
-    """Mean, and 5 % and 95 % quantiles over repeats."""
-    return [float(np.mean(values)), *np.quantile(values, [0.05, 0.95]).tolist()]
-
-
 def main() -> None:
     """Answer, adapt again and again, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = command_line(__doc__, "run", repeats=10, seed=0, out=Path).parse_args()
     home, *others = answers(options.run, np.random.default_rng(options.seed))
     rule = read_bundle(options.run / "bundle").facts.decision
     value = {
@@ -173,9 +157,7 @@ def main() -> None:
                     {key: [round(x, 3) for x in each] for key, each in row.items()} if isinstance(row, dict) else row
                 )
                 print(shift, size, kind, shown)
-    if options.out:
-        known = json.loads(options.out.read_text()) if options.out.exists() else {}
-        write_json(options.out, known | {options.run.name: value})
+    write_part(options.out, options.run.name, value)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ neither.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,13 +20,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from _common import Needed, command_line, report
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
 from leukoscope.cli._show import Terminal
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.leaks import AuditResult, audit
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.files import write_json
 
 Image = NDArray[np.uint8]
 Disturb = Callable[[Image, float, np.random.Generator], Image]
@@ -213,16 +211,9 @@ def figures(result: AuditResult, truth: list[dict[str, object]]) -> dict[str, ob
 
 def main() -> None:
     """Run the bench."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a data set that `leukoscope data index` reads")
-    parser.add_argument("--work", type=Path, required=True, help="work folder")
-    parser.add_argument("--out", type=Path, default=Path("audit_planted.json"))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--each", type=int, default=16, help="copies per kind and strength")
-    parser.add_argument("--mixed", type=int, default=300, help="copies with everything at random strengths")
-    parser.add_argument("--pictures", type=int, default=0, help="take only so many pictures (0: all)")
-    options = parser.parse_args()
-
+    options = command_line(  # copies of each kind and strength, and mixed ones; 0 pictures: all
+        __doc__, "data", work=Needed(), out=Path("audit_planted.json"), jobs=2, each=16, mixed=300, pictures=0
+    ).parse_args()
     base = linked_root(read_dataset(options.data), options.work)
     if options.pictures:
         chosen = np.random.default_rng(0).permutation(len(base))[: options.pictures]
@@ -231,15 +222,13 @@ def main() -> None:
     manifest, truth = plant(base, free, options.work / "root" / "planted", options.each, options.mixed)
     start = time.perf_counter()
     result = audit(manifest, jobs=options.jobs, progress=Terminal(), work_folder=options.work / "audit")
-    report = figures(result, truth)
-    report |= {
+    found = figures(result, truth) | {
         "pictures": len(manifest),
         "seconds": time.perf_counter() - start,
         "threshold": result.null.threshold,
         "null_highest": result.null.highest,
     }
-    write_json(options.out, report)
-    print(json.dumps({k: v for k, v in report.items() if k not in ("false", "count_by_strength")}, indent=1))
+    report(found, options.out, shown={k: v for k, v in found.items() if k not in ("false", "count_by_strength")})
 
 
 if __name__ == "__main__":

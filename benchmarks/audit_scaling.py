@@ -5,7 +5,6 @@ python benchmarks/audit_scaling.py WORK_FOLDER_OF_AN_AUDIT --out scaling.json
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import time
@@ -13,17 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from _common import command_line
 from leukoscope.datasets.leaks.candidates import find_candidates, near_turns
 from leukoscope.files import write_json
 
 
 def main() -> None:
     """Measure and fit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("audit_scaling.json"))
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1500, 3000, 6000, 12000, 24000])
-    options = parser.parse_args()
+    options = command_line(
+        __doc__, "work", out=Path("audit_scaling.json"), sizes=(1500, 3000, 6000, 12000, 24000)
+    ).parse_args()
     parts = []
     for path in sorted(options.work.glob("facts-*.npz")):
         with np.load(path) as part:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from _common import command_line
 from fields_ruler import ruler
 from fields_truth import SEED, bccd, halves, match, ratio
 from leukoscope._version import __version__
@@ -196,10 +197,7 @@ def one(path: Path) -> None:
 
 def main() -> None:
     """Measure and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--parts", nargs="+", default=["white", "ruler", "kind", "masks", "cost"])
+    parser = command_line(__doc__, data=Path, out=Path, parts=("white", "ruler", "kind", "masks", "cost"))
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

@@ -9,8 +9,6 @@ and all its processes, sampled each second: shared pages are counted once.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import signal
@@ -23,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from _common import Needed, command_line, report
 from leukoscope._version import __version__
-from leukoscope.files import write_json
 from leukoscope.machine import cpu_count, describe_machine
 
 
@@ -93,12 +91,7 @@ def memory_over(samples: list[tuple[int, float]], parts: int = 4) -> list[dict[s
 
 def main() -> None:
     """Run, kill, run again, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--into", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=1000)
-    args = parser.parse_args()
+    args = command_line(__doc__, data=Needed(), into=Needed(), out=Needed(), count=1000).parse_args()
     pictures, results = args.into / "pictures", args.into / "results"
     linked(sorted((args.data / "bccd" / "JPEGImages").glob("*.jpg")), pictures, args.count)
     command = [sys.executable, "-m", "leukoscope", "field", str(pictures), "--out", str(results), "--by", "patient"]
@@ -124,8 +117,7 @@ def main() -> None:
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "memory_of_all_processes": memory_over(resumed["samples"]),
     }
-    write_json(args.out, figures)
-    print(json.dumps(figures, indent=1))
+    report(figures, args.out)
 
 
 if __name__ == "__main__":

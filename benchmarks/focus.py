@@ -7,8 +7,6 @@ limit was chosen on fields of even number, those of odd number are the report. S
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from _common import Needed, command_line, report
 from fields_truth import ratio
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import PictureError
-from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.smears import RED_CELL_UM, find_cells
 from leukoscope.smears.faults import WIDEST_EDGE, edge_width
@@ -44,9 +42,7 @@ def shares(flags: list[bool]) -> dict[str, Any]:
 
 def main() -> None:
     """Blur, ask, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
+    parser = command_line(__doc__, data=Needed(), out=Path)
     parser.add_argument("--every", type=int, default=3, help="of the odd fields, how many to one that is blurred too")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -80,9 +76,7 @@ def main() -> None:
             width = edge_width(rgb, red_cell)
             sharp.append(width is not None and width > WIDEST_EDGE)
     figures["pbc, sharp, with scale"] = shares(sharp)
-    print(json.dumps(figures, indent=2))
-    if options.out:
-        write_json(options.out, figures)
+    report(figures, options.out)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ weights, the cell's area alone and the seven numbers of `baselines.py`; the last
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from _common import NAMED, Needed, auc, by_name, command_line, differences, facts_of, figures_of, scores_of, words
 from baselines import measures  # the script beside this one
 from leukoscope.cells.frame import Preparation
 from leukoscope.cli._data import cache_folder
@@ -36,13 +35,9 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
-from leukoscope.machine import describe_machine
-from leukoscope.metrics.evaluation import evaluate
-from leukoscope.metrics.panel import compare
-from leukoscope.metrics.provenance import Provenance
-from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 from leukoscope.models.masked import MaskedTrunk
+from leukoscope.tables import read_rows
 from leukoscope.training.batches import seed_for
 from leukoscope.training.features import cell_statistics
 from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits
@@ -86,10 +81,17 @@ ROWS = (
 )  # fmt: skip
 
 
+def arguments_of_heads(doc: str | None, out: Path) -> argparse.ArgumentParser:
+    """The options that trials of heads on a frozen trunk share."""
+    weights = Path(os.environ.get("LEUKOSCOPE_WEIGHTS") or "../shared/weights")
+    folds = Path("docs/figures/folds_cnmc2019.csv")
+    return command_line(doc, data=Needed(), weights=weights, cache=cache_folder(), jobs=int, folds=folds, out=out)
+
+
 def check_folds(data: Manifest, committed: Path) -> None:
     """Stop where the folds are not those that are written down."""
-    with committed.open(encoding="utf-8") as file:
-        where = {row["group"]: int(row["fold_of_5"]) for row in csv.DictReader(file)}
+    _, rows = read_rows(committed, ("group", "fold_of_5"), exact=True)
+    where = {row["group"]: int(row["fold_of_5"]) for _, row in rows}
     groups = data.groups()
     for fold in range(FOLDS):
         test = np.unique(groups[split_of(data, fold)[1]]).tolist()
@@ -104,21 +106,10 @@ def split_of(data: Manifest, fold: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([split.train, split.val]), split.test
 
 
-def scores_of(data: Manifest, logit: np.ndarray) -> Scores:
-    """The table of answers of a row."""
-    return Scores(
-        path=tuple(record.path for record in data.records), label=data.labels(), logit=logit,
-        probability=expit(logit), subject=data.subjects(), group=data.groups(),
-    )  # fmt: skip
-
-
 def by_fold(data: Manifest, scores: Scores) -> list[float]:
     """AUC of each fold's test part."""
-    found = []
-    for fold in range(FOLDS):
-        part = scores.take(split_of(data, fold)[1])
-        found.append(float(roc_auc(Ranking.of(part.label, part.logit).sweep())))
-    return found
+    parts = (scores.take(split_of(data, fold)[1]) for fold in range(FOLDS))
+    return [auc(part.label, part.logit) for part in parts]
 
 
 def plain_unit(data: Manifest, numbers: np.ndarray) -> Scores:
@@ -133,16 +124,7 @@ def plain_unit(data: Manifest, numbers: np.ndarray) -> Scores:
 
 def figures(data: Manifest, scores: Scores) -> dict[str, Any]:
     """What a row reports of itself."""
-    found = evaluate(scores, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
-    return {"metrics": {key: found[key] for key in SHOWN if key in found}, "auc_by_fold": by_fold(data, scores)}
-
-
-def beyond(first: Scores, second: Scores) -> dict[str, Any]:
-    """The second minus the first on the same cells, paired over patient groups."""
-    place = {path: row for row, path in enumerate(first.path)}
-    same = first.take(np.array([place[path] for path in second.path]))
-    found = compare(same, second, thresholds=(0.5, 0.5))
-    return {each.key: each.difference.to_json() for each in found if each.key in SHOWN}
+    return {"metrics": figures_of(scores, SHOWN), "auc_by_fold": by_fold(data, scores)}
 
 
 def answers(row: Row, data: Manifest, args: argparse.Namespace) -> Scores:
@@ -168,25 +150,15 @@ def answers(row: Row, data: Manifest, args: argparse.Namespace) -> Scores:
 
 def main() -> None:
     """Fit, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = os.environ.get("LEUKOSCOPE_WEIGHTS") or "../shared/weights"
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--weights", type=Path, default=Path(shared))
-    parser.add_argument("--run", dest="runs", action="append", default=[], metavar="NAME=RUN")
-    parser.add_argument("--cache", type=Path, default=cache_folder())
-    parser.add_argument("--jobs", type=int, default=None)
-    parser.add_argument("--folds", type=Path, default=Path("docs/figures/folds_cnmc2019.csv"))
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/frozen.json"))
+    parser = arguments_of_heads(__doc__, Path("docs/figures/frozen.json"))
+    parser.add_argument("--run", dest="runs", action="append", default=[], metavar=NAMED)
     args = parser.parse_args()
     data = read_dataset(args.data).labelled()
     check_folds(data, args.folds)
     small = open_cache(data, Preparation(frame_size=340), 112, args.cache, jobs=args.jobs).frames
     seven = measures(small)
     rivals = {"area": plain_unit(data, seven[:, :1]), "seven numbers": plain_unit(data, seven)}
-    runs: dict[str, list[Path]] = {}
-    for text in args.runs:
-        network, _, folder = text.partition("=")
-        runs.setdefault(network, []).append(Path(folder))
+    runs = by_name(args.runs)
     rivals |= {network: pooled(folders) for network, folders in runs.items()}
     rows = [{"row": name, **figures(data, each)} for name, each in rivals.items() if name not in runs]
     floor: Scores | None = None
@@ -199,40 +171,38 @@ def main() -> None:
         rows.append({"row": row.name, "trunk": row.trunk, "stages": list(row.stages), "random": row.random,
                      "standardised": row.standardise, "balance": row.balance, "head": row.head.model_dump(),
                      **figures(data, found),
-                     "beyond": {name: beyond(each, found) for name, each in rivals.items()}})  # fmt: skip
+                     "beyond": {name: differences(each, found, SHOWN) for name, each in rivals.items()}})  # fmt: skip
         if floor is None:
             floor = found
         else:
-            rows[-1]["beyond"]["the floor"] = beyond(floor, found)
+            rows[-1]["beyond"]["the floor"] = differences(floor, found, SHOWN)
     for name, control in (
         ("stages 3-5, 64 components, RBF-SVM", "the same, random weights"),
         ("all six stages, 128 components, groups by the root of their size",
          "all six stages, the same, random weights"),
     ):  # fmt: skip
         if name in tables:
-            next(each for each in rows if each["row"] == name)["beyond"]["random weights"] = beyond(
-                tables[control], tables[name]
+            next(each for each in rows if each["row"] == name)["beyond"]["random weights"] = differences(
+                tables[control], tables[name], SHOWN
             )
     raw, standardised = tables.get(ROWS[0].name), tables.get("colours standardised, stages 3-5, 64 components, RBF-SVM")
     if raw is not None and standardised is not None:
         both = scores_of(data, (raw.logit + standardised.logit) / 2)
         rows.append({"row": "mean of the raw and the standardised", **figures(data, both),
-                     "beyond": {"the floor": beyond(raw, both), "area": beyond(rivals["area"], both)}})  # fmt: skip
+                     "beyond": {"the floor": differences(raw, both, SHOWN),
+                                "area": differences(rivals["area"], both, SHOWN)}})  # fmt: skip
+    named = (("AUC", "auc"), ("F1", "f1_weighted"), ("subjects", "subject_auc"))
     for each in rows:
-        auc, f1, of_subjects = (each["metrics"][key] for key in ("auc", "f1_weighted", "subject_auc"))
-        print(f"{each['row']:68}" + "".join(
-            f"  {what} {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-            for what, one in (("AUC", auc), ("F1", f1), ("subjects", of_subjects))
-        ) + "  " + " ".join(f"{auc:.3f}" for auc in each["auc_by_fold"]))  # fmt: skip
+        folds = " ".join(f"{fold:.3f}" for fold in each["auc_by_fold"])
+        print(
+            f"{each['row']:68}"
+            + "".join(f"  {what} {words(each['metrics'][key])}" for what, key in named)
+            + f"  {folds}"
+        )
         for name, gap in each.get("beyond", {}).items():
-            print(f"    minus {name:18}" + "".join(
-                f"  {what} {gap[key]['value']:+.3f} [{gap[key]['low']:+.3f}, {gap[key]['high']:+.3f}]"
-                for what, key in (("AUC", "auc"), ("F1", "f1_weighted"), ("subjects", "subject_auc"))
-            ))  # fmt: skip
-    write_json(args.out, {
-        "machine": describe_machine(), "data": data.name, "fingerprint": data.fingerprint(), "pictures": len(data),
-        "groups": len(set(data.groups().tolist())), "protocol": "group", "folds": FOLDS, "split_seed": 0,
-        "crop": CROP, "size": SIZE, "rows": rows,
+            print(f"    minus {name:18}" + "".join(f"  {what} {words(gap[key], sign='+')}" for what, key in named))
+    write_json(args.out, facts_of(data) | {
+        "protocol": "group", "folds": FOLDS, "split_seed": 0, "crop": CROP, "size": SIZE, "rows": rows,
     })  # fmt: skip
 
 

@@ -10,9 +10,6 @@ given. Trials are written as they end; a second start goes on.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,16 +19,21 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from frozen import ALL, CROP, FOLDS, SIZE, by_fold, check_folds, scores_of, split_of  # the script beside this one
+from _common import auc, facts_of, figures_of, kept_rows, scores_of
+from frozen import (  # the script beside this one
+    ALL,
+    CROP,
+    FOLDS,
+    SIZE,
+    arguments_of_heads,
+    by_fold,
+    check_folds,
+    split_of,
+)
 from leukoscope.cells.frame import Preparation
-from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
-from leukoscope.machine import describe_machine
-from leukoscope.metrics.evaluation import evaluate
-from leukoscope.metrics.provenance import Provenance
-from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.models.masked import MaskedTrunk
 from leukoscope.training.features import cell_statistics
 from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits
@@ -161,22 +163,9 @@ def answering(trial: Trial, views: list[np.ndarray], labels: np.ndarray, groups:
     return answer
 
 
-def auc(labels: np.ndarray, logit: np.ndarray) -> float:
-    """AUC of some cells."""
-    return float(roc_auc(Ranking.of(labels, logit).sweep()))
-
-
 def main() -> None:
     """Try, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = os.environ.get("LEUKOSCOPE_WEIGHTS") or "../shared/weights"
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--weights", type=Path, default=Path(shared))
-    parser.add_argument("--cache", type=Path, default=cache_folder())
-    parser.add_argument("--jobs", type=int, default=None)
-    parser.add_argument("--folds", type=Path, default=Path("docs/figures/folds_cnmc2019.csv"))
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/heads.json"))
-    args = parser.parse_args()
+    args = arguments_of_heads(__doc__, Path("docs/figures/heads.json")).parse_args()
     data = read_dataset(args.data).labelled()
     check_folds(data, args.folds)
     labels, groups = data.labels(), data.groups()
@@ -189,46 +178,39 @@ def main() -> None:
             learned, labels[learned], groups[learned]
         )
         parts.append((learned, test, [(learned[rest], learned[out]) for rest, out in dealt]))
-    kept = args.cache / "heads-trials.jsonl"
-    done = {}
-    if kept.exists():
-        done = {each["trial"]: each for each in map(json.loads, kept.read_text(encoding="utf-8").splitlines())}
+    trials = {repr(trial): trial for trial in TRIALS}
+
+    def tried(identity: str) -> dict[str, Any]:
+        started = time.perf_counter()
+        answer = answering(trials[identity], views.of(trials[identity]), labels, groups)
+        logit, inner = np.empty(len(data)), []
+        for learned, test, within in parts:
+            logit[test] = answer(learned, test)
+            held = np.full(len(data), np.nan)
+            for rest, out in within:
+                held[out] = answer(rest, out)
+            inner.append(auc(labels[learned], held[learned]))
+        return {"inner": inner, "logit": logit.tolist(), "seconds": round(time.perf_counter() - started, 1)}
+
     rows, logits = [], {}
-    for trial in TRIALS:
-        identity = repr(trial)
-        if identity not in done:
-            started = time.perf_counter()
-            answer = answering(trial, views.of(trial), labels, groups)
-            logit, inner = np.empty(len(data)), []
-            for learned, test, within in parts:
-                logit[test] = answer(learned, test)
-                held = np.full(len(data), np.nan)
-                for rest, out in within:
-                    held[out] = answer(rest, out)
-                inner.append(auc(labels[learned], held[learned]))
-            done[identity] = {"trial": identity, "inner": inner, "logit": logit.tolist(),
-                              "seconds": round(time.perf_counter() - started, 1)}  # fmt: skip
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(done[identity]) + "\n")
-        found = done[identity]
-        logits[trial.name] = np.array(found["logit"])
-        rows.append(_row(data, trial.name, logits[trial.name], found["inner"]))
+    for found in kept_rows(args.cache / "heads-trials.jsonl", "trial", trials, tried):
+        name = trials[found["trial"]].name
+        logits[name] = np.array(found["logit"])
+        rows.append(_row(data, name, logits[name], found["inner"]))
     best = [max(rows, key=lambda row, fold=fold: row["inner_auc_by_fold"][fold])["trial"] for fold in range(FOLDS)]
     chosen = np.empty(len(data))
     for (_, test, _), name in zip(parts, best, strict=True):
         chosen[test] = logits[name][test]
     rows.append({**_row(data, "chosen by each fold's inner AUC", chosen, None), "chosen": best})
-    write_json(args.out, {
-        "machine": describe_machine(), "data": data.name, "fingerprint": data.fingerprint(), "pictures": len(data),
-        "groups": len(set(groups.tolist())), "protocol": "group", "folds": FOLDS, "split_seed": 0,
-        "inner_folds": INNER, "crop": CROP, "size": SIZE, "rows": rows,
+    write_json(args.out, facts_of(data) | {
+        "protocol": "group", "folds": FOLDS, "split_seed": 0, "inner_folds": INNER, "crop": CROP, "size": SIZE,
+        "rows": rows,
     })  # fmt: skip
 
 
 def _row(data: Any, name: str, logit: np.ndarray, inner: list[float] | None) -> dict[str, Any]:
     scores = scores_of(data, logit)
-    metrics = evaluate(scores, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
-    shown = {key: metrics[key] for key in ("auc", "f1_weighted", "subject_auc")}
+    shown = figures_of(scores, ("auc", "f1_weighted", "subject_auc"))
     row = {"trial": name, "inner_auc": None if inner is None else float(np.mean(inner)), "inner_auc_by_fold": inner,
            "metrics": shown, "auc_by_fold": by_fold(data, scores)}  # fmt: skip
     judged = "" if inner is None else f"inner {np.mean(inner):.4f}"

@@ -9,9 +9,7 @@ as the cache is built with.
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from _common import command_line
 from leukoscope.cells.frame import Clahe, Preparation, prepare, resize_frame
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.cache import open_cache
@@ -28,6 +27,7 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
+from leukoscope.machine import cpu_count, describe_machine
 
 BATCH = 32
 
@@ -67,16 +67,10 @@ def epoch_from_files(
 
 def main() -> None:
     """Run both sides in turn and print the ratio of their median times."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     real = Path(os.environ.get("LEUKOSCOPE_DATA") or Path(__file__).parents[2] / "shared" / "data") / "cnmc2019"
-    parser.add_argument("--data", type=Path, default=real, help="data set; cells are rendered where it is absent")
-    parser.add_argument("--pictures", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--input-size", type=int, default=224)
-    parser.add_argument("--clahe", action="store_true", help="with contrast equalisation, as the paper's recipe has it")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, help="write the result to this JSON file")
-    given = parser.parse_args()
+    given = command_line(  # cells are rendered where the data set is absent
+        __doc__, data=real, pictures=512, rounds=5, input_size=224, clahe=False, jobs=cpu_count(), out=Path
+    ).parse_args()
     preparation = Preparation(clahe=Clahe() if given.clahe else None)
     with tempfile.TemporaryDirectory() as folder:
         present = given.data.exists()
@@ -99,16 +93,12 @@ def main() -> None:
     medians = {side: float(np.median(times)) for side, times in seconds.items()}
     result = {
         "benchmark": "input_pipeline",
-        "data": "C-NMC 2019 cells"
-        if present and "cnmc" in given.data.name
-        else "rendered cells"
-        if not present
-        else "own",
+        "data": "rendered cells" if not present else "C-NMC 2019 cells" if "cnmc" in given.data.name else "own",
         "pictures": len(manifest),
         "input_size": given.input_size,
         "clahe": given.clahe,
         "jobs": given.jobs,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": describe_machine(),
         "build_seconds": build,
         "epoch_seconds": seconds,
         "median_epoch_seconds": medians,

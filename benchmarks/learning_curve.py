@@ -9,55 +9,43 @@ Finished jobs are kept in the runs folder; several processes may share the work.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
+from _common import Needed, add_settings, answers_of, command_line, differences, figures_of, pooled, turn_at
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
-from leukoscope.metrics.evaluation import evaluate
-from leukoscope.metrics.panel import compare
-from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.training.recipe import load_recipe
-from search import FOLDS, job, pooled  # the script beside this one
+from search import FOLDS, TESTED, job  # the script beside this one
 
 SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "subject_auc")
 
 
 def row(share: float, folders: list[Path], patients: list[int], cells: list[int]) -> tuple[dict[str, Any], Scores]:
     """Figures of one share: pooled over the folds with intervals, and the AUC of each fold."""
-    tables = pooled(folders)
-    found = evaluate(tables, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
-    each = [
-        evaluate(Scores.read_csv(f / "inner.csv"), Provenance(protocol="group"), threshold=0.5).to_json()
-        for f in folders
-    ]
+    tables = pooled(folders, TESTED)
+    each = [figures_of(answers_of(folder, TESTED), ("auc",)) for folder in folders]
     return {
         "share": share,
         "training_groups": patients,
         "training_cells": cells,
-        "metrics": {key: found[key] for key in SHOWN},
-        "fold_auc": [one["metrics"]["auc"]["value"] for one in each],
+        "metrics": figures_of(tables, SHOWN),
+        "fold_auc": [one["auc"]["value"] for one in each],
     }, tables
 
 
 def main() -> None:
     """Train what nobody has trained, then write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--recipe", default="champion")
-    parser.add_argument("--shares", type=float, nargs="*", default=[0.25, 0.5, 1.0])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=Path("runs/curve"))
-    parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/learning_curve.json"))
+    parser = command_line(
+        __doc__, data=Needed(), recipe="champion", shares=(0.25, 0.5, 1.0), seed=0, runs=Path("runs/curve"),
+        threads=int, out=Path("docs/figures/learning_curve.json"),
+    )  # fmt: skip
+    add_settings(parser)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -82,28 +70,23 @@ def main() -> None:
             patients.append(len(set(groups[split.train].tolist())))
             cells.append(len(split.train))
             folder = args.runs / f"share{share:g}-{fold}-seed{args.seed}"
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with FileLock(folder.parent / f"{folder.name}.lock", timeout=0):
-                    if not (folder / "job.json").exists():
-                        print(f"share {share:g}, fold {fold}: {patients[-1]} groups, {cells[-1]} cells", flush=True)
-                        job(manifest, recipe, folder)
-            except Timeout:
-                continue  # another process is at it
-            folders.append(folder)
+            with turn_at(folder, "job.json") as mine:
+                if mine:
+                    print(f"share {share:g}, fold {fold}: {patients[-1]} groups, {cells[-1]} cells", flush=True)
+                    job(manifest, recipe, folder)
+            if mine is not None:  # else another process is at it
+                folders.append(folder)
         if len(folders) == FOLDS:
             facts, tables[share] = row(share, folders, patients, cells)
             rows.append(facts)
             print(share, facts["metrics"]["auc"], facts["fold_auc"], flush=True)
-    differences = {}
-    for share in sorted(tables)[:-1]:
-        found = compare(tables[share], tables[max(tables)], thresholds=(0.5, 0.5))
-        differences[f"{max(tables):g} minus {share:g}"] = {
-            d.key: d.difference.to_json() for d in found if d.key in SHOWN
-        }
+    most = max(tables, default=0)
+    gaps = {
+        f"{most:g} minus {share:g}": differences(tables[share], tables[most], SHOWN) for share in sorted(tables)[:-1]
+    }
     write_json(args.out, {
         "recipe": args.recipe, "set": args.settings, "seed": args.seed, "fingerprint": manifest.fingerprint(),
-        "machine": describe_machine(), "rows": rows, "differences": differences,
+        "machine": describe_machine(), "rows": rows, "differences": gaps,
     })  # fmt: skip
 
 

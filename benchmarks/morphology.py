@@ -9,9 +9,6 @@ full resolution too: rank correlation of each measurement with that at the resol
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -23,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from _common import Needed, command_line, report
 from leukoscope.cells.cutout import cutout_of_frame, view
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.measure import UNITS, measure, significant
@@ -30,11 +28,12 @@ from leukoscope.cells.read import read_picture
 from leukoscope.cells.segment import divide
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.files import write_json
+from leukoscope.files import write_json, write_text
 from leukoscope.inference.morphology import CLASSES, POINTS
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling, estimates
 from leukoscope.metrics.ranking import Ranking, roc_auc
+from leukoscope.tables import csv_text
 
 Floats = NDArray[np.float64]
 LEAST = 50  # cells of a class in which a measurement must be defined to be part of the reference
@@ -133,23 +132,14 @@ def describe(values: Floats, labels: NDArray[np.int64], groups: NDArray[Any]) ->
 
 def write_table(path: Path, data: Manifest, values: Floats) -> None:
     """One row per cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "group", *UNITS])
-        for record, group, row in zip(data.records, data.groups(), values, strict=True):
-            writer.writerow([record.path, record.label, group, *row])
+    cells = zip(data.records, data.groups().tolist(), values.tolist(), strict=True)
+    rows = ((record.path, record.label, group, *row) for record, group, row in cells)
+    write_text(path, csv_text(("path", "label", "group", *UNITS), rows))
 
 
 def main() -> None:
     """Measure, write the reference and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--per-group", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--reference", type=Path)
-    parser.add_argument("--table", type=Path)
-    args = parser.parse_args()
+    args = command_line(__doc__, data=Needed(), per_group=60, seed=0, out=Path, reference=Path, table=Path).parse_args()
     cv2.setNumThreads(1)
     manifest = read_dataset(args.data)
     data = sample(manifest, args.per_group, args.seed)
@@ -175,10 +165,7 @@ def main() -> None:
     }
     if args.reference:
         write_json(args.reference, facts | {"measurements": entries})
-    report = facts | {"machine": describe_machine(), "processor_time": times, "measurements": figures}
-    if args.out:
-        write_json(args.out, report)
-    print(json.dumps(report, indent=1))
+    report(facts | {"machine": describe_machine(), "processor_time": times, "measurements": figures}, args.out)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,15 @@ Both are tested on the same cells. Usage:
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from _common import Needed, add_settings, answers_of, command_line, differences, report, train
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.files import write_json
-from leukoscope.metrics.panel import compare
 from leukoscope.metrics.scores import Scores
 
 KEYS = ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity")
@@ -44,45 +39,29 @@ def arms(manifest: Manifest, fold: int, seed: int) -> tuple[dict[str, Manifest],
     return {"leaky": data.select(~control), "clean": data.select(~(crossing & ~test))}, crossing[test]
 
 
-def train(manifest: Manifest, folder: Path, fold: int, model: str, settings: list[str]) -> Scores:
-    """Train and test on the official fold; returns the table of answers."""
-    if not (folder / "evaluation" / "metrics.json").exists():
-        table = folder.with_suffix(".csv")
-        manifest.write_csv(table)
-        command = [sys.executable, "-m", "leukoscope", "train", "--data", str(table), "--model", model]
-        command += ["--protocol", "official", "--fold", str(fold), "--out", str(folder)]
-        for setting in settings:
-            command += ["--set", setting]
-        subprocess.run(command, check=True)
-    return Scores.read_csv(folder / "evaluation" / "predictions.csv")
-
-
-def differences(clean: Scores, leaky: Scores) -> list[dict[str, Any]]:
+def gaps(clean: Scores, leaky: Scores) -> list[dict[str, Any]]:
     """Leaky minus clean, with paired intervals over patient groups."""
-    return [
-        {"metric": d.key, "clean": d.first, "leaky": d.second, "difference": d.difference.to_json()}
-        for d in compare(clean, leaky, thresholds=(0.5, 0.5))
-        if d.key in KEYS
-    ]
+    found = differences(clean, leaky, KEYS, names=("clean", "leaky"))
+    return [{"metric": key, **each} for key, each in found.items()]
 
 
 def main() -> None:
     """Make both arms, compare, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--model", default="plain_cnn")
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures dropped from the leaky arm")
-    parser.add_argument("--runs", type=Path, default=Path("runs/optimism"))
-    parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/optimism.json"))
+    parser = command_line(
+        __doc__, data=Needed(), fold=0, model="plain_cnn", seed=0, runs=Path("runs/optimism"),
+        out=Path("docs/figures/optimism.json"),
+    )  # fmt: skip
+    add_settings(parser)
     args = parser.parse_args()
     sets, crossing = arms(read_dataset(args.data), args.fold, args.seed)
     args.runs.mkdir(parents=True, exist_ok=True)
-    found = {
-        name: train(data, args.runs / f"{args.model}-official{args.fold}-{name}", args.fold, args.model, args.settings)
-        for name, data in sets.items()
-    }
+    found = {}
+    for name, data in sets.items():
+        folder = args.runs / f"{args.model}-official{args.fold}-{name}"
+        data.write_csv(table := folder.with_suffix(".csv"))
+        part = ("--protocol", "official", "--fold", str(args.fold))
+        train(folder, "--data", str(table), "--model", args.model, *part, settings=args.settings)
+        found[name] = answers_of(folder)
     assert found["leaky"].path == found["clean"].path, "both arms must be tested on the same cells"
     result = {
         "command": f"python benchmarks/optimism.py --fold {args.fold} --model {args.model} "
@@ -90,13 +69,10 @@ def main() -> None:
         "pictures": {name: len(data) for name, data in sets.items()},
         "test_pictures": len(crossing),
         "test_pictures_of_crossing_patients": int(crossing.sum()),
-        "all_test_cells": differences(found["clean"], found["leaky"]),
-        "cells_of_crossing_patients": differences(
-            found["clean"].take(np.flatnonzero(crossing)), found["leaky"].take(np.flatnonzero(crossing))
-        ),
+        "all_test_cells": gaps(found["clean"], found["leaky"]),
+        "cells_of_crossing_patients": gaps(found["clean"], found["leaky"].take(np.flatnonzero(crossing))),
     }
-    write_json(args.out, result)
-    print(json.dumps(result, indent=1))
+    report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ and its 95 % interval from a bootstrap over groups, tells what those have in com
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from leukoscope.cells.cutout import cutout_of_frame, view
-from leukoscope.cells.frame import frame_cell
-from leukoscope.cells.measure import measure
-from leukoscope.cells.read import read_picture
-from leukoscope.cells.segment import divide
+from _common import NAMED, Needed, by_name, command_line, measured_cell, pooled
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.scores import Scores
 from morphology import sample  # the scripts beside this one
-from refer import pooled
 
 CELLS = 40  # measured of each group
 LEAST = 20  # cells of a group whose mean answer is correlated
@@ -44,7 +38,7 @@ def looks(data: Path, seed: int) -> dict[str, dict[str, float | None]]:
     part = sample(read_dataset(data), CELLS, seed)
     found: dict[str, list[dict[str, float | None]]] = {}
     for path, group in zip(part.paths(), part.groups().tolist(), strict=True):
-        values = measure(divide(view(cutout_of_frame(frame_cell(read_picture(path).rgb))))).values
+        values = measured_cell(path)
         found.setdefault(group, []).append({name: values[name] for name in MEASURES})
     return {group: {name: _median([row[name] for row in rows]) for name in MEASURES} for group, rows in found.items()}
 
@@ -112,17 +106,10 @@ def draw(rows: list[dict[str, Any]], networks: list[str], path: Path) -> None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", dest="runs", action="append", required=True, metavar="NAME=RUN")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/patients.json"))
-    parser.add_argument("--figure", type=Path)
+    parser = command_line(__doc__, data=Needed(), seed=0, out=Path("docs/figures/patients.json"), figure=Path)
+    parser.add_argument("--run", dest="runs", action="append", required=True, metavar=NAMED)
     args = parser.parse_args()
-    runs: dict[str, list[Path]] = {}
-    for name, _, folder in (text.partition("=") for text in args.runs):
-        runs.setdefault(name, []).append(Path(folder))
-    tables = {name: pooled(folders) for name, folders in runs.items()}
+    tables = {name: pooled(folders) for name, folders in by_name(args.runs).items()}
     rows = patients(tables, looks(args.data, args.seed))
     common = in_common(rows, list(tables), args.seed)
     write_json(args.out, {

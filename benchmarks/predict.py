@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -27,15 +26,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from _common import ONE_THREAD_KINDS, command_line, load_of_machine, pictures_in, report, written_as
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.frame import prepare
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.inference.classifier import Classifier, load
-from leukoscope.inference.sources import find_pictures
 from leukoscope.machine import cpu_count, describe_machine
 
-KINDS: dict[str, dict[str, Any]] = {"bmp": {}, "png": {}, "webp": {"quality": 98}, "jpg": {"quality": 95}}
+KINDS = ONE_THREAD_KINDS | {"jpg": {"quality": 95}}
 ROUNDS = 5
 
 
@@ -75,10 +74,7 @@ def one_thread(bundles: list[Path], pictures: list[Path], folder: Path) -> dict[
     calls = {name: parts(read_bundle(name)) for name in bundles}
     report: dict[str, Any] = {}
     for kind, options in KINDS.items():
-        paths = [folder / f"{number:03d}.{kind}" for number in range(len(pictures))]
-        for source, target in zip(pictures, paths, strict=True):
-            with Image.open(source) as image:
-                image.convert("RGB").save(target, **options)
+        paths = written_as(kind, pictures, folder, **options)
         wall: dict[tuple[Path, str], list[list[float]]] = {}
         used: dict[tuple[Path, str], list[list[float]]] = {}
         for number in range(ROUNDS + 1):
@@ -166,27 +162,16 @@ def write_rendered(folder: Path, count: int) -> None:
         Image.fromarray(render_cell(seed, "blast" if seed % 2 else "normal")).save(folder / f"{seed:04d}.png")
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", default=[])
-    parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--cells", type=int, default=128)
-    parser.add_argument("--timed", type=int, default=20, help="of the cells, for one thread")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--skip", action="append", default=[], choices=["one_thread", "all_cores", "cold_start"])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
 def main() -> None:
     """Measure and print JSON."""
-    args = arguments()
+    parser = command_line(__doc__, pictures=Path, cells=128, timed=20, batch_size=8, out=Path)
+    parser.add_argument("--bundle", type=Path, action="append", default=[])
+    parser.add_argument("--skip", action="append", default=[], choices=["one_thread", "all_cores", "cold_start"])
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
     bundles = args.bundle or [default_bundle()]
     if args.child:
-        pictures = [item for item in find_pictures([args.pictures]) if isinstance(item, Path)]
-        result = all_cores(bundles[0], pictures, args.batch_size)
+        result = all_cores(bundles[0], pictures_in(args.pictures), args.batch_size)
         print(json.dumps(result | {"peak_memory_mib": peak_memory()}))
         return
     with tempfile.TemporaryDirectory() as temporary:
@@ -195,28 +180,25 @@ def main() -> None:
         if args.pictures is None:
             write_rendered(folder, args.cells)
         else:  # links to the first ones
-            found = [item.resolve() for item in find_pictures([args.pictures]) if isinstance(item, Path)]
+            found = [path.resolve() for path in pictures_in(args.pictures)]
             for source in found[:: max(1, len(found) // args.cells)][: args.cells]:
                 (folder / source.name).symlink_to(source)
-        pictures = [item for item in find_pictures([folder]) if isinstance(item, Path)]
-        report: dict[str, Any] = {
+        pictures = pictures_in(folder)
+        figures: dict[str, Any] = {
             "machine": describe_machine(),
             "cores": cpu_count(),
-            "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+            "load": load_of_machine(),
             "cells": len(pictures),
             "timed_on_one_thread": min(args.timed, len(pictures)),
             "source": "rendered" if args.pictures is None else args.pictures.name,
         }
         if "one_thread" not in args.skip:
-            report["one_thread"] = one_thread(bundles, pictures[: args.timed], Path(temporary))
+            figures["one_thread"] = one_thread(bundles, pictures[: args.timed], Path(temporary))
         if "all_cores" not in args.skip:
-            report["all_cores"] = {label(each): in_child(each, folder, args.batch_size) for each in bundles}
+            figures["all_cores"] = {label(each): in_child(each, folder, args.batch_size) for each in bundles}
         if "cold_start" not in args.skip:
-            report["cold_start"] = cold_start(bundles[0], pictures[0])
-    text = json.dumps(report, indent=2)
-    if args.out:
-        args.out.write_text(text + "\n")
-    print(text)
+            figures["cold_start"] = cold_start(bundles[0], pictures[0])
+    report(figures, args.out)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ quantiles: how it went for one set of patients to be calibrated on and another t
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+from _common import command_line, pooled
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.errors import DataError
@@ -28,14 +28,6 @@ from leukoscope.metrics.scores import Scores
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2)
 SHOWN = ("decided", "missed", "false_blast", "normal_decided")
-
-
-def pooled(runs: list[Path]) -> Scores:
-    """The tables of all runs as one."""
-    tables = [Scores.read_csv(run / "evaluation" / "predictions.csv") for run in runs]
-    columns = ("label", "probability", "logit", "subject", "group")
-    path = tuple(name for table in tables for name in table.path)
-    return Scores(path, *(np.concatenate([getattr(table, name) for table in tables]) for name in columns))
 
 
 def halves(scores: Scores, rng: np.random.Generator) -> np.ndarray:
@@ -97,12 +89,7 @@ def bands(fit: Scores, test: Scores) -> dict[str, float]:
 
 def main() -> None:
     """Read, repeat, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = command_line(__doc__, "runs+", repeats=200, seed=0, out=Path).parse_args()
     scores = pooled(options.runs)
     rng = np.random.default_rng(options.seed)
     drawn: dict[str, list[float]] = {}

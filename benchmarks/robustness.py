@@ -12,7 +12,6 @@ run side by side for different folds. The report says how many cells it rests on
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from _common import command_line
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.readers import read_dataset
@@ -60,16 +60,9 @@ def of_fold(folds: list[Fold], number: int | None) -> list[Fold]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, data=Path, into=Path, out=Path, fold=int, cells=300, places=12, pictures=60)
     parser.add_argument("step", choices=("reference", "cells", "foreign", "report"))
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--into", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--fold", type=int)
-    parser.add_argument("--cells", type=int, default=300)
-    parser.add_argument("--places", type=int, default=12)
-    parser.add_argument("--pictures", type=int, default=60)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if args.step == "reference":

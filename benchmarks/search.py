@@ -15,7 +15,6 @@ Finished jobs are kept in the runs folder; several processes may share the work.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -25,17 +24,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock, Timeout
 
+from _common import Needed, add_settings, answers_of, command_line, differences, figures_of, pooled, turn_at
 from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
-from leukoscope.metrics.evaluation import evaluate
-from leukoscope.metrics.panel import compare
-from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.train import train_run
 from leukoscope.studies.teaching import teach
@@ -45,6 +41,7 @@ from leukoscope.training.recipe import Recipe, load_recipe
 from leukoscope.training.runtime import start_runtime
 
 FOLDS = 3
+TESTED = "inner.csv"  # the answers of a job on its test part, in its folder
 SHOWN = ("auc", "f1_weighted", "balanced_accuracy", "sensitivity", "specificity", "subject_auc")
 
 
@@ -74,19 +71,9 @@ def job(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
     Scores(
         path=tuple(record.path for record in part.records), label=part.labels(), logit=logits,
         probability=1 / (1 + np.exp(-logits)), subject=part.subjects(), group=part.groups(),
-    ).write_csv(folder / "inner.csv")  # fmt: skip
+    ).write_csv(folder / TESTED)  # fmt: skip
     facts = {"minutes": (time.perf_counter() - started) / 60, "machine": run.machine, "parameters": run.parameters}
     write_json(folder / "job.json", facts | {"history": run.fit.history})
-
-
-def pooled(folders: list[Path]) -> Scores:
-    """The inner test parts together."""
-    tables = [Scores.read_csv(folder / "inner.csv") for folder in folders]
-    columns = ("label", "probability", "logit", "subject", "group")
-    return Scores(
-        path=tuple(p for t in tables for p in t.path),
-        **{key: np.concatenate([getattr(t, key) for t in tables]) for key in columns},
-    )
 
 
 def history(folder: Path) -> list[dict[str, float]]:
@@ -96,19 +83,13 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 def tested(folders: list[Path]) -> tuple[dict[str, Any], Scores | None]:
     """AUC of each fold's test part, and where all folds are predicted the pooled figures with intervals."""
-    paths = [folder / "inner.csv" for folder in folders]
-    found = {fold: _figures(Scores.read_csv(path)) for fold, path in enumerate(paths) if path.exists()}
+    there = {fold: folder for fold, folder in enumerate(folders) if (folder / TESTED).exists()}
+    found = {fold: figures_of(answers_of(folder, TESTED), ("auc",)) for fold, folder in there.items()}
     row: dict[str, Any] = {"fold_auc": {fold: metrics["auc"]["value"] for fold, metrics in found.items()}}
     if len(found) < FOLDS:
         return row, None
-    table = pooled(folders)
-    metrics = _figures(table)
-    return row | {"metrics": {key: metrics[key] for key in SHOWN}}, table
-
-
-def _figures(table: Scores) -> dict[str, Any]:
-    metrics: dict[str, Any] = evaluate(table, Provenance(protocol="group"), threshold=0.5).to_json()["metrics"]
-    return metrics
+    table = pooled(folders, TESTED)
+    return row | {"metrics": figures_of(table, SHOWN)}, table
 
 
 def summary(
@@ -137,28 +118,21 @@ def summary(
     for pair in pairs:
         one, _, other = pair.partition(":")
         if {one, other} <= set(tables):
-            found = compare(tables[other], tables[one], thresholds=(0.5, 0.5))
-            differences = {d.key: d.difference.to_json() for d in found if d.key in SHOWN}
-            yield {"pair": f"{one} minus {other}", "differences": differences}
+            yield {"pair": f"{one} minus {other}", "differences": differences(tables[other], tables[one], SHOWN)}
 
 
 def main() -> None:
     """Run the jobs that nobody has run or is running; then write and print what all say."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--recipe", default="champion")
-    parser.add_argument("--file", type=Path, default=Path(__file__).with_suffix(".yaml"))
+    parser = command_line(
+        __doc__, data=Needed(), recipe="champion", file=Path(__file__).with_suffix(".yaml"), runs=Path("runs/search"),
+        outer_fold=2, seed=0, threads=int, out=Path("docs/figures/search.json"),
+    )  # fmt: skip
     parser.add_argument("--trials", nargs="*", help="those to run; none after it: only sum up what is there")
-    parser.add_argument("--runs", type=Path, default=Path("runs/search"))
     parser.add_argument("--way", choices=("inner", "validation"), default="inner")
     parser.add_argument("--reveal", nargs="*", default=[], help="trials whose test parts may be looked at now")
     parser.add_argument("--pair", nargs="*", default=[], metavar="ONE:OTHER", help="differences, paired over patients")
-    parser.add_argument("--outer-fold", type=int, default=2)
     parser.add_argument("--folds", type=int, nargs="*", default=range(FOLDS), help="inner folds to work on")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/search.json"))
+    add_settings(parser)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -168,16 +142,11 @@ def main() -> None:
     for name in trials if args.trials is None else args.trials:
         for fold in args.folds:
             folder = args.runs / f"{name}-{fold}-seed{args.seed}"
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with FileLock(folder.with_suffix(".lock"), timeout=0):
-                    if not (folder / "job.json").exists():
-                        print(f"{name}, inner fold {fold}", flush=True)
-                        job(
-                            manifest, recipe_of(args.recipe, trials[name] or {}, args.settings, fold, args.seed), folder
-                        )
-            except Timeout:
-                continue
+            with turn_at(folder, "job.json") as mine:
+                if mine:
+                    print(f"{name}, inner fold {fold}", flush=True)
+                    recipe = recipe_of(args.recipe, trials[name] or {}, args.settings, fold, args.seed)
+                    job(manifest, recipe, folder)
     revealed = set(trials) if args.way == "inner" else set(args.reveal)
     rows = list(summary(trials, args.runs, args.seed, revealed, args.pair))
     context: dict[str, Any] = {"way": args.way, "data": manifest.name, "fingerprint": manifest.fingerprint()}

@@ -8,8 +8,6 @@ resolution and, as for measurements, reduced.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -20,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from _common import Needed, command_line, report
 from leukoscope.cells.crop import segment_crop
 from leukoscope.cells.cutout import cutout, view
 from leukoscope.cells.segment import divide, segment
-from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 
 GREY, WHITE = 100, 200  # the masks of a few pictures have levels between the three named
@@ -107,22 +105,17 @@ def summary(pictures: list[Path], found: dict[str, dict[str, list[float]]]) -> d
 
 def main() -> None:
     """Measure and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = command_line(__doc__, data=Needed(), out=Path).parse_args()
     cv2.setNumThreads(1)
-    report: dict[str, Any] = {"machine": describe_machine(), "failure_below": FAILURE, "sets": {}}
+    figures: dict[str, Any] = {"machine": describe_machine(), "failure_below": FAILURE, "sets": {}}
     for name in ("dataset1", "dataset2"):
         pictures = sorted(p for p in (args.data / name).glob("*.png") if not p.name.endswith(".mask.png"))
         halves = {"tuned_on": 0, "held_out": 1}
-        report["sets"][name] = {}
+        figures["sets"][name] = {}
         for half, parity in halves.items():
             chosen = [p for p in pictures if int(p.stem) % 2 == parity]
-            report["sets"][name][half] = summary(chosen, measure(chosen))
-    if args.out:
-        write_json(args.out, report)
-    print(json.dumps(report, indent=2))
+            figures["sets"][name][half] = summary(chosen, measure(chosen))
+    report(figures, args.out)
 
 
 if __name__ == "__main__":

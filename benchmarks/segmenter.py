@@ -9,9 +9,7 @@ light, blur, scale and place. Measured on the odd pictures, and on the boxes of 
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from _common import Needed, command_line, report
 from fields_truth import boxes_of, match, ratio
 from leukoscope.cells.masks import components, filled
 from leukoscope.cells.read import read_picture
-from leukoscope.files import atomic_path, write_json
+from leukoscope.files import atomic_path
 from leukoscope.machine import describe_machine
 from leukoscope.smears.ruler import read_ruler
 from segmentation import dice, read
@@ -222,13 +221,8 @@ def fields_of(model: Segmenter, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Train, or measure and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, data=Needed(), weights=Needed(), epochs=60, seed=0, out=Path)
     parser.add_argument("step", choices=("train", "measure"))
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -236,9 +230,7 @@ def main() -> None:
         train(options.data, options.weights, options.epochs, options.seed)
         return
     figures = measure(options.data, options.weights) | {"epochs": options.epochs, "seed": options.seed}
-    print(json.dumps(figures, indent=2))
-    if options.out:
-        write_json(options.out, figures)
+    report(figures, options.out)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,13 @@ of one fold and both left out of the fit, mixed in shares of 0, 10, 25, 50, 75, 
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from _common import answers_of, command_line, write_part
 from leukoscope.bundle.patients import corrected_share, share_of, state
 from leukoscope.datasets.readers.cnmc import CellName
-from leukoscope.files import write_json
 from leukoscope.fitting.patients import fit_subjects, left_out, patients_of, subject_errors
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.scores import Scores
@@ -95,14 +93,8 @@ def of_mixtures(tables: list[Scores], rng: np.random.Generator, repeats: int) ->
 
 def main() -> None:
     """Fit, leave out, mix, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--data", default="cnmc2019")
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    tables = [Scores.read_csv(run / "evaluation" / "predictions.csv") for run in options.runs]
+    options = command_line(__doc__, "runs+", data="cnmc2019", repeats=200, seed=0, out=Path).parse_args()
+    tables = [answers_of(run) for run in options.runs]
     patients = patients_of(tables, LOGIT)
     rng = np.random.default_rng(options.seed)
     rules = {}
@@ -138,9 +130,7 @@ def main() -> None:
             print(name, left, {k: v for k, v in each[left].items() if k != "protocol"})
     for row in [*value["fields"], *value["mixtures"]]:
         print({key: round(number, 3) for key, number in row.items()})
-    if options.out:
-        known = json.loads(options.out.read_text()) if options.out.exists() else {}
-        write_json(options.out, known | {options.runs[0].name.rsplit("-", 1)[0]: value})
+    write_part(options.out, options.runs[0].name.rsplit("-", 1)[0], value)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ step goes into fetching them, into augmentation, and into the network.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import os
 import statistics
 import tempfile
 import time
@@ -25,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from _common import command_line, load_of_machine
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.models import create_model
@@ -109,12 +108,9 @@ def parts(model_name: str, recipe_name: str, size: int, steps: int, folder: Path
 
 def main() -> None:
     """Time both sides in turn; print and write the medians."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[112, 224])
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--pictures", type=int, default=4102, help="pictures of an epoch")
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/training.json"))
-    parser.add_argument("--parts", action="store_true", help="what a step's time goes into, on the CPU")
+    parser = command_line(
+        __doc__, sizes=(112, 224), steps=4, pictures=4102, out=Path("docs/figures/training.json"), parts=False
+    )
     args = parser.parse_args()
     if args.parts:
         with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +119,7 @@ def main() -> None:
                 for row in (("compact_cnn", "champion", 128), ("crse_cnn", "paper", 112))
             ]
         machine = f"{describe_machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-        write_json(args.out, {"machine": machine, "load": os.getloadavg(), "steps": args.steps, "rows": found})
+        write_json(args.out, {"machine": machine, "load": load_of_machine(), "steps": args.steps, "rows": found})
         print(found)
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
