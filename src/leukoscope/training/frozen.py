@@ -17,7 +17,7 @@ from leukoscope.files import write_json, write_text
 from leukoscope.models.eye import Eye
 from leukoscope.progress import SILENT, Progress
 from leukoscope.training.checkpoint import TrainingState, save_finished
-from leukoscope.training.features import cell_statistics
+from leukoscope.training.features import cell_statistics, shaken_statistics
 from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits, left_out_logits
 from leukoscope.training.loop import FitResult, Listener
 from leukoscope.training.recipe import Recipe
@@ -87,11 +87,16 @@ def fit_frozen(
     choice = head_of(recipe)
     started = time.perf_counter()
     # Of all pictures, so that every fold of the same data finds the same entry.
-    statistics = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=progress)[rows]
-    known, of = labels[rows], groups[rows]
+    whole = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=progress)
+    kinds = choice.steady.weights()
+    shaken, shaking = None, None
+    if kinds:
+        shaken = shaken_statistics(frames, whole, model.trunk, cache, kinds, jobs=jobs, progress=progress).among(rows)
+        shaking = shaken.covariance(kinds, np.arange(len(rows)))
+    statistics, known, of = whole[rows], labels[rows], groups[rows]
     weights = balance_weights(known, of, recipe.balance)
-    head = fit_head(statistics, known, weights, choice, recipe.seed)
-    left_out = left_out_logits(statistics, known, of, choice, recipe.balance, recipe.seed)
+    head = fit_head(statistics, known, weights, choice, recipe.seed, shaking=shaking)
+    left_out = left_out_logits(statistics, known, of, choice, recipe.balance, recipe.seed, shaken=shaken)
     scale = _scale(left_out, known)
     left_out *= scale
     head |= {name: head[name] * np.float32(scale) for name in ("head.weight", "head.bias")}

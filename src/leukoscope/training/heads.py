@@ -7,6 +7,7 @@ numbers that the network's own operators run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -19,6 +20,23 @@ Array = NDArray[np.float64]
 Kind = Literal["linear", "mlp", "radial"]
 
 
+class Steadying(BaseModel):
+    """How much a head is kept from what another preparation changes; 0: not at all.
+
+    Each number weighs the covariance of what one kind of change does to the statistics of a cell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    dyes: Annotated[float, Field(ge=0)] = 0.0  # mixtures and strengths of dyes, exposure, white balance
+    detail: Annotated[float, Field(ge=0)] = 0.0  # focus and compression
+    outline: Annotated[float, Field(ge=0)] = 0.0  # cut too tightly or widely, scraps and bites
+    size: Annotated[float, Field(ge=0)] = 0.0
+
+    def weights(self) -> dict[str, float]:
+        """By kind, those that are not 0."""
+        return {kind: weight for kind, weight in self.model_dump().items() if weight}
+
+
 class HeadChoice(BaseModel):
     """Which head, and how it is fitted. Plain data: it is part of a recipe."""
 
@@ -29,6 +47,37 @@ class HeadChoice(BaseModel):
     width: Annotated[float, Field(gt=0)] = 1.0  # of the kernel's exponent against 1 / (components * variance)
     hidden: Annotated[int, Field(ge=1, le=1024)] = 64  # units of the mlp
     parts: Annotated[int, Field(ge=2, le=50)] = 10  # of the training groups, each answered by a head without it
+    steady: Steadying = Steadying()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shaken:
+    """What changes did to the statistics of some cells.
+
+    Attributes:
+        rows: which cells, int64 [M].
+        apart: by kind of change, the changed less the plain statistics, float [M, D].
+    """
+
+    rows: NDArray[np.int64]
+    apart: Mapping[str, NDArray[np.float32]]
+
+    def among(self, rows: NDArray[np.int64]) -> Shaken:
+        """Those of some rows, int64 [N], counted among them."""
+        order = np.argsort(rows)
+        place = np.searchsorted(rows, self.rows, sorter=order).clip(max=len(rows) - 1)
+        kept = rows[order[place]] == self.rows
+        return Shaken(order[place][kept], {kind: each[kept] for kind, each in self.apart.items()})
+
+    def covariance(self, weights: Mapping[str, float], learned: NDArray[np.int64]) -> Array | None:
+        """Weighted second moments of what the changes do to cells that are learned from, float64 [D, D]."""
+        own = np.isin(self.rows, learned)
+        found = [
+            weight * (each.T @ each) / len(each)
+            for kind, weight in weights.items()
+            for each in (self.apart[kind][own].astype(np.float64),)
+        ]
+        return np.sum(found, axis=0) if found else None
 
 
 def balance_weights(labels: NDArray[np.int64], groups: NDArray[np.str_], balance: str) -> Array:
@@ -56,9 +105,19 @@ def balance_weights(labels: NDArray[np.int64], groups: NDArray[np.str_], balance
 
 
 def fit_head(
-    statistics: NDArray[np.float32], labels: NDArray[np.int64], weights: Array, choice: HeadChoice, seed: int = 0
+    statistics: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    weights: Array,
+    choice: HeadChoice,
+    seed: int = 0,
+    *,
+    shaking: Array | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Fit a head.
+
+    Directions that other preparations change are shrunk before components are taken: by ``(1 + c) ** -0.5`` where the
+    covariance c of the changes is in units of the statistics' own spread (within-class covariance normalisation:
+    A. Hatch, S. Kajarekar, A. Stolcke, Interspeech 2006). It is one matrix more in the projection, none in the network.
 
     Args:
         statistics: float32 [N, D] of `MaskedTrunk.statistics`.
@@ -66,6 +125,7 @@ def fit_head(
         weights: float64 [N] from :func:`balance_weights`.
         choice: which head.
         seed: of the solver of components and of the mlp's start.
+        shaking: float64 [D, D] of `Shaken.covariance`; None: nothing is shrunk.
 
     Returns:
         What `Eye` holds beside its trunk, by name: ``project.weight`` [K, D], ``project.bias`` [K], ``head.weight``,
@@ -89,13 +149,22 @@ def fit_head(
     mean = values.mean(axis=0)
     spread = values.std(axis=0)
     spread[spread < 1e-9] = 1.0
-    found = PCA(kept, random_state=seed).fit((values - mean) / spread)
-    project = found.components_ / spread
+    shrink = _shrinking(shaking, spread)
+    found = PCA(kept, random_state=seed).fit((values - mean) / spread @ shrink)
+    project = found.components_ @ shrink / spread
     shift = -project @ mean - found.components_ @ found.mean_
     seen = values @ project.T + shift
     made = {"project.weight": project, "project.bias": shift}
     made |= {"radial": _radial, "linear": _linear, "mlp": _mlp}[choice.kind](seen, labels, weights, choice, seed)
     return {name: np.asarray(each, dtype=np.float32) for name, each in made.items()}
+
+
+def _shrinking(shaking: Array | None, spread: Array) -> Array:
+    """Symmetric [D, D]: the inverse root of one plus the covariance of the changes in units of the spread."""
+    if shaking is None:
+        return np.eye(len(spread))
+    size, axes = np.linalg.eigh(shaking / spread / spread[:, None])
+    return np.asarray(axes / np.sqrt(1 + np.maximum(size, 0)) @ axes.T)
 
 
 def _radial(seen: Array, labels: NDArray[np.int64], weights: Array, choice: HeadChoice, _seed: int) -> dict[str, Array]:
@@ -161,10 +230,13 @@ def left_out_logits(
     choice: HeadChoice,
     balance: str,
     seed: int = 0,
+    *,
+    shaken: Shaken | None = None,
 ) -> Array:
     """Each cell answered by a head that never saw its patient group, float64 [N].
 
-    Groups are dealt into ``choice.parts`` parts of like class shares, fewer where a class has fewer groups.
+    Groups are dealt into ``choice.parts`` parts of like class shares, fewer where a class has fewer groups. ``shaken``
+    counts its rows among the given cells.
 
     Raises:
         DataError: a class has fewer than two groups.
@@ -178,6 +250,7 @@ def left_out_logits(
     logits = np.empty(len(labels))
     for rest, out in dealt.split(statistics, labels, groups):
         weights = balance_weights(labels[rest], groups[rest], balance)
-        head = fit_head(statistics[rest], labels[rest], weights, choice, seed)
+        shaking = None if shaken is None else shaken.covariance(choice.steady.weights(), rest)
+        head = fit_head(statistics[rest], labels[rest], weights, choice, seed, shaking=shaking)
         logits[out] = head_logits(head, statistics[out])
     return logits
