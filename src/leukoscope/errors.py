@@ -5,7 +5,9 @@ Each message says what was wrong, with which file, and what to do about it, in o
 
 from __future__ import annotations
 
+from importlib import import_module
 from os import PathLike, fspath
+from typing import Any
 
 
 class LeukoscopeError(Exception):
@@ -55,6 +57,23 @@ class BundleError(LeukoscopeError):
 
 class MissingExtraError(LeukoscopeError):
     """An optional dependency is needed and absent."""
+
+
+def optional(module: str, what: str, extra: str) -> Any:
+    """A module of an optional dependency.
+
+    Args:
+        module: its name.
+        what: what needs it, for the error.
+        extra: that brings it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise missing_extra(what, extra) from None
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

@@ -7,8 +7,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -139,11 +140,35 @@ def read_rows(
     """
     text = _text_of(path, exact=exact)
     preamble = read_preamble(path, text)
-    root, skipped = preamble.root, preamble.lines
+    skipped = preamble.lines
     text = text.split("\n", skipped)[-1] if skipped else text
     delimiter = "," if exact else _delimiter(text.partition("\n")[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=exact)
-    rows: list[tuple[int, dict[str, str]]] = []
+    return preamble.root, list(_rows(io.StringIO(text, newline=""), path, required, delimiter, skipped, exact=exact))
+
+
+def stream_rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file in UTF-8 one by one, as `read_rows` gives them: for files too large to be held.
+
+    Raises:
+        DataError: as `read_rows`; the rows before the fault have been given then.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            yield from _rows(chain([first], file), path, required, _delimiter(first), 0, exact=False)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path=path, remedy="check the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"cannot be read as a CSV file in UTF-8 ({error})", path=path, remedy="save it as CSV in UTF-8"
+        ) from error
+
+
+def _rows(
+    lines: Iterable[str], path: Path, required: Sequence[str], delimiter: str, skipped: int, *, exact: bool
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows below a header; ``skipped`` lines of the file stand above it."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=exact)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         header = [name if (meant := _ALIASES.get(name, name)) in header else meant for name in header]
@@ -161,10 +186,9 @@ def read_rows(
             if len(cells) != len(header):
                 raise DataError(f"line {line}: {len(cells)} cells where the header names {len(header)}", path=path)
             plain = cells if exact else [cell.strip() for cell in cells]
-            rows.append((line, {name: _unquoted(cell) for name, cell in zip(header, plain, strict=True)}))
+            yield line, {name: _unquoted(cell) for name, cell in zip(header, plain, strict=True)}
     except csv.Error as error:
         raise DataError(f"line {reader.line_num + skipped}: not CSV ({error})", path=path) from error
-    return root, rows
 
 
 def _text_of(path: Path, *, exact: bool = False) -> str:

@@ -50,7 +50,7 @@ class Run(Protocol):
         """Run ``function`` once per entry of ``calls``."""
 
 
-def _start() -> None:
+def start_worker() -> None:
     """Set a worker up: one thread, and an end when the process that started it is killed."""
     cv2.setNumThreads(1)
     parent = parent_process()
@@ -71,7 +71,7 @@ def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
         jobs: number of processes.
         progress: shows each stage, with its calls.
     """
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start) if jobs > 1 else None
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), start_worker) if jobs > 1 else None
 
     def run(stage: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         results: list[Any] = [None] * len(calls)

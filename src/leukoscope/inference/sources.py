@@ -54,18 +54,32 @@ def find_pictures(paths: Iterable[str | PathLike[str]]) -> PictureList:
     """
     found = PictureList()
     listed: set[str] = set()
+    for item in each_picture(paths, found.left_out):
+        name = fspath(item) if isinstance(item, Path) else str(item.path)
+        if name not in listed:
+            listed.add(name)
+            found.append(item)
+    return found
+
+
+def each_picture(paths: Iterable[str | PathLike[str]], left_out: Counter[str]) -> Iterator[Path | PictureError]:
+    """What `find_pictures` lists, one by one as the folders are walked; what two of the paths mean comes twice.
+
+    Args:
+        paths: files and folders.
+        left_out: counts files that hold no picture, by suffix.
+    """
     for given in paths:
         path = Path(given)
-        if _is(stat.S_ISDIR, path):
-            items = list(_walk(path, set(), found.left_out)) or [PictureError("the folder holds no picture", path=path)]
-        else:
-            items = [_file(path)]
-        for item in items:
-            name = fspath(item) if isinstance(item, Path) else str(item.path)
-            if name not in listed:
-                listed.add(name)
-                found.append(item)
-    return found
+        if not _is(stat.S_ISDIR, path):
+            yield _file(path)
+            continue
+        empty = True
+        for item in _walk(path, set(), left_out):
+            empty = False
+            yield item
+        if empty:
+            yield PictureError("the folder holds no picture", path=path)
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]], left_out: Counter[str]) -> Iterator[Path | PictureError]:

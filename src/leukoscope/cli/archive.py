@@ -1,0 +1,173 @@
+"""`leukoscope archive`: very many pictures, cut into parts and worked off by as many processes as there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leukoscope.cli._options import BUNDLE
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+
+    from leukoscope.archive.collect import State
+    from leukoscope.archive.engines import Engine
+    from leukoscope.errors import PictureError
+
+ARCHIVE = click.argument("folder", type=click.Path(path_type=Path), metavar="ARCHIVE")
+
+
+@click.group()
+def archive() -> None:
+    """Answer for very many pictures: plan the parts, run them, look at the state, collect the rows.
+
+    A part is a file that appears whole: what was killed is done again, what is done is done once, and any number of
+    `run` may work on one archive at the same time, also on several machines that share the folder.
+    """
+
+
+@archive.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PICTURE|FOLDER|CSV...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the archive, new or empty.")
+@BUNDLE
+@click.option(
+    "--part-size", type=click.IntRange(1), default=2000, show_default=True,
+    help="How much goes into one part, in pictures of one cell; large files count as several.",
+)  # fmt: skip
+@click.option("--um-per-px", type=click.FloatRange(0, min_open=True), help="Micrometres per pixel, where known.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
+    help="Larger pictures are unreadable.",
+)  # fmt: skip
+def plan(
+    paths: tuple[Path, ...],
+    out: Path,
+    bundle: Path | None,
+    part_size: int,
+    um_per_px: float | None,
+    max_pixels: int,
+) -> None:
+    """Cut pictures into parts. A CSV has the column path, from the folder of the CSV on.
+
+    The bundle is copied into the archive. Nothing is read of the pictures but their size.
+    """
+    from collections import Counter
+
+    from leukoscope.archive.plan import plan as plan_parts
+    from leukoscope.bundle.read import default_bundle
+    from leukoscope.inference.cells import ReadOptions
+
+    left_out: Counter[str] = Counter()
+    found = plan_parts(
+        _pictures(paths, left_out), out, bundle=bundle or default_bundle(),
+        options=ReadOptions(max_pixels, um_per_px), part_size=part_size, left_out=left_out,
+    )  # fmt: skip
+    planned = found.planned
+    click.echo(f"{planned.pictures:,} pictures of {planned.size / 1e6:,.0f} MB in {planned.parts:,} parts: {out}")
+    if left_out:
+        told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in left_out.most_common(5))
+        click.echo(f"left out, as they hold no picture: {told}", err=True)
+
+
+@archive.command()
+@ARCHIVE
+@click.option(
+    "--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True,
+    help="Processes of this machine, or Dask (extra `dask`).",
+)  # fmt: skip
+@click.option("--address", help="Of a Dask scheduler; its workers see the same folders.  [default: start workers here]")
+@click.option("--workers", type=click.IntRange(1, 4096), help="Processes to start.  [default: one per available core]")
+def run(folder: Path, engine: Engine, address: str | None, workers: int | None) -> int:
+    """Answer for all parts that have no rows yet. May be stopped, given again, and given several times at once.
+
+    Exit code: 0 all parts are there, 1 some were given up, 2 wrong usage or a damaged archive.
+    """
+    from leukoscope.archive.collect import state_of
+    from leukoscope.archive.engines import run_archive
+    from leukoscope.archive.plan import Archive
+    from leukoscope.cli._show import Terminal
+    from leukoscope.text import printable
+
+    if address is not None and engine != "dask":
+        raise click.UsageError("--address is that of a Dask scheduler: give --engine dask too")
+    found = Archive.open(folder)
+    trouble = run_archive(found, engine=engine, address=address, workers=workers, progress=Terminal())
+    for line in trouble:
+        click.echo(printable(line), err=True)
+    _say(state_of(found))
+    return 1 if trouble else 0
+
+
+@archive.command()
+@ARCHIVE
+@click.option("--json", "as_json", is_flag=True, help="As one JSON value.")
+def status(folder: Path, as_json: bool) -> None:
+    """Say how far an archive is. Every byte of every part is checked."""
+    import json
+
+    from leukoscope.archive.collect import state_of
+    from leukoscope.archive.plan import Archive
+
+    found = Archive.open(folder)
+    state = state_of(found)
+    if as_json:
+        click.echo(json.dumps(found.planned.model_dump() | state.to_json() | {"planned": found.planned.pictures}))
+    else:
+        _say(state)
+
+
+@archive.command()
+@ARCHIVE
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
+    help="*.jsonl, *.csv, or *.parquet (extra `parquet`).",
+)  # fmt: skip
+@click.option("--partial", is_flag=True, help="Also where parts are missing.")
+def collect(folder: Path, out: Path, partial: bool) -> int:
+    """Write the rows of all parts into one file, in the order of the plan: those of `predict`, without times.
+
+    Exit code: 0 all rows are there, 1 parts are missing (--partial), 2 wrong usage or a damaged archive.
+    """
+    from leukoscope.archive.collect import collect as collect_rows
+    from leukoscope.archive.plan import Archive
+    from leukoscope.text import printable
+
+    state = collect_rows(Archive.open(folder), out, partial=partial)
+    _say(state)
+    click.echo(f"written: {printable(str(out))}", err=True)
+    return 1 if state.missing else 0
+
+
+def _say(state: State) -> None:
+    from leukoscope.inference.batch import RESEARCH_USE
+
+    counts = ", ".join(f"{count:,} {name}" for name, count in sorted(state.decisions.items()))
+    done = state.parts - len(state.missing)
+    told = f"{done:,} of {state.parts:,} parts, {state.pictures:,} pictures, {state.rows:,} rows"
+    click.echo(f"{told}: {counts}" if counts else told)
+    if state.missing:
+        first = ", ".join(map(str, state.missing[:10]))
+        more = len(state.missing) - 10
+        click.echo(f"missing: part {first}" + (f" and {more:,} more" if more > 0 else ""), err=True)
+    click.echo(RESEARCH_USE, err=True)
+
+
+def _pictures(paths: tuple[Path, ...], left_out: Counter[str]) -> Iterator[tuple[str, Path | PictureError]]:
+    """The pictures that paths mean, one by one; a CSV lists them."""
+    from os import fspath
+
+    from leukoscope.errors import PictureError
+    from leukoscope.inference.sources import each_picture
+    from leukoscope.tables import stream_rows
+
+    for path in paths:
+        if path.suffix.lower() == ".csv":
+            for _, row in stream_rows(path, ("path",)):
+                listed = path.parent / row["path"].replace("\\", "/")
+                yield fspath(listed), listed
+        else:
+            for item in each_picture([path], left_out):
+                yield str(item.path) if isinstance(item, PictureError) else fspath(item), item
