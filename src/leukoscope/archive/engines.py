@@ -21,6 +21,7 @@ from leukoscope.workers import start_worker
 Engine = Literal["local", "dask"]
 ENGINES: Final[tuple[Engine, ...]] = ("local", "dask")
 DEATHS: Final = 5  # workers that a part may take with it before it is given up
+_ENVIRON: Final = "distributed.nanny.pre-spawn-environ"
 _PATIENCE: Final = 0.5  # seconds between looks at what another coordinator works on
 
 
@@ -117,6 +118,8 @@ def _dask(archive: Archive, numbers: Sequence[int], address: str | None, workers
     with ExitStack() as held:
         where: Any = address
         if address is None:
+            # Dask makes its workers give memory back at once, for which they pay twice: pictures take and free much.
+            held.enter_context(optional("dask", "--engine dask", "dask").config.set({_ENVIRON: {}}))
             where = held.enter_context(
                 distributed.LocalCluster(
                     n_workers=workers,

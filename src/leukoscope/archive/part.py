@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 from filelock import FileLock, Timeout
 
 from leukoscope._version import __version__
@@ -92,6 +93,7 @@ def row_of(answer: Answer, path: str) -> bytes:
 @lru_cache(maxsize=1)
 def _classifier(bundle: str, digest: str) -> Classifier:
     """One for each process: a session is loaded once, not once a part."""
+    cv2.setNumThreads(1)  # an engine starts as many processes as there are cores
     classifier = load(Path(bundle), threads=1)
     if classifier.bundle.digest != digest:
         raise LeukoscopeError(
