@@ -256,11 +256,15 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
     assert status == 201
     path = f"/cases/{case['id']}"
     readings: dict[str, int] = {}
-    pictures: set[str] = set()
+    first_cell = picture((1, 2, 3))
+    pictures = {hashlib.sha256(first_cell).hexdigest()}
+    assert server.ask("PUT", f"{path}/pictures/{next(iter(pictures))}", first_cell)[0] == 201
+    while server.ask("GET", path)[1]["waiting"]:
+        time.sleep(0.1)
     restarts = []
     shade = 0
     for _ in range(turns):
-        threading.Timer(rng.uniform(0.05, 1.5), server.kill).start()
+        threading.Timer(rng.uniform(0.05, 3), server.kill).start()
         try:
             while True:
                 content = picture((250, shade % 256, shade // 256))
@@ -281,7 +285,8 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
     while server.ask("GET", path)[1]["waiting"] and time.monotonic() < deadline:
         time.sleep(0.1)
     server.kill()
-    assert pictures
+    assert len(pictures) > 1
+    assert readings
     database = Database(f"sqlite:///{data / 'workbench.sqlite'}")
     with database.read() as connection:
         found = dict(connection.execute(text("SELECT id, seq FROM reading")).all())

@@ -27,10 +27,12 @@ DATABASE = click.option(
 @click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True, help="Port to listen on.")
 @click.option("--root-path", default="", help="Path under which a proxy shows the workbench, such as /leukoscope.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle that answers at the first start.")
+@click.option("--watch", type=click.Path(path_type=Path, file_okay=False), help="Folder whose subfolders become cases.")
+@click.option("--demo", is_flag=True, help="Rendered cells of nobody, and accounts whose password is shown.")
 @click.pass_context
 def serve(
     context: click.Context, data: Path, database: str | None, host: str, port: int, root_path: str,
-    bundle: Path | None,
+    bundle: Path | None, watch: Path | None, demo: bool,
 ) -> None:  # fmt: skip
     """Serve the workbench: look through answers, correct them, sign, and teach the model.
 
@@ -40,14 +42,16 @@ def serve(
     if context.invoked_subcommand is not None:
         return
     needed()
+    if demo and context.get_parameter_source("data") is not click.core.ParameterSource.COMMANDLINE:
+        data = Path("leukoscope-workbench-demo")
     from leukoscope.service.serve import serve as run
     from leukoscope.service.settings import ServiceSettings
 
     settings = ServiceSettings(
         data=data.absolute(), database=database, host=host, port=port, root_path=root_path.rstrip("/"),
-        bundle=None if bundle is None else bundle.absolute(),
+        bundle=None if bundle is None else bundle.absolute(), watch=None if watch is None else watch.absolute(),
     )  # fmt: skip
-    run(settings, click.echo)
+    run(settings, click.echo, demo=demo)
 
 
 @serve.command()

@@ -25,6 +25,7 @@ from leukoscope.service.problems import MEDIA, Problem, problem_document
 from leukoscope.service.routes import cases, cells, events, session, signatures, system, teaching, users
 from leukoscope.service.routes.needs import somebody
 from leukoscope.service.settings import RESEARCH_USE
+from leukoscope.service.watch import Watch
 from leukoscope.service.workbench import Workbench
 from leukoscope.service.worker import Worker
 
@@ -44,7 +45,12 @@ def make_app(bench: Workbench) -> FastAPI:
         bench.decoder.start()
         worker.start()
         slow.start()
+        watch = None if bench.settings.watch is None else Watch(bench, bench.settings.watch, worker.wake)
+        if watch is not None:
+            watch.start()
         yield
+        if watch is not None:
+            watch.end()
         worker.end()
         slow.end()
 

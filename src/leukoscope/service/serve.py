@@ -18,6 +18,7 @@ from leukoscope.service.casework.bundles import active_bundle
 from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.chain import Chain, ChainVerdict, read_key
 from leukoscope.service.database.engine import Database
+from leukoscope.service.demo import furnish
 from leukoscope.service.settings import RESEARCH_USE, ServiceSettings
 from leukoscope.service.workbench import Workbench
 
@@ -25,16 +26,18 @@ _KEPT = ("chain.key", "anchors.log", "store", "derived", "bundles", "exports")
 _ROWS = "workbench.sqlite"
 
 
-def serve(settings: ServiceSettings, say: Callable[[str], None], bench: Workbench | None = None) -> None:
-    """Serve until interrupted.
+def serve(settings: ServiceSettings, say: Callable[[str], None], *, demo: bool = False) -> None:
+    """Serve until interrupted; a demonstration has cells and accounts of its own.
 
     Raises:
         LeukoscopeError: the folder is taken, the database or the bundle cannot be used.
     """
-    bench = bench or Workbench(settings)
+    bench = Workbench(settings)
     try:
         active_bundle(bench)
         address = f"http://{settings.host}:{settings.port}{settings.root_path}/"
+        if demo:
+            furnish(bench, say)
         token = bench.accounts.first_link()
         say(RESEARCH_USE)
         say(f"workbench: {address}   data: {settings.data}")

@@ -46,6 +46,7 @@ class ServiceSettings:
         database: URL of a PostgreSQL database; None: SQLite in ``data``.
         host, port, root_path: where it listens, and the path under which a proxy shows it.
         bundle: folder of the bundle that answers first; None: the package's own.
+        watch: a folder whose subfolders become cases.
     """
 
     data: Path
@@ -54,6 +55,7 @@ class ServiceSettings:
     port: int = 8765
     root_path: str = ""
     bundle: Path | None = None
+    watch: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -37,8 +37,9 @@ class App {
       if (quiet) {
         try { this.became(await get("/session", { quiet: true })); return; } catch (error) { if (!(error instanceof ProblemError)) this.say(told(error)); }
       }
+      if (this.person) await this.invited();
       for (;;) {
-        const { box, done } = dialog("Log in", quiet || !this.person ? null : el("p", {}, "Your session has ended. Nothing is lost: log in again and go on."),
+        const { box, done } = dialog("Log in", quiet || !this.person ? null : el("p", {}, "What is not saved yet is sent as soon as you are logged in."),
           form([field("Login", "login", { autocomplete: "username", value: this.person?.login || "", autofocus: true }), field("Password", "password", { type: "password", autocomplete: "current-password" })],
             "Log in", async (values) => {
               const person = await ask("POST", "/session", values, { quiet: true });
@@ -51,6 +52,15 @@ class App {
       }
     })().finally(() => { this.asking = null; });
     return this.asking;
+  }
+
+  /** A bar that invites to log in again; keys go on into the outbox meanwhile, not into a password field. */
+  invited() {
+    return new Promise((resolve) => {
+      const bar = el("div", { class: "invite", role: "alert" }, "Your session has ended. Nothing is lost, you can go on. ",
+        el("button", { type: "button", class: "main", onclick: () => { bar.remove(); resolve(undefined); } }, "Log in again"));
+      document.body.append(bar);
+    });
   }
 
   became(person) {

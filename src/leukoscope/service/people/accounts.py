@@ -58,7 +58,7 @@ class Accounts:
         """A token with which the first administrator is made, once and within a day; None: there is an account."""
         token = secrets.token_urlsafe(24)
         with self._database.write() as connection:
-            if connection.scalar(select(func.count()).select_from(UserRow)):
+            if connection.scalar(select(func.count()).where(UserRow.closed_at.is_(None))):
                 return None
             connection.execute(delete(SettingRow).where(SettingRow.key == _FIRST))
             value = f"{_digest(token)} {utc_after(86400)}"
@@ -91,6 +91,13 @@ class Accounts:
         hashed = self._hash(password)
         with self._database.write() as connection:
             return self._insert(connection, by, login, name, hashed, roles)
+
+    def make_closed(self, by: str, login: str, name: str, roles: Sequence[str]) -> Person:
+        """Make an account with which nobody can log in, for what no person does."""
+        with self._database.write() as connection:
+            made = self._insert(connection, by, login, name, self._nobody, roles)
+            connection.execute(update(UserRow).where(UserRow.id == made.id).values(closed_at=utc_now()))
+            return made
 
     def _insert(
         self, connection: Connection, by: str | None, login: str, name: str, hashed: str, roles: Sequence[str]
