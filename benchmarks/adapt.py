@@ -33,7 +33,7 @@ from leukoscope.fitting.decision import log_loss
 from leukoscope.fitting.laboratory import LocalCells, changed_logits, fit_laboratory
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
-from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Run
 
 DENSITY, LIGHT = np.array([1.25, 0.8, 1.1]), 0.92
 SHIFTS = {"mild": 0.4, "strong": 1.0}
@@ -51,8 +51,7 @@ def elsewhere(frame: NDArray[np.uint8], power: float) -> NDArray[np.uint8]:
 
 def answers(run: Path, rng: np.random.Generator) -> list[LocalCells]:
     """Cells of the test part at home, and with each of ``SHIFTS``."""
-    _, manifest, split = read_run(run)
-    part = manifest.select(split.test)
+    part = Run.open(run).part("test")
     groups = part.groups()
     rows = np.concatenate([rng.permutation(np.flatnonzero(groups == name))[:EACH] for name in np.unique(groups)])
     part = part.select(np.sort(rows))

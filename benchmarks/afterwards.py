@@ -24,7 +24,6 @@ from scipy.special import expit
 
 from int8 import scores_of, together  # the scripts beside this one
 from leukoscope.bundle.decision import probability_of
-from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.files import write_json
@@ -34,7 +33,8 @@ from leukoscope.machine import describe_machine
 from leukoscope.metrics.counts import confusion, f1_weighted
 from leukoscope.metrics.panel import compare
 from leukoscope.metrics.scores import Scores
-from leukoscope.runs.measure import read_run, table_of
+from leukoscope.runs.measure import table_of
+from leukoscope.runs.run import Run
 from refer import pooled
 
 DECISIONS = ("f1_weighted", "balanced_accuracy", "sensitivity", "specificity")
@@ -61,10 +61,10 @@ def at_validated_threshold(runs: list[Path]) -> tuple[Scores, list[float]]:
     """The test parts of the runs, each judged at the threshold that its validation part likes best."""
     tables, thresholds = [], []
     for run in runs:
-        _, manifest, split = read_run(run)
-        table, _ = table_of(Classifier(read_bundle(run / "bundle"), threads=1), manifest.select(split.val))
+        whole = Run.open(run)
+        table, _ = table_of(Classifier(whole.bundle(), threads=1), whole.part("val"))
         thresholds.append(best_threshold(table))
-        tables.append(moved(Scores.read_csv(run / "evaluation" / "predictions.csv"), thresholds[-1]))
+        tables.append(moved(whole.scores(), thresholds[-1]))
     return together(tables), thresholds
 
 
@@ -88,9 +88,7 @@ def turned(runs: list[Path]) -> Scores:
     """The test parts of the runs, answered by the mean over turned cells."""
     tables = []
     for run in runs:
-        bundle = read_bundle(run / "bundle")
-        _, manifest, split = read_run(run)
-        part = manifest.select(split.test)
+        bundle, part = Run.open(run).bundle(), Run.open(run).part("test")
         logit, rows = turned_logit(Classifier(bundle, threads=1), part)
         tables.append(scores_of(bundle, part.select(rows), logit))
     return together(tables)

@@ -17,21 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from leukoscope.bundle.read import read_bundle
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
-from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Run
 from leukoscope.studies.audits.audit import audit_cues, audit_heat_maps, part_of
 
 
 def audit_run(run: Path, options: argparse.Namespace) -> tuple[str, str, dict[str, Any]]:
     """Network, name and what both audits found."""
-    facts, manifest, split = read_run(run)
-    bundle = read_bundle(run / "bundle")
+    whole = Run.open(run)
+    split, bundle = whole.split, whole.bundle()
     training = bundle.facts.training
-    network = facts["recipe"]["model"]["name"] if training is None else training.model
+    network = whole.recipe.model.name if training is None else training.model
     name = f"{network}, {split.protocol} fold {split.fold}"
-    part = part_of(bundle, manifest, test=manifest.select(split.test))
+    part = part_of(bundle, whole.dataset, test=whole.part("test"))
     classifier = Classifier(bundle, threads=1)
     seed = options.seed
     found: dict[str, Any] = {"seen": part.seen}

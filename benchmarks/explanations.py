@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from leukoscope.bundle.export import graph_bytes, write_bundle
-from leukoscope.bundle.read import read_bundle
-from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.bundle.bundle import Bundle
+from leukoscope.bundle.export import graph_bytes
 from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.readers import read_dataset
@@ -33,7 +32,7 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.models import create_model
-from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Run
 from leukoscope.studies.audits.heatmaps.attributions import CAPTUM_METHODS, METHODS, reference
 from leukoscope.studies.audits.heatmaps.bundle import ask_of, explain_bundle, explain_of, load_cells, relative_of
 from leukoscope.studies.audits.heatmaps.cells import side_of
@@ -44,7 +43,6 @@ from leukoscope.studies.audits.heatmaps.sanity import maps_of, pearson
 from leukoscope.studies.audits.heatmaps.stability import turning_figures
 from leukoscope.studies.audits.rules import mean_estimates, words
 from leukoscope.training.batches import FrameSource
-from leukoscope.training.checkpoint import restore
 from leukoscope.training.loop import fit
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import start_runtime
@@ -56,13 +54,13 @@ SHORT = ("input.size=64", "epochs=2")  # of the recipe `champion`: enough to lea
 
 def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
     """All methods on the same cells of one run's test part."""
-    _, manifest, split = read_run(run)
-    bundle = read_bundle(run / "bundle")
+    whole = Run.open(run)
+    split, bundle = whole.split, whole.bundle()
     classifier = Classifier(bundle, threads=1)
     network = "" if bundle.facts.training is None else bundle.facts.training.model
-    _, model, _ = restore(run)
+    model, _ = whole.network()
     facts = classifier.bundle.facts
-    cells = load_cells(manifest.select(split.test), facts.preparation, count=count, seed=seed).cells
+    cells = load_cells(whole.part("test"), facts.preparation, count=count, seed=seed).cells
     plan = Resampling.by_group(cells.label, cells.group, seed=seed)
     ask = ask_of(classifier)
     logits = np.concatenate([ask(cells.frames[i : i + 8]) for i in range(0, len(cells), 8)])
@@ -133,9 +131,8 @@ def labels(data: Path, work: Path, count: int, seed: int, sets: list[str]) -> di
             train, val = (FrameSource(frames, label, rows, runtime.device, groups) for rows in (split.train, split.val))
             fit(model, recipe, train, val, folder, runtime, on_epoch=print)
         graph = graph_bytes(model.cpu().eval(), size, preparation.frame_size)
-        write_bundle(folder / "bundle", graph, name=f"{recipe.model.name}, {name}", preparation=preparation,
-                     input_size=size, decision=DecisionFacts())  # fmt: skip
-        bundles[name] = Classifier(read_bundle(folder / "bundle"), threads=1)
+        bundle = Bundle.of(graph, folder, name=f"{recipe.model.name}, {name}", preparation=preparation, input_size=size)
+        bundles[name] = Classifier(bundle, threads=1)
     found = {}
     for name, classifier in bundles.items():
         other = bundles["labels shuffled"] if name == "labels" else None

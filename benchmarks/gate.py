@@ -42,7 +42,7 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling, estimates
 from leukoscope.metrics.ranking import Ranking, roc_auc
-from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Run
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 MOST_TRAINED = 1200  # cells of a run's training part that are embedded
@@ -58,13 +58,13 @@ def measured(rgb: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, np.
 
 def collect_cells(runs: list[Path], into: Path) -> None:
     """Every cell measured once, and embedded by each run in whose parts it is drawn; written every 150 cells."""
-    read = [read_run(run) for run in runs]
-    manifest = read[0][1]
+    read = [Run.open(run) for run in runs]
+    manifest = read[0].dataset
     classifiers = [Classifier(read_bundle(run / "bundle"), threads=1) for run in runs]
     preparation = classifiers[0].bundle.facts.preparation
     rng = np.random.default_rng(0)
     role = np.full((len(manifest), len(runs)), -1)
-    for k, (_, _, split) in enumerate(read):
+    for k, split in enumerate(each.split for each in read):
         role[split.test, k] = TEST
         role[split.val, k] = VALIDATION
         role[rng.permutation(split.train)[:MOST_TRAINED], k] = TRAIN
@@ -91,9 +91,9 @@ def collect_cells(runs: list[Path], into: Path) -> None:
 
 def lenders(runs: list[Path]) -> list[np.ndarray]:
     """Pictures of cells of the first run's test part."""
-    _, manifest, split = read_run(runs[0])
-    paths = manifest.paths()
-    return [read_picture(paths[i]).rgb for i in np.random.default_rng(1).permutation(split.test)[:LENDERS]]
+    run = Run.open(runs[0])
+    paths = run.dataset.paths()
+    return [read_picture(paths[i]).rgb for i in np.random.default_rng(1).permutation(run.split.test)[:LENDERS]]
 
 
 def collect_foreign(runs: list[Path], data: Path, into: Path, limit: int) -> None:

@@ -37,7 +37,7 @@ from leukoscope.inference.sources import find_pictures
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.panel import compare
 from leukoscope.metrics.scores import Scores
-from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Run
 from leukoscope.studies.compare.cost import interleave
 
 SHOWN = ("f1_weighted", "auc", "balanced_accuracy", "sensitivity", "specificity", "ece")
@@ -121,8 +121,8 @@ def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Pa
     for run in runs:
         quantise(run, data, work / run.name)
         bundles = read_bundle(run / "bundle"), read_bundle(work / run.name)
-        facts, manifest, split = read_run(run)
-        part = manifest.select(split.test)
+        whole = Run.open(run)
+        split, part = whole.split, whole.part("test")
         part = part if cells is None else limit(part, cells, 0)
         start = time.perf_counter()
         outputs, rows = answer_both((Classifier(bundles[0], threads=1), Classifier(bundles[1], threads=1)), part)
@@ -136,7 +136,8 @@ def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Pa
         called = [each.probability >= threshold for each in pair]
         made = bundles[1].facts.quantised
         report["runs"][run.name] = {
-            "data": facts["data"], "fingerprint": facts["fingerprint"], "protocol": split.protocol, "fold": split.fold,
+            "data": whole.asked["data"], "fingerprint": whole.asked["fingerprint"],
+            "protocol": split.protocol, "fold": split.fold,
             "cells": len(kept), "of": len(split.test), "unreadable": len(part) - len(kept),
             "groups": len(set(kept.groups().tolist())),
             "calibration": None if made is None else {"cells": made.pictures, "groups": len(made.groups)},

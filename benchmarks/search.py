@@ -66,14 +66,20 @@ def job(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
         run = train_run(manifest, recipe, folder, runtime, cache_folder=cache_folder(), jobs=1, teach=teach)
         cache = open_cache(manifest, recipe.input.preparation, recipe.input.size, cache_folder(), jobs=1)
         source = FrameSource(cache.frames, manifest.labels(), run.split.test, runtime.device)
-        logits = predict(run.model.to(runtime.device), source, 256, runtime).numpy().astype(float)
+        logits = predict(run.network()[0].to(runtime.device), source, 256, runtime).numpy().astype(float)
     part = manifest.select(run.split.test)
     Scores(
         path=tuple(record.path for record in part.records), label=part.labels(), logit=logits,
         probability=1 / (1 + np.exp(-logits)), subject=part.subjects(), group=part.groups(),
     ).write_csv(folder / TESTED)  # fmt: skip
-    facts = {"minutes": (time.perf_counter() - started) / 60, "machine": run.machine, "parameters": run.parameters}
-    write_json(folder / "job.json", facts | {"history": run.fit.history})
+    trained = run.training
+    assert trained is not None
+    facts = {
+        "minutes": (time.perf_counter() - started) / 60,
+        "machine": trained.machine,
+        "parameters": trained.parameters,
+    }
+    write_json(folder / "job.json", facts | {"history": run.history})
 
 
 def history(folder: Path) -> list[dict[str, float]]:

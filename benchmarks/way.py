@@ -6,7 +6,8 @@ Runs `leukoscope predict` on one rendered cell and `leukoscope train` on 60 rend
 under `sys.setprofile`. A hop is a call from a function of one file of the package to one of another. What runs while
 modules are imported is left out, bodies of classes with it: else the first verb of a process would seem the longest.
 Openings of pictures and written files of a bundle are counted by the names that they are opened with. Decodings are
-counted where Pillow makes a decoder and where OpenCV decodes. All of this process alone, its threads included.
+counted where Pillow makes a decoder for a file and where OpenCV decodes. All of this process alone, its threads
+included.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Way:
         if event == "c_call":
             self.decoded += getattr(called, "__name__", "") in ("imdecode", "imread")
         elif event == "call" and code.co_name == "_getdecoder":
-            self.decoded += code.co_filename.endswith(str(Path("PIL", "Image.py")))
+            from_array = frame.f_back is not None and frame.f_back.f_code.co_name == "frombytes"
+            self.decoded += code.co_filename.endswith(str(Path("PIL", "Image.py"))) and not from_array
         if event != "call" or not code.co_filename.startswith(PACKAGE) or code.co_name.startswith("<"):
             return
         if not code.co_flags & inspect.CO_OPTIMIZED or _importing(frame):  # the body of a class, or of a module

@@ -30,7 +30,6 @@ def test_the_picture_of_the_rooms_is_that_of_the_imports() -> None:
     assert done.returncode == 0, "draw it again: python benchmarks/rooms.py"
 
 
-@pytest.mark.xfail(reason="calibrate still counts; it moves with its room", strict=True)
 def test_the_command_line_translates_and_does_not_count() -> None:
     users = [path.name for path in modules("cli") if "import numpy" in path.read_text(encoding="utf-8")]
     assert users == []

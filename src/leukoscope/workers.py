@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,6 +61,16 @@ def start_worker() -> None:
 
 def _follow(parent: BaseProcess) -> None:
     parent.join()
+    os._exit(1)
+
+
+def end_with_stdin() -> None:
+    """End this process when its standard input closes: whoever started it holds it open as long as it lives."""
+    threading.Thread(target=_await_end, daemon=True).start()
+
+
+def _await_end() -> None:
+    sys.stdin.read()
     os._exit(1)
 
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from leukoscope.bundle import export
 from leukoscope.bundle.audits import Estimate
+from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.card import model_card
-from leukoscope.bundle.export import graph_bytes, write_bundle
+from leukoscope.bundle.export import graph_bytes
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts, MeasuredFacts, TrainingFacts
 from leukoscope.cells.frame import Preparation, prepare, resize_frame
@@ -98,7 +98,8 @@ def _write(folder: Path, **changes: object) -> None:
         "data_licences": ("Rendered cells: none.",),
         "created": "2026-01-01",
     }
-    write_bundle(folder, graph_bytes(create_model("plain_cnn", widths=(4, 8)), 32, 64), **(settings | changes))
+    graph = graph_bytes(create_model("plain_cnn", widths=(4, 8)), 32, 64)
+    Bundle.of(graph, folder, **(settings | changes)).write(folder)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_failure_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "write_json", full)
+    monkeypatch.setattr("leukoscope.bundle.bundle.write_json", full)
     with pytest.raises(LeukoscopeError, match=r"cannot be written .No space left on device.; free disk space"):
         _write(tmp_path / "b", name="second")
     assert {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()} == before

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from bundle_factory import make_bundle
 from leukoscope.bundle.export import ExplainedGraph, graph_bytes
-from leukoscope.bundle.quantize import logit_correction, quantize_bundle, round_filters, rounded_graph
+from leukoscope.bundle.quantize import logit_correction, quantized, round_filters, rounded_graph
 from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import BundleError, DataError
 from leukoscope.models import create_model
@@ -44,7 +44,7 @@ def parent(graph: bytes, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def child(parent: Path, tmp_path: Path) -> Path:
-    quantize_bundle(read_bundle(parent), tmp_path / "child", FRAMES, **MADE_ON)
+    quantized(read_bundle(parent), FRAMES, **MADE_ON).write(tmp_path / "child")
     return tmp_path / "child"
 
 
@@ -107,28 +107,25 @@ def test_the_bundle_names_its_parent_and_decides_like_it(parent: Path, child: Pa
     assert "8-bit form of by-hand" in (child / "README.md").read_text()
 
 
-def test_without_cells_nothing_is_written(parent: Path, tmp_path: Path) -> None:
+def test_without_cells_there_is_nothing_to_calibrate_on(parent: Path) -> None:
     with pytest.raises(DataError, match="no cells to calibrate on"):
-        quantize_bundle(read_bundle(parent), tmp_path / "b", [], **MADE_ON)
-    assert not (tmp_path / "b").exists()
+        quantized(read_bundle(parent), [], **MADE_ON)
 
 
 def test_bundles_that_cannot_be_quantised_are_refused_by_name(child: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is int8 already"):
-        quantize_bundle(read_bundle(child), tmp_path / "b", FRAMES, **MADE_ON)
+        quantized(read_bundle(child), FRAMES, **MADE_ON)
     flat = make_bundle(tmp_path / "flat")  # pooling only
     with pytest.raises(BundleError, match=r"model\.onnx: has no convolution of 1,024 weights"):
-        quantize_bundle(read_bundle(flat), tmp_path / "b", FRAMES, **MADE_ON)
+        quantized(read_bundle(flat), FRAMES, **MADE_ON)
     with pytest.raises(BundleError, match="holds 8-bit numbers already"):
         rounded_graph(read_bundle(child).graph)
-    assert not (tmp_path / "b").exists()
 
 
-def test_cells_of_another_frame_size_are_refused(parent: Path, tmp_path: Path) -> None:
+def test_cells_of_another_frame_size_are_refused(parent: Path) -> None:
     wrong = np.zeros((2, 100, 100, 3), np.uint8)
     with pytest.raises(BundleError, match="cannot be run on the cells"):
-        quantize_bundle(read_bundle(parent), tmp_path / "b", wrong, **MADE_ON)
-    assert not (tmp_path / "b").exists()
+        quantized(read_bundle(parent), wrong, **MADE_ON)
 
 
 def test_a_bundle_that_says_int8_without_a_parent_is_refused(child: Path, tmp_path: Path) -> None:
@@ -144,16 +141,15 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from leukoscope.bundle.quantize import quantize_bundle
+from leukoscope.bundle.quantize import quantized
 from leukoscope.bundle.read import read_bundle
 
 def frames():
     yield from np.load(sys.argv[3])
     os.kill(os.getpid(), signal.SIGKILL)
 
-quantize_bundle(
-    read_bundle(sys.argv[1]), Path(sys.argv[2]), frames(), data="rendered", fingerprint="f", groups=["1"], seed=0
-)
+made = quantized(read_bundle(sys.argv[1]), frames(), data="rendered", fingerprint="f", groups=["1"], seed=0)
+made.write(Path(sys.argv[2]))
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from bundle_factory import make_bundle, make_graph
 from leukoscope.bundle.audits import AuditFacts
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import DecisionFacts
-from leukoscope.bundle.write import record_audits, revise_bundle
+from leukoscope.bundle.write import record_audits
 from leukoscope.errors import BundleError
 
 
@@ -58,10 +57,9 @@ def test_audits_outlive_a_new_decision_and_no_new_graph(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "b")
     record_audits(folder, [an_audit()])
     bundle = read_bundle(folder)
-    rule = DecisionFacts(threshold=0.4)
-    assert revise_bundle(bundle, tmp_path / "same", decision=rule, measured=()).audits == bundle.facts.audits
-    other = replace(bundle, graph=make_graph(bias=0.5))
-    assert revise_bundle(other, tmp_path / "other", decision=rule, measured=()).audits == []
+    decided = bundle.with_facts(decision=DecisionFacts(threshold=0.4))
+    assert decided.write(tmp_path / "same").facts.audits == bundle.facts.audits
+    decided.with_facts(graph=make_graph(bias=0.5)).write(tmp_path / "other")
     assert read_bundle(tmp_path / "other").facts.audits == []
 
 

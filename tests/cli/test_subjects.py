@@ -39,7 +39,9 @@ def make_run(folder: Path, groups: list[str], seed: int, protocol: str = "group"
         "train": [], "val": [], "test": names,
     }  # fmt: skip
     write_json(folder / "split.json", split)
-    write_json(folder / "run.json", {"data": "made", "fingerprint": manifest.fingerprint()})
+    write_json(
+        folder / "run.json", {"recipe": {}, "data": "made", "fingerprint": manifest.fingerprint(), "limit": None}
+    )
     logit = rng.normal(np.where(np.array(label) == 1, 2.0, -1.5), 1.5)
     (folder / "evaluation").mkdir()
     p = 1 / (1 + np.exp(-logit))

@@ -24,7 +24,7 @@ from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.metrics.evaluation import evaluate
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.reports.evaluation import write_evaluation
-from leukoscope.runs.run import given_run
+from leukoscope.runs.recipe_row import Outcome
 from leukoscope.studies.audits.shortcuts.audit import audit_shortcuts
 from leukoscope.studies.audits.shortcuts.report import write_shortcuts
 from leukoscope.studies.compare.cost import Counts, Timing
@@ -55,7 +55,7 @@ def evaluation(out: Path) -> Path:
 
 def comparison(out: Path) -> Path:
     runs = [
-        given_run(write_run(out / "runs" / f"{model}{fold}", drawn_cells(), model=model, fold=fold, skill=skill))
+        Outcome.given(write_run(out / "runs" / f"{model}{fold}", drawn_cells(), model=model, fold=fold, skill=skill))
         for model, skill in (("plain_cnn", 0.6), ("crse_cnn", 1.2))
         for fold in range(3)
     ]

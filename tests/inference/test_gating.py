@@ -18,12 +18,14 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.record import Record
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import BundleError
+from leukoscope.fitting.gate import fit_gate
 from leukoscope.inference.answer import Prediction
 from leukoscope.inference.batch import run_batch, summary
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.words import ENGLISH, in_words
 from leukoscope.inference.writers import row
-from leukoscope.runs.gate import gate_pictures, measure_gate
+from leukoscope.runs.calibrate import gate_cells, trained_sample
+from leukoscope.runs.measure import answers_of
 
 FRAME = 450
 CELLS = 60
@@ -48,7 +50,9 @@ def gated(pictures: list[Path], ungated: Classifier, tmp_path_factory: pytest.Te
         Record(path=path.name, label=i % 2, subject=None, group=f"g{i % 6}", fold=None, source="made", field=None)
         for i, path in enumerate(pictures)
     )
-    facts = measure_gate(ungated, Manifest(pictures[0].parent, records, "rendered"), np.arange(CELLS) % 6 > 3)
+    data, held_out = Manifest(pictures[0].parent, records, "rendered"), np.arange(CELLS) % 6 > 3
+    parts = [(answers_of(ungated, data.select(held_out == held), quality=True), held) for held in (False, True)]
+    facts = fit_gate(gate_cells(parts), data="rendered")
     folder = tmp_path_factory.mktemp("new") / "b"
     return Classifier(read_bundle(make_bundle(folder, frame=FRAME, gate=facts.model_dump(mode="json"))), threads=1)
 
@@ -160,25 +164,22 @@ def test_an_answer_starts_unchecked() -> None:
     assert (answer.to_json()["gate"], answer.to_json()["findings"]) == ("not checked", [])
 
 
-def test_pictures_to_fit_on_are_spread_over_groups_and_hold_all_that_are_held_out() -> None:
+def test_pictures_trained_on_that_a_gate_is_fitted_on_are_spread_over_groups() -> None:
     group = ["big"] * 90 + ["small"] * 5 + ["middle"] * 20 + ["held"] * 10
     records = tuple(
         Record(path=f"{i}.png", label=1, subject=None, group=name, fold=None, source="made", field=None)
         for i, name in enumerate(group)
     )
     data = Manifest(Path(), records, "made")
-    rows, held_out = gate_pictures(data, np.arange(115), np.arange(115, 125), most=30)
+    rows = trained_sample(data, np.arange(115), most=30)
     taken = data.groups()[rows]
-    assert len(rows) == 40 == len(set(rows.tolist()))
-    assert (taken[held_out] == "held").all()
+    assert rows.tolist() == sorted(set(rows.tolist()))
     assert {name: int((taken == name).sum()) for name in ("big", "small", "middle", "held")} in (
-        {"big": 13, "small": 5, "middle": 12, "held": 10},
-        {"big": 12, "small": 5, "middle": 13, "held": 10},
+        {"big": 13, "small": 5, "middle": 12, "held": 0},
+        {"big": 12, "small": 5, "middle": 13, "held": 0},
     )
-    again, _ = gate_pictures(data, np.arange(115), np.arange(115, 125), most=30)
-    assert (rows == again).all()
-    everything, _ = gate_pictures(data, np.arange(115), np.arange(115, 125))
-    assert everything.tolist() == list(range(125))
+    assert trained_sample(data, np.arange(115), most=30).tolist() == rows.tolist()
+    assert trained_sample(data, np.arange(115)).tolist() == list(range(115))
 
 
 @pytest.mark.parametrize("side", [256, 299, 350, 449, 512, 900])

@@ -17,9 +17,8 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.models.eye import Eye
 from leukoscope.models.trunk import import_timm
 from leukoscope.runs.finish import Finished, finish_run
-from leukoscope.runs.measure import read_run
-from leukoscope.runs.train import Run, train_run
-from leukoscope.training.checkpoint import restore
+from leukoscope.runs.run import Run
+from leukoscope.runs.train import train_run
 from leukoscope.training.recipe import Recipe, load_recipe
 from leukoscope.training.runtime import Runtime
 from timm_presence import NO_TIMM, no_timm
@@ -57,13 +56,14 @@ def made(cells: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_every_learning_group_is_trained_and_left_out_in_turn(made: tuple[Run, Finished]) -> None:
     run, done = made
-    assert run.left_out is not None
+    left_out = run.left_out()
+    assert left_out is not None
     assert len(run.split.val) == 0
-    assert np.array_equal(run.left_out.rows, run.split.train)
+    assert left_out.path == tuple(record.path for record in run.part("train").records)
     facts = done.bundle.facts
     assert facts.training is not None
-    assert set(facts.training.groups_trained) == set(run.manifest.groups()[run.split.train].tolist())
-    assert not set(facts.training.groups_trained) & set(run.manifest.groups()[run.split.test].tolist())
+    assert set(facts.training.groups_trained) == set(run.dataset.groups()[run.split.train].tolist())
+    assert not set(facts.training.groups_trained) & set(run.dataset.groups()[run.split.test].tolist())
     assert facts.decision.calibration is not None
     assert set(facts.decision.calibration.groups) == set(facts.training.groups_trained)
     assert facts.decision.calibration.pictures == len(run.split.train)
@@ -73,36 +73,32 @@ def test_every_learning_group_is_trained_and_left_out_in_turn(made: tuple[Run, F
 
 def test_left_out_answers_are_not_those_of_the_head_that_saw_all(made: tuple[Run, Finished]) -> None:
     run, done = made
-    assert run.left_out is not None
-    paths = [run.manifest.paths()[row] for row in run.left_out.rows.tolist()]
+    left_out = run.left_out()
+    assert left_out is not None
+    paths = run.part("train").paths()
     seen = np.array([answer.logit for answer in Classifier(done.bundle).predict_many(paths)])
-    assert np.abs(seen - run.left_out.logits).max() > 0.1
+    assert np.abs(seen - left_out.logit).max() > 0.1
     # A margin says nothing of chance; the left-out answers are scaled so that no other factor fits them better.
-    labels = run.manifest.labels()[run.left_out.rows]
-    slope = ((1 / (1 + np.exp(-run.left_out.logits)) - labels) * run.left_out.logits).mean()
+    slope = ((left_out.probability - left_out.label) * left_out.logit).mean()
     assert abs(slope) < 1e-2
 
 
 def test_the_run_is_read_back(made: tuple[Run, Finished]) -> None:
     run, _ = made
-    _, manifest, split = read_run(run.folder)
-    assert len(manifest) == len(run.manifest)
-    assert np.array_equal(split.test, run.split.test)
-    again, model, epochs = restore(run.folder)
-    assert again == run.recipe
+    model, epochs = run.network()
     assert isinstance(model, Eye)
     assert epochs == 1
-    for name, value in run.model.state_dict().items():
-        assert torch.equal(value, model.state_dict()[name])
+    assert (run.state, Run.open(run.folder.parent / "run").recipe) == ("measured", run.recipe)
     (figures,) = (json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines())
     assert 0 <= figures["val_auc"] <= 1
 
 
 def test_the_same_command_gives_the_same_head(made: tuple[Run, Finished], weights: Path, tmp_path: Path) -> None:
     run, _ = made
-    again = train_run(run.manifest, recipe(weights), tmp_path / "run", CPU, cache_folder=tmp_path / "cache")
-    for name, value in run.model.state_dict().items():
-        torch.testing.assert_close(again.model.state_dict()[name], value)
+    again = train_run(run.dataset, recipe(weights), tmp_path / "run", CPU, cache_folder=tmp_path / "cache")
+    second = again.network()[0].state_dict()
+    for name, value in run.network()[0].state_dict().items():
+        torch.testing.assert_close(second[name], value)
 
 
 def test_absent_weights_leave_nothing_behind(cells: Path, tmp_path: Path) -> None:

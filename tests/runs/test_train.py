@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError, TrainingError
-from leukoscope.runs.train import Run, train_run
-from leukoscope.training.checkpoint import restore
+from leukoscope.runs.run import Run
+from leukoscope.runs.train import train_run
 from leukoscope.training.recipe import load_recipe
 from leukoscope.training.runtime import Runtime, start_runtime
 
@@ -38,15 +39,15 @@ def made(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_best_weights_come_back(made: Run) -> None:
-    run = made
-    recipe, model, epochs = restore(run.folder)
-    assert (recipe, epochs) == (RECIPE, 1)
-    for name, value in run.model.state_dict().items():
-        assert torch.equal(value, model.state_dict()[name])
+    model, epochs = made.network()
+    assert (made.recipe, epochs) == (RECIPE, 1)
+    best = load_file(made.folder / "checkpoints" / "epoch-0001" / "best.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, best[name])
 
 
 def test_other_data_do_not_resume_a_run(made: Run, tmp_path: Path) -> None:
-    fewer = made.manifest.select(range(len(made.manifest) - 1))
+    fewer = made.dataset.select(range(len(made.dataset) - 1))
     with pytest.raises(TrainingError, match=r"holds another run \(differs in: fingerprint\)"):
         train_run(fewer, RECIPE, made.folder, CPU, cache_folder=tmp_path / "cache")
 
@@ -57,23 +58,36 @@ def test_a_run_of_a_version_that_knew_fewer_keys_goes_on(made: Run, tmp_path: Pa
     for key in ("keep", "averaging", "label_smoothing", "stages"):
         del facts["recipe"][key]
     (folder / "run.json").write_text(json.dumps(facts))
-    again = train_run(made.manifest, RECIPE, folder, CPU, cache_folder=tmp_path / "cache")
-    assert again.fit.history == made.fit.history
+    again = train_run(made.dataset, RECIPE, folder, CPU, cache_folder=tmp_path / "cache")
+    assert again.history == made.history
     facts["recipe"]["keep"] = "last"
     (folder / "run.json").write_text(json.dumps(facts))
     with pytest.raises(TrainingError, match=r"holds another run \(differs in: recipe\)"):
-        train_run(made.manifest, RECIPE, folder, CPU, cache_folder=tmp_path / "cache")
+        train_run(made.dataset, RECIPE, folder, CPU, cache_folder=tmp_path / "cache")
 
 
 def test_damaged_run_folders_are_named(made: Run, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no checkpoint here; give the folder of a run"):
-        restore(tmp_path)
+    with pytest.raises(TrainingError, match="not a run folder"):
+        Run.open(tmp_path)
     folder = shutil.copytree(made.folder, tmp_path / "run")
     (folder / "run.json").write_text("{")
     with pytest.raises(TrainingError, match=r"run.json: not a run"):
-        train_run(made.manifest, RECIPE, folder, CPU, cache_folder=tmp_path / "cache")
+        train_run(made.dataset, RECIPE, folder, CPU, cache_folder=tmp_path / "cache")
+    with pytest.raises(TrainingError, match="not a run folder"):
+        Run.open(folder)
+    shutil.copy(made.folder / "run.json", folder)
+    (folder / "checkpoints" / "epoch-0001" / "best.safetensors").write_bytes(b"")
     with pytest.raises(TrainingError, match="the run is damaged"):
-        restore(folder)
+        Run.open(folder).network()
+    shutil.rmtree(folder / "checkpoints")
+    with pytest.raises(TrainingError, match="no checkpoint here; give the folder of a run"):
+        Run.open(folder).network()
+    (folder / "training.json").write_text("{}")
+    with pytest.raises(TrainingError, match="not the facts of a training"):
+        _ = Run.open(folder).training
+    (folder / "split.json").write_text("[]")
+    with pytest.raises(TrainingError, match="not a run folder"):
+        _ = Run.open(folder).split
 
 
 def test_one_class_cannot_be_split(cells: Path, tmp_path: Path) -> None:
@@ -85,7 +99,7 @@ def test_one_class_cannot_be_split(cells: Path, tmp_path: Path) -> None:
 def test_the_split_on_disk_is_the_one_trained_on(made: Run) -> None:
     written = json.loads((made.folder / "split.json").read_text())
     for part in ("train", "val", "test"):
-        assert written[part] == [made.manifest.records[i].path for i in getattr(made.split, part)]
+        assert written[part] == [made.dataset.records[i].path for i in getattr(made.split, part)]
 
 
 def test_an_absent_device_is_named() -> None:

@@ -12,7 +12,7 @@ from drawn_runs import cells, write_run
 from leukoscope.cli import main
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
-from leukoscope.studies.compare.grid import claimed
+from leukoscope.files import exclusive
 
 SMALL = ("--set", "input.size=24", "--set", "input.preparation.frame_size=64", "--set", "precision=fp32", "--folds", 3)
 
@@ -97,7 +97,7 @@ def test_bad_input_is_one_line(pictures: Path, tmp_path: Path) -> None:
     assert (single.exit_code, "no pictures of the class normal" in single.output) == (2, True)
     no_run = leukoscope("compare", "--run", tmp_path, *out)
     assert no_run.exit_code == 2
-    with claimed(tmp_path / "c" / "comparison"):
+    with exclusive(tmp_path / "c", "compares in"):
         rival = leukoscope("compare", "--model", "crse_cnn", "--cost-only", *out)
-    assert (rival.exit_code, "another process is working here" in rival.output) == (2, True)
+    assert (rival.exit_code, "another process compares in this folder" in rival.output) == (2, True)
     assert not list((tmp_path / "c").glob("comparison.*"))

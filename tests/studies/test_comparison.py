@@ -17,8 +17,7 @@ from sklearn import metrics as reference
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import DataError, RecipeError
 from leukoscope.metrics.panel import compare
-from leukoscope.runs.recipe_row import Row
-from leukoscope.runs.run import Outcome, given_run
+from leukoscope.runs.recipe_row import Outcome, Row
 from leukoscope.studies.compare.cost import Counts, Timing
 from leukoscope.studies.compare.plan import read_plan
 from leukoscope.studies.compare.pool import COMPARED, measure_entries, on_common_cells, pool_entries
@@ -31,7 +30,9 @@ THRESHOLDS = (0.5, 0.3, 0.7)
 def outcomes(folder: Path, model: str, *, seeds: tuple[int, ...] = (0,), skill: float = 1.0) -> list[Outcome]:
     data = cells()
     return [
-        given_run(write_run(folder / f"{model}{f}s{s}", data, model=model, fold=f, seed=s, skill=skill, threshold=t))
+        Outcome.given(
+            write_run(folder / f"{model}{f}s{s}", data, model=model, fold=f, seed=s, skill=skill, threshold=t)
+        )
         for s in seeds
         for f, t in enumerate(THRESHOLDS)
     ]
@@ -50,7 +51,7 @@ def test_folds_pooled_as_scikit_learn_would(two: list[Outcome]) -> None:
         ("plain_cnn", (0, 1, 2), [0]),
         ("crse_cnn", (0, 1, 2), [0, 1]),
     ]
-    tables = [each.scores() for each in two[:3]]
+    tables = [each.run.scores() for each in two[:3]]
     label, logit, probability = (
         np.concatenate([getattr(t, k) for t in tables]) for k in ("label", "logit", "probability")
     )
@@ -109,13 +110,13 @@ def test_seeds_are_averaged_figure_by_figure(two: list[Outcome]) -> None:
 def test_how_long_a_run_was_trained(tmp_path: Path) -> None:
     taken = ((60.0, 30.0), (120.0,), (150.0, 150.0))
     runs = [write_run(tmp_path / f"{f}", cells(), fold=f, seconds=each) for f, each in enumerate(taken)]
-    found = compare_runs([given_run(run) for run in runs], replicates=20)
+    found = compare_runs([Outcome.given(run) for run in runs], replicates=20)
     assert found.entries["plain_cnn"].facts["training_minutes"] == {"median": 2.0, "low": 1.5, "high": 5.0}
     (row,) = csv.DictReader(io.StringIO(found.to_csv()))
     assert row["training_minutes"] == "2.0"
     assert "a run trained 2 min (1.5 to 5)" in " ".join(comparison_page(found, []).split())
     (runs[1] / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    found = compare_runs([given_run(run) for run in runs], replicates=20)
+    found = compare_runs([Outcome.given(run) for run in runs], replicates=20)
     assert found.entries["plain_cnn"].facts["training_minutes"] is None
     assert "a run trained" not in comparison_page(found, [])
 
@@ -123,7 +124,7 @@ def test_how_long_a_run_was_trained(tmp_path: Path) -> None:
 def test_a_comparison_on_cells_of_unknown_patients_counts_none(tmp_path: Path) -> None:
     data = cells()
     loose = Manifest(data.root, tuple(replace(each, subject=None, group=None) for each in data.records), data.name)
-    found = compare_runs([given_run(write_run(tmp_path / "run", loose))], replicates=20)
+    found = compare_runs([Outcome.given(write_run(tmp_path / "run", loose))], replicates=20)
     assert found.counts["lone"] == found.counts["groups"] == found.counts["cells"]
     assert found.notes[0].startswith(f"{found.counts['cells']} pictures are of unknown patients")
     page = " ".join(comparison_page(found, drawn(found)).split())
@@ -134,8 +135,10 @@ def test_a_comparison_on_cells_of_unknown_patients_counts_none(tmp_path: Path) -
 def test_paired_intervals_are_those_of_two_tables(tmp_path: Path) -> None:
     data = cells()
     runs = [write_run(tmp_path / m, data, model=m, skill=s) for m, s in (("plain_cnn", 0.2), ("crse_cnn", 1.5))]
-    measured, _ = measure_entries(pool_entries([given_run(r) for r in runs])[0], "plain_cnn", replicates=300, seed=5)
-    tables = [given_run(run).scores() for run in runs]
+    measured, _ = measure_entries(
+        pool_entries([Outcome.given(r) for r in runs])[0], "plain_cnn", replicates=300, seed=5
+    )
+    tables = [Outcome.given(run).run.scores() for run in runs]
     rows = compare(tables[0], tables[1], thresholds=(0.5, 0.5), replicates=300, seed=5)
     expected = {row.key: row for row in rows}
     for key in COMPARED:
@@ -145,7 +148,7 @@ def test_paired_intervals_are_those_of_two_tables(tmp_path: Path) -> None:
 
 
 def test_cells_are_matched_by_name(tmp_path: Path, two: list[Outcome]) -> None:
-    part = given_run(write_run(tmp_path / "part", cells(), fold=1, measured=60), "part")
+    part = Outcome.given(write_run(tmp_path / "part", cells(), fold=1, measured=60), "part")
     entries, _ = pool_entries([*two, part])
     kept, faults, notes = on_common_cells(entries, "plain_cnn")
     assert not faults
@@ -156,14 +159,14 @@ def test_cells_are_matched_by_name(tmp_path: Path, two: list[Outcome]) -> None:
 
 
 def test_what_cannot_be_compared_says_why(tmp_path: Path, two: list[Outcome]) -> None:
-    elsewhere = given_run(write_run(tmp_path / "e", cells(name="other")), "elsewhere")
-    again = [given_run(write_run(tmp_path / f"a{i}", cells()), "again") for i in range(2)]
+    elsewhere = Outcome.given(write_run(tmp_path / "e", cells(name="other")), "elsewhere")
+    again = [Outcome.given(write_run(tmp_path / f"a{i}", cells()), "again") for i in range(2)]
     parts = (("group", 1), ("subject", 0))
-    mixed = [given_run(write_run(tmp_path / f"m{p}", cells(), protocol=p, fold=f), "mixed") for p, f in parts]
+    mixed = [Outcome.given(write_run(tmp_path / f"m{p}", cells(), protocol=p, fold=f), "mixed") for p, f in parts]
     straight = cells()
     records = tuple(replace(each, label=1 - (each.label or 0)) for each in straight.records)
     turned = Manifest(straight.root, records, "drawn")
-    other = given_run(write_run(tmp_path / "t", turned), "turned")
+    other = Outcome.given(write_run(tmp_path / "t", turned), "turned")
     failed = Outcome(Row("failed"), "failed", tmp_path, "no such luck")
     found = compare_runs([*two, elsewhere, *again, *mixed, other, failed], replicates=100)
     assert list(found.measures) == ["plain_cnn", "crse_cnn"]
@@ -183,7 +186,7 @@ def test_a_run_with_another_runs_answers_is_refused(tmp_path: Path) -> None:
     one, two = (write_run(tmp_path / str(f), cells(), fold=f) for f in (0, 1))
     (one / "evaluation" / "predictions.csv").write_bytes((two / "evaluation" / "predictions.csv").read_bytes())
     with pytest.raises(Exception, match="the table of answers is not about the run's test part"):
-        given_run(one)
+        Outcome.given(one)
 
 
 def cost(name: str, ms: float, mb: float) -> Cost:

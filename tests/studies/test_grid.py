@@ -17,17 +17,22 @@ import pytest
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
-from leukoscope.errors import RecipeError, TrainingError
-from leukoscope.runs.recipe_row import Row
-from leukoscope.runs.run import Outcome, given_run, is_finished
+from leukoscope.errors import LeukoscopeError, RecipeError, TrainingError
+from leukoscope.files import exclusive
+from leukoscope.runs.recipe_row import Outcome, Row
+from leukoscope.runs.run import is_measured
 from leukoscope.studies.compare import grid as child
-from leukoscope.studies.compare.grid import STATE_FILE, claimed, run_grid
+from leukoscope.studies.compare.grid import STATE_FILE, run_grid
 
 SMALL = ("input.size=24", "epochs=1", "input.preparation.frame_size=64", "precision=fp32")
 
 
 def row(model: str = "plain_cnn", fold: int = 0, **more: Any) -> Row:
     return Row(model, model=model, overrides=(*SMALL, *more.pop("overrides", ())), fold=fold, folds=3, **more)
+
+
+def table(outcome: Outcome) -> Path:
+    return outcome.folder / "evaluation" / "predictions.csv"
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +73,8 @@ def test_finished_rows_are_reused_untouched(
     again = run_grid([row()], cells, folder, cache_folder=cache, isolated=False)
     assert [(each.status, each.folder) for each in again] == [("reused", outcomes[0].folder)]
     assert files == {path: path.stat().st_mtime_ns for path in outcomes[0].folder.rglob("*") if path.is_file()}
-    assert given_run(outcomes[0].folder).row.fold == 0
-    assert given_run(outcomes[0].folder, "mine").row.entry == "mine"
+    assert Outcome.given(outcomes[0].folder).row.fold == 0
+    assert Outcome.given(outcomes[0].folder, "mine").row.entry == "mine"
 
 
 def test_children_on_two_devices_learn_the_same_and_one_that_is_killed_resumes(
@@ -97,7 +102,8 @@ def test_children_on_two_devices_learn_the_same_and_one_that_is_killed_resumes(
     found = run_grid((long, row()), cells, tmp_path, cache_folder=cache, devices=devices, say=kill_long)
     assert [each.status for each in found] == ["failed", "trained"]
     assert "was killed by signal 9" in str(found[0].reason)
-    assert found[1].predictions.read_bytes() == outcomes[0].predictions.read_bytes()
+    assert table(found[1]).read_bytes() == table(outcomes[0]).read_bytes()
+    assert found[1].run.dataset.name == cells.name == "rendered"
     epochs = (found[0].folder / "metrics.jsonl").read_text()
     assert 0 < len(epochs.splitlines()) < 3
     resumed = run_grid((long,), cells, tmp_path, cache_folder=cache, isolated=False)
@@ -105,10 +111,11 @@ def test_children_on_two_devices_learn_the_same_and_one_that_is_killed_resumes(
     assert (resumed[0].folder / "metrics.jsonl").read_text().startswith(epochs)
     # A bundle without its figures is what a kill during the evaluation leaves.
     recipe = long.to_recipe()
-    assert is_finished(found[0].folder, recipe, cells, None)
-    facts = json.loads((found[0].bundle / "bundle.json").read_text())
-    (found[0].bundle / "bundle.json").write_text(json.dumps(facts | {"measured": []}))
-    assert not is_finished(found[0].folder, recipe, cells, None)
+    assert is_measured(found[0].folder, recipe, cells, None)
+    bundle = found[0].folder / "bundle" / "bundle.json"
+    facts = json.loads(bundle.read_text())
+    bundle.write_text(json.dumps(facts | {"measured": []}))
+    assert not is_measured(found[0].folder, recipe, cells, None)
 
 
 _PARENT = """
@@ -126,32 +133,33 @@ run_grid([row], read_dataset(Path({root!r})), Path({folder!r}), cache_folder=Pat
 
 def test_a_killed_grid_leaves_no_child_behind_and_goes_on(cells: Manifest, cache: Path, tmp_path: Path) -> None:
     long = row(overrides=("epochs=200", "early_stopping=null"))
+    where = tmp_path / long.slug()
     script = _PARENT.format(row=long.to_json(), root=str(cells.root), folder=str(tmp_path), cache=str(cache))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         for line in parent.stdout:
             if "epoch   1" in line:
                 break
-        with pytest.raises(TrainingError, match="another process is working here"), claimed(tmp_path / long.slug()):
+        with pytest.raises(LeukoscopeError, match="another process trains into this"), exclusive(where, "trains into"):
             pass
         os.kill(parent.pid, signal.SIGKILL)
     for _ in range(600):  # the child sees that its parent is gone
         try:
-            with claimed(tmp_path / long.slug()):
+            with exclusive(where, "trains into"):
                 break
-        except TrainingError:
+        except LeukoscopeError:
             time.sleep(0.05)
     else:
         pytest.fail("the child lives on")
-    done = len((tmp_path / long.slug() / "metrics.jsonl").read_text().splitlines())
+    done = len((where / "metrics.jsonl").read_text().splitlines())
     assert 1 <= done < 200
 
 
 def test_a_row_that_another_process_works_on_says_so(cells: Manifest, cache: Path, tmp_path: Path) -> None:
-    with claimed(tmp_path / row().slug()):
+    with exclusive(tmp_path / row().slug(), "trains into"):
         found = run_grid([row()], cells, tmp_path, cache_folder=cache, isolated=False)
     assert found[0].status == "failed"
-    assert "another process is working here" in str(found[0].reason)
+    assert "another process trains into this folder" in str(found[0].reason)
 
 
 def test_names_of_run_folders_follow_what_is_trained() -> None:

@@ -71,11 +71,11 @@ def test_training_asks_the_teachers_and_learns_something_else(taught: tuple[Path
         train_run(data, recipe, tmp_path / "alone", CPU, cache_folder=folder / "cache")
     taught_run = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache", teach=teach)
     again = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache")  # asks nobody
-    assert again.fit.history == taught_run.fit.history
+    assert again.history == taught_run.history
     alone = train_run(
         data, recipe.model_copy(update={"distillation": None}), tmp_path / "plain", CPU, cache_folder=folder / "cache"
     )
-    assert taught_run.fit.history[0]["loss"] != alone.fit.history[0]["loss"]
+    assert taught_run.history[0]["loss"] != alone.history[0]["loss"]
     assert set(map(int, taught_run.split.test)) == set(map(int, alone.split.test))
 
 

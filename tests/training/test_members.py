@@ -11,8 +11,8 @@ import torch
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import RecipeError
-from leukoscope.runs.train import Run, train_run
-from leukoscope.training.checkpoint import restore
+from leukoscope.runs.run import Run
+from leukoscope.runs.train import train_run
 from leukoscope.training.members import member_recipes
 from leukoscope.training.recipe import Recipe, load_recipe
 from leukoscope.training.runtime import Runtime
@@ -66,16 +66,14 @@ def test_each_member_is_trained_as_if_it_were_alone(cells: Path, tmp_path: Path)
     )
     x = torch.rand(4, 3, 16, 16)
     with torch.no_grad():
-        apart = [each.model(x) for each in (first, second)]
-        torch.testing.assert_close(both.model(x), torch.stack(apart).mean(0), rtol=0, atol=1e-6)
+        apart = [each.network()[0](x) for each in (first, second)]
+        torch.testing.assert_close(both.network()[0](x), torch.stack(apart).mean(0), rtol=0, atol=1e-6)
     assert (apart[0] - apart[1]).abs().max() > 1e-3
-    (row,) = both.fit.history
+    (row,) = both.history
     assert row["epoch"] == 4
     assert json.loads((both.folder / "metrics.jsonl").read_text()) == row
 
-    recipe, model, epochs = restore(both.folder)
-    assert (recipe, epochs) == (both.recipe, 4)
-    assert all(torch.equal(value, both.model.state_dict()[name]) for name, value in model.state_dict().items())
+    assert both.network()[1] == 4
 
 
 class KilledError(Exception):
@@ -95,8 +93,9 @@ def test_a_killed_run_goes_on_within_its_member(cells: Path, tmp_path: Path) -> 
     heard: list[tuple[float, float]] = []
     again = run(cells, tmp_path / "killed", recipe, on_epoch=lambda at: heard.append((at["member"], at["epoch"])))
     assert heard == [(2, 2)]
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, again.model.state_dict()[name]), name
+    resumed = again.network()[0].state_dict()
+    for name, value in whole.network()[0].state_dict().items():
+        assert torch.equal(value, resumed[name]), name
 
 
 def test_members_that_do_not_fit_are_told_before_training(cells: Path, tmp_path: Path) -> None:

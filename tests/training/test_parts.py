@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukoscope.errors import RecipeError, TrainingError
-from leukoscope.runs.train import describe_changes
+from leukoscope.runs.run import describe_changes
 from leukoscope.training.batches import class_weights, epoch_order
 from leukoscope.training.optimise import epochs_without_improvement, learning_rate, reductions
 from leukoscope.training.recipe import OneCycle, Plateau, Recipe, differences, load_recipe

@@ -55,6 +55,12 @@ def decide(probability: float, rule: DecisionFacts) -> tuple[Verdict, str | None
     return "refer", f"probability {probability:.3f} lies in the band {band.low:.3f} to {band.high:.3f}"
 
 
+def decided_at(threshold: float, rule: DecisionFacts) -> DecisionFacts:
+    """The rule with a threshold that was set by hand: its band ended at the old one, and is gone."""
+    why = "the threshold was set by hand after the band" if rule.refer else rule.no_refer
+    return rule.model_copy(update={"threshold": threshold, "refer": None, "no_refer": why})
+
+
 UNCALIBRATED = "Probabilities are not calibrated: use them to rank cells, not as a chance."
 
 

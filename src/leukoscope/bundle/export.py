@@ -9,11 +9,7 @@ blocks of a few output lines, each with the input lines that it needs, so that m
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,22 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope import _version
-from leukoscope.bundle.audits import AuditFacts
-from leukoscope.bundle.card import model_card
-from leukoscope.bundle.gate import GateFacts
-from leukoscope.bundle.schema import (
-    CARD_FILE,
-    FACTS_FILE,
-    GRAPH_FILE,
-    BundleFacts,
-    DecisionFacts,
-    MeasuredFacts,
-    SubjectFacts,
-    TrainingFacts,
-)
-from leukoscope.cells.frame import Preparation
 from leukoscope.errors import BundleError, missing_extra
-from leukoscope.files import atomic_folder, write_json, write_text
 from leukoscope.models import CellClassifier, closed_form_cam
 from leukoscope.models.deployed import deployed, quiet_export
 
@@ -189,68 +170,3 @@ def _store_halved(proto: Any) -> None:
     nodes = [*casts, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
-
-
-def write_bundle(
-    folder: Path,
-    graph: bytes,
-    *,
-    name: str,
-    preparation: Preparation,
-    input_size: int,
-    decision: DecisionFacts,
-    gate: GateFacts | None = None,
-    training: TrainingFacts | None = None,
-    measured: tuple[MeasuredFacts, ...] = (),
-    subjects: SubjectFacts | None = None,
-    audits: Sequence[AuditFacts] = (),
-    data_licences: tuple[str, ...] = (),
-    um_per_px: float | None = None,
-    created: str | None = None,
-) -> BundleFacts:
-    """Write a bundle folder whole or not at all.
-
-    Args:
-        folder: is replaced if it exists.
-        graph: from :func:`graph_bytes`.
-        name: of the bundle, as shown with every answer.
-        preparation: how pictures become frames.
-        input_size: pixels of the network's input.
-        decision: threshold and temperature.
-        gate: which pictures are judged; None: none is checked.
-        training: where the weights come from.
-        measured: figures on unseen patients.
-        subjects: how subjects are stated; None: statements are withheld.
-        audits: how a bundle came out of its audits; those of another graph are left out.
-        data_licences: of the training data.
-        um_per_px: of the frame, if known.
-        created: ISO date; today by default.
-
-    Raises:
-        LeukoscopeError: the folder cannot be written.
-    """
-    digest = hashlib.sha256(graph).hexdigest()
-    facts = BundleFacts(
-        name=name,
-        version=_version.__version__,
-        created=created or datetime.now(UTC).date().isoformat(),
-        preparation=preparation,
-        input_size=input_size,
-        um_per_px=um_per_px,
-        decision=decision,
-        gate=gate,
-        training=training,
-        measured=list(measured),
-        subjects=subjects,
-        audits=[each for each in audits if each.graph == digest],
-        data_licences=list(data_licences),
-        files={},
-    )
-    card = model_card(facts)
-    hashes = {GRAPH_FILE: digest, CARD_FILE: hashlib.sha256(card.encode()).hexdigest()}
-    facts = facts.model_copy(update={"files": hashes})
-    with atomic_folder(folder) as temporary:
-        (temporary / GRAPH_FILE).write_bytes(graph)
-        write_text(temporary / CARD_FILE, card)
-        write_json(temporary / FACTS_FILE, facts.model_dump(mode="json"))
-    return facts

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +21,7 @@ from numpy.typing import NDArray
 
 from leukoscope.bundle.head import GraphHead, HeadChange
 from leukoscope.bundle.read import Bundle
-from leukoscope.bundle.schema import GRAPH_FILE, BundleFacts, QuantisedFacts
-from leukoscope.bundle.write import revise_bundle
+from leukoscope.bundle.schema import GRAPH_FILE, QuantisedFacts
 from leukoscope.errors import BundleError, DataError, LeukoscopeError, missing_extra
 
 if TYPE_CHECKING:
@@ -33,24 +31,22 @@ LEAST_NUMBERS = 1024  # of a weight: below, rounding saves too little
 _TOP = 127  # the largest magnitude in 8 bits
 
 
-def quantize_bundle(
+def quantized(
     bundle: Bundle,
-    folder: Path,
     frames: Iterable[NDArray[np.uint8]],
     *,
     data: str,
     fingerprint: str,
     groups: list[str],
     seed: int,
-) -> BundleFacts:
-    """Write the 8-bit form of a bundle, whole or not at all.
+) -> Bundle:
+    """The 8-bit form of a bundle, in memory.
 
     Preparation, decision, gate and subject rule are those of ``bundle``; its figures are not taken along, because they
     were measured with another graph.
 
     Args:
         bundle: with a float graph.
-        folder: is replaced if it exists.
         frames: for calibration, uint8 [F, F, 3] each, of cells that the network was trained on; read one at a time.
         data: name of the data set that they are of.
         fingerprint: of its manifest.
@@ -62,7 +58,6 @@ def quantize_bundle(
         BundleError: the graph is 8-bit already, has no large convolution or no linear unit at its end, or cannot be run
             on the frames.
         DataError: there are no frames.
-        LeukoscopeError: the folder cannot be written.
     """
     if bundle.facts.precision != "fp32":
         raise _unfit(bundle, f"is {bundle.facts.precision} already", "give the bundle that it was made of")
@@ -75,7 +70,7 @@ def quantize_bundle(
     slope, offset = logit_correction(logits[:, 0], logits[:, 1])
     head = GraphHead(rounded)
     graph = head.changed(replace(HeadChange.none(head.size), trust=slope, bias=offset))
-    facts = QuantisedFacts(
+    made = QuantisedFacts(
         parent=bundle.facts.name,
         files=bundle.facts.files,
         data=data,
@@ -85,9 +80,8 @@ def quantize_bundle(
         seed=seed,
         convolutions=convolutions,
     )
-    update = {"name": f"{bundle.facts.name}-int8", "precision": "int8", "quantised": facts}
-    changed = replace(bundle, graph=graph, facts=bundle.facts.model_copy(update=update))
-    return revise_bundle(changed, folder, decision=bundle.facts.decision, measured=())
+    name = f"{bundle.facts.name}-int8"
+    return bundle.with_facts(graph=graph, name=name, precision="int8", quantised=made, subjects=bundle.facts.subjects)
 
 
 def rounded_graph(graph: bytes) -> tuple[bytes, int]:

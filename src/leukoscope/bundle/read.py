@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib import resources
 from os import PathLike
 from pathlib import Path, PurePath
@@ -13,28 +12,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.schema import FACTS_FILE, FORMAT, FORMAT_VERSION, GRAPH_FILE, BundleFacts
 from leukoscope.errors import BundleError
 from leukoscope.files import recover
+
+__all__ = ["Bundle", "default_bundle", "read_bundle"]
 
 MAX_FACTS_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2 * 2**30  # a protocol buffer, hence an ONNX graph, cannot be larger
 
 _AGAIN = "export or fetch the bundle again"
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A checked bundle. ``graph`` holds the very bytes whose hash was checked."""
-
-    folder: Path
-    facts: BundleFacts
-    graph: bytes = field(repr=False)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the facts, which hold that of each other file: two bundles of one digest answer alike."""
-        return hashlib.sha256(self.facts.model_dump_json().encode()).hexdigest()
 
 
 def read_bundle(path: str | PathLike[str]) -> Bundle:

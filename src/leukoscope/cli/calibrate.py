@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,10 +12,8 @@ from leukoscope.cli._options import THREADS
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
-    from leukoscope.bundle.gate import GateFacts
     from leukoscope.bundle.read import Bundle
     from leukoscope.datasets.dataset import Manifest
-    from leukoscope.inference.classifier import Classifier
 
 
 @click.command()
@@ -60,60 +57,37 @@ def calibrate(
     from leukoscope.bundle.decision import calibration_claim, refer_claim
     from leukoscope.bundle.gate import gate_claim
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.bundle.write import revise_bundle
-    from leukoscope.fitting.decision import calibrate as fit
     from leukoscope.inference.classifier import Classifier
-    from leukoscope.runs.measure import still_holding, table_of
+    from leukoscope.runs.calibrate import fit_rules, fit_rules_of_run
+    from leukoscope.runs.run import RUN_FILE, Run
 
-    is_run = (bundle / "run.json").is_file()
+    is_run = (bundle / RUN_FILE).is_file()
     if not data and not is_run:
         raise click.UsageError("give --data, or a run folder whose validation part is to be used")
-    chosen = read_bundle(bundle / "bundle" if is_run else bundle)
-    if gate:  # also where the gate in the bundle belongs to another graph
-        chosen = replace(chosen, facts=chosen.facts.model_copy(update={"gate": None}))
-    part, steered = (_unseen(chosen, data, groups), False) if data else _validation_part(bundle)
-    with Terminal().stage("calibrating", len(part)) as bar:
-        scores, unreadable = table_of(Classifier(chosen, threads=threads), part, progress=bar)
-    decision = fit(
-        scores, chosen.facts.decision, data=part.name, chose_epoch=steered, level=level, confidence=confidence,
-        method=method,
-    )  # fmt: skip
-    fitted = _gate(Classifier(chosen, threads=threads), part, None if data else bundle) if gate else None
+    run = Run.open(bundle) if is_run else None
+    chosen = read_bundle(bundle) if run is None else run.bundle()
+    bare = chosen.with_facts(gate=None) if gate else chosen  # also where its gate belongs to another graph
+    classifier = Classifier(bare, threads=threads)
+    how: dict[str, Any] = {"level": level, "confidence": confidence, "method": method}
+    if data or run is None:
+        part = _unseen(chosen, data, groups)
+        rules = fit_rules(classifier, part, gate=gate, progress=Terminal(), chose_epoch=False, **how)
+    else:
+        rules = fit_rules_of_run(run, classifier, gate=gate, progress=Terminal(), **how)
+    for fault in (rules.uncalibrated, rules.ungated):
+        if fault is not None:
+            raise fault
     folder = out or chosen.folder
-    facts = revise_bundle(chosen, folder, decision=decision, measured=still_holding(chosen.facts.measured), gate=fitted)
-    click.echo(calibration_claim(decision))
-    click.echo(refer_claim(decision))
+    fitted = chosen.with_facts(decision=rules.decision, gate=rules.gate if gate else chosen.facts.gate)
+    facts = fitted.write(folder).facts
+    click.echo(calibration_claim(facts.decision))
+    click.echo(refer_claim(facts.decision))
     click.echo(gate_claim(facts.gate))
     click.echo(f"bundle: {folder}")
     if facts.measured:
         click.echo("figures of the old probabilities were left out; measure again with `leukoscope evaluate`")
-    show_lost([(answer.path, answer.error) for answer in unreadable])
-    return 1 if unreadable else 0
-
-
-def _validation_part(run: Path) -> tuple[Manifest, bool]:
-    """The validation part of a run, and whether it decided about the weights."""
-    from leukoscope.runs.measure import read_run
-    from leukoscope.training.recipe import Recipe
-
-    facts, manifest, split = read_run(run)
-    return manifest.select(split.val), Recipe.model_validate(facts["recipe"]).steered_by_validation
-
-
-def _gate(classifier: Classifier, unseen: Manifest, run: Path | None) -> GateFacts:
-    """A gate fitted on unseen pictures, or on the training and validation part of a run."""
-    import numpy as np
-
-    from leukoscope.runs.gate import gate_pictures, measure_gate
-    from leukoscope.runs.measure import read_run
-
-    part, held_out = unseen, np.ones(len(unseen), dtype=np.bool_)
-    if run is not None:
-        _, manifest, split = read_run(run)
-        rows, held_out = gate_pictures(manifest, split.train, split.val)
-        part = manifest.select(rows)
-    with Terminal().stage("fitting the gate", len(part)) as done:
-        return measure_gate(classifier, part, held_out, progress=done)
+    show_lost([(answer.path, answer.error) for answer in rules.unreadable])
+    return 1 if rules.unreadable else 0
 
 
 def _unseen(bundle: Bundle, data: tuple[Path, ...], groups: Path | None) -> Manifest:

@@ -18,7 +18,7 @@ from leukoscope.cli._show import show_lost
 
 if TYPE_CHECKING:
     from leukoscope.datasets.dataset import Manifest
-    from leukoscope.runs.run import Outcome
+    from leukoscope.runs.recipe_row import Outcome
     from leukoscope.studies.compare.cost import Subject
     from leukoscope.studies.compare.plan import Plan
     from leukoscope.studies.compare.table import Comparison
@@ -82,12 +82,12 @@ def compare(
     reused. A row that fails says why in the table, the others finish, and the exit code is 1.
     """
     from leukoscope.errors import missing_extra
+    from leukoscope.files import exclusive
 
     try:
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("comparing networks", "train") from error
-    from leukoscope.studies.compare.grid import claimed
     from leukoscope.studies.compare.plan import read_plan
     from leukoscope.studies.compare.report import write_comparison
     from leukoscope.studies.compare.table import compare_runs
@@ -101,8 +101,7 @@ def compare(
     }  # fmt: skip
     plan = read_plan(plan_file, given)
     say = partial(click.echo, err=True)
-    out.mkdir(parents=True, exist_ok=True)
-    with claimed(out / "comparison"):
+    with exclusive(out, "compares in"):
         load = _load()
         outcomes = () if cost_only else _outcomes(plan, out / "runs", cache or cache_folder(), devices, jobs, say)
         costs, faults = _costs(plan, outcomes, seconds, batches, say) if cost or cost_only else ({}, {})
@@ -124,13 +123,13 @@ def compare(
 
 def _given_entries(runs: tuple[str, ...], bundles: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
     """Runs of one name are one entry; a run without a name bears that of its network."""
-    from leukoscope.runs.run import given_run
+    from leukoscope.runs.recipe_row import Outcome
 
     named: dict[str, list[Path]] = {}
     for text in runs:
         name, equals, folder = text.rpartition("=")
         path = Path(folder if equals else text)
-        named.setdefault(name or given_run(path).row.entry, []).append(path)
+        named.setdefault(name or Outcome.given(path).row.entry, []).append(path)
     entries: list[dict[str, Any]] = [{"name": name, "runs": tuple(paths)} for name, paths in named.items()]
     for text in bundles:
         name, _, folder = text.rpartition("=")
@@ -143,8 +142,7 @@ def _outcomes(
 ) -> tuple[Outcome, ...]:
     """Rows trained or reused, and runs that were given."""
     from leukoscope.errors import LeukoscopeError
-    from leukoscope.runs.recipe_row import Row
-    from leukoscope.runs.run import Outcome, given_run
+    from leukoscope.runs.recipe_row import Outcome, Row
     from leukoscope.studies.compare.grid import run_grid
 
     outcomes: list[Outcome] = []
@@ -158,7 +156,7 @@ def _outcomes(
     for name, entry in plan.lines.items():
         for run in entry.runs:
             try:
-                outcomes.append(given_run(run, name))
+                outcomes.append(Outcome.given(run, name))
             except LeukoscopeError as error:
                 outcomes.append(Outcome(Row(name), "failed", run, str(error)))
     return tuple(outcomes)

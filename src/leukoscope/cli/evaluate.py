@@ -142,17 +142,18 @@ def _audited(
 
 def _test_part(run: Path, bundle: Bundle) -> tuple[Manifest, Manifest, Provenance]:
     from leukoscope.metrics.provenance import Provenance
-    from leukoscope.runs.measure import read_run
+    from leukoscope.runs.run import Run
 
-    facts, manifest, split = read_run(run)
+    found = Run.open(run)
+    manifest, split = found.dataset, found.split
     part = manifest.select(split.test)
     fitted = bundle.facts.decision.calibration
     used = set(part.groups().tolist()) & set(fitted.groups if fitted and fitted.data == part.name else ())
     fitted_on = f"Probabilities and band were fitted on {len(used)} of these patient groups."
     provenance = Provenance(
         protocol=split.protocol,
-        data=facts["data"],
-        fingerprint=facts["fingerprint"],
+        data=manifest.name,
+        fingerprint=found.asked["fingerprint"],
         fold=split.fold,
         seed=split.seed,
         warning=fitted_on if used and split.protocol == "group" else None,

@@ -67,53 +67,51 @@ def export(
     from leukoscope.errors import missing_extra
 
     try:
-        from leukoscope.training.checkpoint import restore
+        from leukoscope.bundle.export import graph_bytes
     except ImportError as error:
         raise missing_extra("exporting", "train") from error
-    from leukoscope.bundle.export import graph_bytes, write_bundle
-    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.bundle import Bundle
+    from leukoscope.bundle.decision import decided_at
     from leukoscope.bundle.schema import DecisionFacts
+    from leukoscope.datasets.facts import licences
     from leukoscope.files import recover
+    from leukoscope.runs.run import Run
 
-    recipe, model, epochs = restore(run)
-    own = run / "bundle"
-    recover(own)
-    facts = read_bundle(own).facts if own.exists() else None
-    target = out or own
-    decision = facts.decision if facts else DecisionFacts(threshold=recipe.threshold)
-    # Figures and the band hold for the threshold that they were made with.
-    same = facts is not None and threshold in {None, decision.threshold}
-    if threshold not in {None, decision.threshold}:
-        why = "the threshold was set by hand after the band" if decision.refer else decision.no_refer
-        decision = decision.model_copy(update={"threshold": threshold, "refer": None, "no_refer": why})
+    found = Run.open(run)
+    recipe, (model, epochs) = found.recipe, found.network()
     graph = graph_bytes(model, recipe.input.size, recipe.input.preparation.frame_size)
-    written = write_bundle(
-        target,
-        graph,
-        name=name or (facts.name if facts else f"{recipe.model.name}-{recipe.name}"),
-        preparation=recipe.input.preparation,
-        input_size=recipe.input.size,
-        decision=decision,
-        training=facts.training if facts else None,
-        measured=tuple(facts.measured) if facts and same else (),
-        gate=facts.gate if facts else None,
-        subjects=facts.subjects if facts and same else None,
-        audits=tuple(facts.audits) if facts else (),
-        um_per_px=facts.um_per_px if facts else None,
-        data_licences=tuple(facts.data_licences) if facts else (),
-    )
+    own = run / "bundle"
+    target = out or own
+    recover(own)
+    whole = own.exists()
+    if whole:
+        before = found.bundle()
+        # The same weights: what was measured with them holds, however the graph is written today.
+        made = before.with_facts(graph=graph, measured=before.facts.measured, subjects=before.facts.subjects)
+    else:
+        before = made = Bundle.of(
+            graph, target, name=f"{recipe.model.name}-{recipe.name}", preparation=recipe.input.preparation,
+            input_size=recipe.input.size, decision=DecisionFacts(threshold=recipe.threshold), training=found.training,
+            data_licences=licences(found.dataset),
+        )  # fmt: skip
+    if threshold not in {None, made.facts.decision.threshold}:
+        made = made.with_facts(decision=decided_at(threshold, made.facts.decision))
+    if name is not None:
+        made = made.with_facts(name=name)
+    written = made.write(target).facts
     click.echo(f"bundle: {target} ({recipe.model.name}, best of {epochs} epochs)")
-    if facts is None:
-        click.echo("the run had no bundle: this one has no gate, no band and no record of its training")
+    if not whole:
+        lacks = "no gate and no band" if written.training else "no gate, no band and no record of its training"
+        click.echo(f"the run had no bundle: this one has {lacks}")
         click.echo("to have them, give the run's `leukoscope train` command again")
-    if not (facts and same):
+    if not written.measured:
         click.echo("it holds no figures: run `leukoscope evaluate` with it")
-    if facts and len(written.audits) < len(facts.audits):
+    if len(written.audits) < len(before.facts.audits):
         click.echo("its graph is another one than was audited: run `leukoscope audit` with it")
 
 
 def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, seed: int) -> None:
-    from leukoscope.bundle.quantize import quantize_bundle
+    from leukoscope.bundle.quantize import quantized
     from leukoscope.bundle.read import read_bundle
     from leukoscope.cells.frame import prepare
     from leukoscope.cells.read import read_picture
@@ -126,14 +124,17 @@ def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, see
     part = _trained_on(bundle, manifest, cells, seed)
     source = bundle.folder.resolve()
     folder = out or source.with_name(f"{source.name}-int8")
-    facts = quantize_bundle(
-        bundle,
-        folder,
-        (prepare(read_picture(path).rgb, bundle.facts.preparation) for path in part.paths()),
-        data=manifest.name,
-        fingerprint=manifest.fingerprint(),
-        groups=part.groups().tolist(),
-        seed=seed,
+    facts = (
+        quantized(
+            bundle,
+            (prepare(read_picture(path).rgb, bundle.facts.preparation) for path in part.paths()),
+            data=manifest.name,
+            fingerprint=manifest.fingerprint(),
+            groups=part.groups().tolist(),
+            seed=seed,
+        )
+        .write(folder)
+        .facts
     )
     made = facts.quantised
     assert made is not None

@@ -33,20 +33,17 @@ def subjects(
     answered by a network that never saw it. The bundle holds the rule, what it was fitted on, and its errors on
     patients, and on networks, left out of the fit.
     """
-    from dataclasses import replace
-
     from leukoscope.bundle.decision import logit_at
     from leukoscope.bundle.patients import subject_claim
     from leukoscope.bundle.read import read_bundle
-    from leukoscope.bundle.write import revise_bundle
     from leukoscope.fitting.patients import fit_subjects, patients_of, subject_errors
-    from leukoscope.metrics.scores import Scores
+    from leukoscope.runs.run import Run
 
     chosen = read_bundle(bundle)
     names = [_check_alike(chosen, run) for run in runs]
     rule = chosen.facts.decision
     logit = logit_at(rule.threshold, rule)
-    patients = patients_of([Scores.read_csv(run / "evaluation" / "predictions.csv") for run in runs], logit)
+    patients = patients_of([Run.open(run).scores() for run in runs], logit)
     fitted = fit_subjects(
         patients, data=names[0], protocol=_protocol(len(runs)), logit=logit, min_cells=min_cells,
         alarm_level=alarm_level, missed_level=missed_level,
@@ -54,10 +51,9 @@ def subjects(
     errors = [subject_errors(patients, fitted)]
     if len(runs) > 1:
         errors.append(subject_errors(patients, fitted, whole_parts=True))
-    facts = chosen.facts.model_copy(update={"subjects": fitted.model_copy(update={"errors": errors})})
     folder = out or chosen.folder
-    revise_bundle(replace(chosen, facts=facts), folder, decision=facts.decision, measured=tuple(facts.measured))
-    click.echo(subject_claim(facts))
+    made = chosen.with_facts(subjects=fitted.model_copy(update={"errors": errors})).write(folder)
+    click.echo(subject_claim(made.facts))
     click.echo(f"bundle: {folder}")
 
 
@@ -69,17 +65,17 @@ def _protocol(runs: int) -> str:
 
 def _check_alike(bundle: Bundle, run: Path) -> str:
     """Name of the run's data; an error where its network or its preparation is another than the bundle's."""
-    from leukoscope.bundle.read import read_bundle
     from leukoscope.errors import DataError
-    from leukoscope.runs.measure import read_run
+    from leukoscope.runs.run import Run
 
-    facts, manifest, split = read_run(run)
+    found = Run.open(run)
+    split = found.split
     if split.protocol != "group":
         raise DataError(
             f"was split by {split.protocol}: its patients are not new to the network", path=run,
             remedy="give runs split by group",
         )  # fmt: skip
-    ours, theirs = bundle.facts, read_bundle(run / "bundle").facts
+    ours, theirs = bundle.facts, found.bundle().facts
     if ours.training is None or theirs.training is None:
         raise DataError("the bundle does not say how it was trained", path=bundle.folder)
     pairs = {
@@ -89,7 +85,7 @@ def _check_alike(bundle: Bundle, run: Path) -> str:
         "shortening": (ours.training.shortened, theirs.training.shortened),
         "input size": (ours.input_size, theirs.input_size),
         "preparation": (ours.preparation, theirs.preparation),
-        "data": (ours.training.data, str(facts["data"])),
+        "data": (ours.training.data, found.dataset.name),
     }
     for name, (mine, other) in pairs.items():
         if mine != other:
@@ -97,4 +93,4 @@ def _check_alike(bundle: Bundle, run: Path) -> str:
                 f"has another {name} than the bundle ({other} and {mine})", path=run,
                 remedy="give the folds that belong to the bundle",
             )  # fmt: skip
-    return manifest.name
+    return found.dataset.name

@@ -18,7 +18,7 @@ from leukoscope.progress import SILENT
 
 if TYPE_CHECKING:
     from leukoscope.datasets.open import Sets
-    from leukoscope.runs.train import Run
+    from leukoscope.runs.run import Run
     from leukoscope.training.recipe import Recipe
 
 
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
 @CACHE
 @JOBS
+@click.option(
+    "--as-row", is_flag=True, hidden=True,
+    help="A row of a study: --data is a manifest, taken as it stands; the run ends when standard input closes.",
+)  # fmt: skip
 def train(
     data: tuple[Path, ...],
     recipe: str,
@@ -58,6 +62,7 @@ def train(
     device: str,
     cache: Path | None,
     jobs: int | None,
+    as_row: bool,
 ) -> None:
     """Train a network, export the bundle, and measure the bundle on the test part.
 
@@ -71,12 +76,14 @@ def train(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("training", "train") from error
+    from leukoscope.datasets.open import stored_set
     from leukoscope.files import exclusive
     from leukoscope.models import model_spec
     from leukoscope.runs.train import train_run
     from leukoscope.studies.teaching import teach
     from leukoscope.training.recipe import load_recipe
     from leukoscope.training.runtime import start_runtime
+    from leukoscope.workers import end_with_stdin
 
     options = {
         "model.name": model,
@@ -91,7 +98,11 @@ def train(
     chosen = load_recipe(recipe, (*overrides, *given))
     model_spec(chosen.model.name)  # an unknown name is said at once
     cells = cache or cache_folder()
-    sets = open_data(data, groups, both_classes=True, cache=cells, jobs=jobs)
+    if as_row:
+        end_with_stdin()
+        sets = stored_set(data[0])
+    else:
+        sets = open_data(data, groups, both_classes=True, cache=cells, jobs=jobs)
     manifest = sets.manifest
     folder = out or Path("runs") / _run_name(chosen)
     with ExitStack() as alone:
@@ -135,7 +146,7 @@ def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
     if done.ungated:
         click.echo(f"no gate could be fitted: {done.ungated}", err=True)
     click.echo(f"test part: {len(split.test)} pictures, protocol {split.protocol}, fold {split.fold}")
-    crossing = split.crossing_groups(run.manifest)
+    crossing = split.crossing_groups(run.dataset)
     if crossing:
         click.echo(f"WARNING: patients on both sides of the split: {', '.join(sorted(crossing))}")
     if run.shortened:

@@ -12,6 +12,7 @@ SHA-256 of many files, without reading again those that have not changed.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -31,10 +32,11 @@ from numpy.typing import NDArray
 from leukoscope.cells.frame import Preparation, prepare, resize_frame
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.digests import Digests, pixel_digest, pixel_digests
 from leukoscope.datasets.pictures import shorten
 from leukoscope.datasets.verify import sha256_of
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
-from leukoscope.files import atomic_folder, write_json
+from leukoscope.files import atomic_folder, write_bytes, write_json
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Advance, Progress
 from leukoscope.workers import in_order
@@ -49,15 +51,17 @@ class Changed:
     """A picture whose bytes are not those that its key was made of."""
 
 
-def make_frame(
-    path: Path, digest: str | None, preparation: Preparation, size: int
-) -> NDArray[np.uint8] | str | Changed:
-    """One picture as its frame, uint8 [size, size, 3]; or why it cannot be; or `Changed`."""
+#: A frame, uint8 [size, size, 3], and the digest of the picture's pixels.
+Made = tuple[NDArray[np.uint8], np.uint64]
+
+
+def make_frame(path: Path, digest: str | None, preparation: Preparation, size: int) -> Made | str | Changed:
+    """One picture as its frame, with the digest of its pixels; or why it cannot be; or `Changed`."""
     try:
         picture = read_picture(path)
         if digest is not None and picture.sha256 != digest:
             return Changed()
-        return resize_frame(prepare(picture.rgb, preparation), size)
+        return resize_frame(prepare(picture.rgb, preparation), size), pixel_digest(picture.rgb)
     except PictureError as error:
         return error.what
 
@@ -72,7 +76,7 @@ def write_frames(
     jobs: int,
     advance: Advance,
     keep_going: bool,
-) -> dict[int, str]:
+) -> tuple[dict[int, str], Digests]:
     """Write the frames of all readable pictures, in order, as a `.npy` file of uint8 [M, size, size, 3].
 
     Pictures are decoded by threads: Pillow and OpenCV release the interpreter lock. On two cores two threads prepared
@@ -91,29 +95,31 @@ def write_frames(
         keep_going: whether frames are still written after an unreadable picture.
 
     Returns:
-        The unreadable pictures: index and reason.
+        The unreadable pictures: index and reason; and of the others, in order, the digests of their pixels.
 
     Raises:
         PictureChangedError: a picture changed since its digest was taken.
         OSError: the file cannot be written.
     """
     unreadable: dict[int, str] = {}
+    pixels: list[np.uint64] = []
     with target.open("wb") as file:
         _write_header(file, len(paths), size)
         start = file.tell()
 
-        def work(index: int) -> NDArray[np.uint8] | str | Changed:
+        def work(index: int) -> Made | str | Changed:
             return make_frame(paths[index], digests[index], preparation, size)
 
-        for index, frame in enumerate(in_order(work, range(len(paths)), jobs)):
-            if isinstance(frame, Changed):
+        for index, made in enumerate(in_order(work, range(len(paths)), jobs)):
+            if isinstance(made, Changed):
                 raise PictureChangedError(
                     "changed while the cache was built", path=paths[index], remedy="run the command again"
                 )
-            if isinstance(frame, str):
-                unreadable[index] = frame
+            if isinstance(made, str):
+                unreadable[index] = made
             elif keep_going or not unreadable:
-                file.write(np.ascontiguousarray(frame).data)
+                file.write(np.ascontiguousarray(made[0]).data)
+                pixels.append(made[1])
             advance(1)
         if unreadable:
             # NumPy pads the header so that the first axis can change its number of digits.
@@ -123,7 +129,7 @@ def write_frames(
                 raise DataError("NumPy wrote headers of unlike lengths", path=target)
         file.flush()
         os.fsync(file.fileno())
-    return unreadable
+    return unreadable, np.array(pixels, dtype=np.uint64)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -211,6 +217,7 @@ def _read_index(folder: Path) -> dict[str, tuple[int, int, str]]:
 #: Raised whenever the same pictures would give other frames: a change of reading, framing, CLAHE or resizing.
 FORMAT: Final = 1
 FRAMES_FILE: Final = "frames.npy"
+PIXELS_FILE: Final = "pixels.npy"
 FACTS_FILE: Final = "entry.json"
 _KEY_LENGTH: Final = 32  # hex digits of the SHA-256
 _PART: Final = re.compile(rf"\.([0-9a-f]{{{_KEY_LENGTH}}})\.")  # an entry that is being built
@@ -242,6 +249,32 @@ class FrameCache:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def pixels(self, *, jobs: int | None = None) -> Digests:
+        """Digests of the pictures' pixels, uint64 [N], as they were decoded for the frames.
+
+        An entry that an earlier version built has none: they are taken from the files once, and kept with it.
+
+        Args:
+            jobs: threads for that; None: one for each processor core that this process may use.
+        """
+        file = self.path / PIXELS_FILE
+        try:
+            found = np.load(file, allow_pickle=False)
+            if found.dtype == np.uint64 and found.shape == (len(self),):
+                return np.asarray(found)
+        except (OSError, ValueError):
+            pass
+        found = pixel_digests(self.manifest.paths(), jobs=jobs)
+        with suppress(LeukoscopeError):  # a cache that may only be read serves as well
+            write_bytes(file, _npy(found))
+        return found
+
+
+def _npy(values: Digests) -> bytes:
+    text = io.BytesIO()
+    np.save(text, values)
+    return text.getvalue()
 
 
 def open_cache(
@@ -319,7 +352,7 @@ def _build(
     check_space(entry.parent, len(manifest) * size * size * 3)
     try:
         with atomic_folder(entry) as folder, progress.stage("preparing pictures", len(manifest)) as advance:
-            reasons = write_frames(
+            reasons, pixels = write_frames(
                 folder / FRAMES_FILE,
                 manifest.paths(),
                 digests,
@@ -331,6 +364,7 @@ def _build(
             )
             if reasons and (on_error == "raise" or len(reasons) == len(manifest)):
                 raise _unreadable_error(manifest, reasons)
+            (folder / PIXELS_FILE).write_bytes(_npy(pixels))
             facts: dict[str, Any] = {
                 "format": FORMAT,
                 "pictures": len(manifest),

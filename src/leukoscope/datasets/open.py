@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leukoscope.datasets.combine import combine
 from leukoscope.datasets.cut import CutSet, cut_cells, shows_surroundings
-from leukoscope.datasets.dataset import Manifest, Record
+from leukoscope.datasets.dataset import Manifest, Record, read_manifest
 from leukoscope.datasets.facts import caveats, published_in, resolution_leak
 from leukoscope.datasets.groups import apply_groups, read_groups
 from leukoscope.datasets.pictures import list_pictures
@@ -94,6 +94,11 @@ def open_sets(
     if groups is not None:
         manifest = apply_groups(manifest, read_groups(groups))
     return Sets(manifest, tuple(notes), tuple(failed))
+
+
+def stored_set(table: Path) -> Sets:
+    """What `Manifest.write_csv` wrote of sets that were opened before, as it stands; its name is that of the file."""
+    return Sets(read_manifest(table), ())
 
 
 def _all_of(path: Path, label: int) -> Manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from leukoscope.bundle.head import GraphHead
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import LabelsFacts, ParentFacts, StepFacts
-from leukoscope.bundle.write import revise_bundle
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.patients import unknown_patient
 from leukoscope.datasets.record import class_of
@@ -26,6 +25,7 @@ from leukoscope.fitting.moments import Moments
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.scores import Scores
+from leukoscope.runs.measure import answers_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,18 +82,10 @@ def read_laboratory(
     """
     check_names(data)
     classifier = Classifier(bundle, threads=threads)
-    label = data.labels()
-    answers = list(classifier.predict_many(data.paths(), progress=progress, quality=True))
-    read = np.array([a.logit is not None for a in answers], dtype=np.bool_)
-    lost = [(a.path, a.error) for a in answers if a.logit is None]
-    if not read.any():
-        raise DataError("none of the cells can be read", path=data.root)
-    kept, good = data.select(read), [a for a in answers if a.logit is not None]
-    scores = Scores(
-        tuple(record.path for record in kept.records), label[read], _column(good, "probability"),
-        _column(good, "logit"), kept.subjects(), kept.groups(),
-    )  # fmt: skip
-    cells = LocalCells(scores, np.array([a.embedding for a in good], dtype=np.float64))
+    found = answers_of(classifier, data, quality=True, progress=progress)
+    scores, good = found.scores, found.good
+    lost = [(a.path, a.error) for a in found.unreadable]
+    cells = LocalCells(scores, found.embeddings())
     check_cells(cells)
     more = list(classifier.predict_many(others, progress=progress, quality=True, fields=True))
     lost += [(a.path, a.error) for a in more if a.error is not None]
@@ -184,14 +176,10 @@ def write_adapted(bundle: Bundle, laboratory: Laboratory, adapted: Adapted, out:
         gain=found.gain,
         forced=not found.better,
     )
-    changed = facts.model_copy(update={"name": f"{facts.name}-adapted", "parent": parent, "subjects": None})
-    revise_bundle(
-        replace(bundle, facts=changed, graph=graph), out, decision=found.rule, measured=(), gate=gate.gate
-    )  # fmt: skip
-
-
-def _column(answers: Sequence[Answer], name: str) -> NDArray[np.float64]:
-    return np.array([getattr(each, name) for each in answers], dtype=np.float64)
+    made = bundle.with_facts(
+        graph=graph, decision=found.rule, gate=gate.gate or facts.gate, name=f"{facts.name}-adapted", parent=parent
+    )
+    made.write(out)
 
 
 def _measures(answers: Sequence[Answer]) -> NDArray[np.float64]:

@@ -1,12 +1,10 @@
-"""Running a bundle over labelled pictures and measuring its answers; reading a run folder back."""
+"""Running a bundle over labelled pictures and measuring its answers; which of them it has met."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +15,31 @@ from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import MeasuredFacts, WorstFacts
 from leukoscope.datasets.combine import same_patients
-from leukoscope.datasets.dataset import Manifest, read_manifest
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.digests import pixel_digests, unpacked
-from leukoscope.datasets.split import Split
-from leukoscope.errors import DataError, TrainingError
+from leukoscope.errors import DataError
 from leukoscope.fitting.gate_share import GateShare, gate_share
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation, evaluate
-from leukoscope.metrics.glossary import BAND_KEYS
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.reports.evaluation import write_evaluation
 
 BATCH = 8  # more gains nothing on a CPU and costs memory
-# Figures of what is stated, not of the order of the pictures or of the side of the threshold they are on.
-_OF_PROBABILITIES = frozenset({"brier", "ece", "ece_adaptive", "aurc", "subject_auc", *BAND_KEYS})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What a bundle said of labelled pictures: the table, its answers in the same order, and those that gave none."""
+
+    scores: Scores
+    good: list[Answer]
+    unreadable: list[Answer]
+
+    def embeddings(self) -> NDArray[np.float64]:
+        """What the network makes of each picture of the table, float64 [N, E]."""
+        return np.array([answer.embedding for answer in self.good], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +66,12 @@ def measure(
     Raises:
         DataError: no picture can be read.
     """
-    scores, unreadable, good = _answers(classifier, data, progress)
+    found = answers_of(classifier, data, progress=progress)
+    scores, unreadable = found.scores, found.unreadable
     rule = classifier.bundle.facts.decision
     share: GateShare | None = None
     if classifier.bundle.facts.gate is not None:
-        reasons = [[finding.reason for finding in answer.findings] for answer in good]
+        reasons = [[finding.reason for finding in answer.findings] for answer in found.good]
         share = gate_share(reasons, scores.label, scores.group)
     audits = tuple(each.model_dump(mode="json") for each in classifier.bundle.facts.audits)
     provenance = replace(
@@ -92,23 +100,34 @@ def table_of(
     Raises:
         DataError: no picture can be read.
     """
-    scores, unreadable, _ = _answers(classifier, data, progress)
-    return scores, unreadable
+    found = answers_of(classifier, data, progress=progress)
+    return found.scores, found.unreadable
 
 
-def _answers(
-    classifier: Classifier, data: Manifest, progress: Callable[[int], None] | None
-) -> tuple[Scores, list[Answer], list[Answer]]:
-    """The table, the pictures that gave no answer, and the answers of the others, in the table's order."""
-    stream = classifier.predict_many(data.paths(), batch_size=BATCH, progress=progress)
+def answers_of(
+    classifier: Classifier, data: Manifest, *, quality: bool = False, progress: Callable[[int], None] | None = None
+) -> Answered:
+    """Answers of a bundle on all pictures of a labelled manifest, without their frames and maps.
+
+    Args:
+        classifier: what answers.
+        data: labelled pictures.
+        quality: measure each picture as a gate does, also where the bundle has none.
+        progress: called with the number of pictures newly answered.
+
+    Raises:
+        DataError: no picture can be read.
+    """
+    stream = classifier.predict_many(data.paths(), batch_size=BATCH, progress=progress, quality=quality)
     # Without frames, 0.6 MB each.
     answers = [replace(answer, cell=replace(answer.cell, frame=None), heatmap=None) for answer in stream]
-    read = np.array([answer.logit is not None for answer in answers], dtype=np.bool_)
+    rows = np.flatnonzero([answer.logit is not None for answer in answers])
     unreadable = [answer for answer in answers if answer.logit is None]
-    if not read.any():
-        raise DataError("none of the pictures can be read", path=data.root, remedy=unreadable[0].error)
-    kept = data.select(read)
-    good = [answer for answer in answers if answer.logit is not None]
+    if not len(rows):
+        why = unreadable[0].error if unreadable else "there are none"
+        raise DataError("none of the pictures can be read", path=data.root, remedy=why)
+    kept = data.select(rows)
+    good = [answers[row] for row in rows.tolist()]
     scores = Scores(
         path=tuple(record.path for record in kept.records),
         label=kept.labels(),
@@ -117,7 +136,7 @@ def _answers(
         subject=kept.subjects(),
         group=kept.groups(),
     )
-    return scores, unreadable, good
+    return Answered(scores, good, unreadable)
 
 
 def write_measured(measured: Measured, folder: Path) -> None:
@@ -141,14 +160,6 @@ def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -
         worst_subject=None
         if worst is None
         else WorstFacts(subject=worst.subject, accuracy=worst.accuracy, cells=worst.n),
-    )
-
-
-def still_holding(measured: Iterable[MeasuredFacts]) -> tuple[MeasuredFacts, ...]:
-    """Figures of a bundle that stay true when its probabilities are fitted anew."""
-    return tuple(
-        each.model_copy(update={"metrics": {k: v for k, v in each.metrics.items() if k not in _OF_PROBABILITIES}})
-        for each in measured
     )
 
 
@@ -205,24 +216,6 @@ def unseen_by(bundle: Bundle, data: Manifest, *, calibrated: bool = True) -> Man
     """The pictures that the bundle was neither trained nor validated nor, if asked, calibrated on; see ``seen_by``."""
     seen = seen_by(bundle, data)
     return data.select(~(seen.any if calibrated else seen.trained))
-
-
-def read_run(run: Path) -> tuple[dict[str, Any], Manifest, Split]:
-    """Facts, pictures and split of a run folder.
-
-    Raises:
-        TrainingError: it is none.
-    """
-    try:
-        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        manifest = read_manifest(run / "manifest.csv")
-        split = Split.from_json(json.loads((run / "split.json").read_text(encoding="utf-8")), manifest)
-        manifest = replace(manifest, name=str(facts["data"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"not a run folder ({error})", path=run, remedy="give the folder that `leukoscope train` wrote"
-        ) from error
-    return facts, manifest, split
 
 
 def headline(evaluation: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""One row of a study in plain data: what is trained, on which part, with which seed."""
+"""One row of a study in plain data: what is trained, on which part, with which seed; and what became of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from leukoscope.errors import RecipeError
+from leukoscope.runs.run import Run
 
 if TYPE_CHECKING:
     from leukoscope.training.recipe import Recipe
@@ -94,3 +96,72 @@ class Row:
             what = f"a row has no {unknown[0]!r}" if unknown else "a row has no entry"
             raise RecipeError(what, remedy=f"a row holds: {', '.join(sorted(known))}")
         return cls(**{**value, "overrides": tuple(value.get("overrides") or ())})
+
+
+Status = Literal["trained", "reused", "given", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A row and its run.
+
+    Attributes:
+        row: what was asked for.
+        status: trained now, reused from an earlier start, given as a finished folder, or failed.
+        folder: of the run; of a failed row, where it would have been.
+        reason: why it failed, None otherwise.
+    """
+
+    row: Row
+    status: Status
+    folder: Path
+    reason: str | None = None
+
+    @classmethod
+    def given(cls, folder: Path, entry: str | None = None) -> Self:
+        """A run that was trained and measured before.
+
+        Args:
+            folder: as `leukoscope train` wrote it.
+            entry: what it is shown as; the network otherwise.
+
+        Raises:
+            LeukoscopeError: it is no run, it is not measured, or a part of it is damaged.
+        """
+        run = Run.open(folder)
+        run.measured_bundle()
+        recipe, split = run.recipe, run.split
+        row = Row(
+            entry=entry or recipe.model.name,
+            recipe=recipe.name,
+            model=recipe.model.name,
+            protocol=split.protocol,
+            fold=split.fold,
+            folds=split.folds,
+            seed=recipe.seed,
+            limit=run.asked["limit"],
+        )
+        return cls(row, "given", folder)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the folder holds a measured run."""
+        return self.status != "failed"
+
+    @property
+    def run(self) -> Run:
+        """The run.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        return Run.open(self.folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as plain JSON values."""
+        return {"row": self.row.to_json(), "status": self.status, "folder": str(self.folder), "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What ``to_json`` gave."""
+        return cls(Row.from_json(value["row"]), value["status"], Path(value["folder"]), value["reason"])

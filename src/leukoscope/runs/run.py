@@ -1,73 +1,190 @@
-"""What became of a row, and whether a folder already holds the row's finished run."""
+"""A run's folder read back: what was asked for, how far it came, and what its bundle scored.
+
+| file | what it holds |
+|---|---|
+| `run.json`, `recipe.yaml` | what was asked for: recipe, data, limit, first weights |
+| `manifest.csv`, `split.json` | the pictures, and which of them train, validate and test |
+| `checkpoints/`, `metrics.jsonl` | the weights, and the figures by epoch |
+| `training.json` | where the weights come from, once they are trained |
+| `evaluation/` | figures and answers on the test part |
+| `bundle/` | the bundle, written last |
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+import numpy as np
+from pydantic import ValidationError
+
+from leukoscope.bundle.decision import sigmoid
 from leukoscope.bundle.read import Bundle, read_bundle
-from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.split import limit
+from leukoscope.bundle.schema import TrainingFacts
+from leukoscope.datasets.dataset import Manifest, read_manifest
+from leukoscope.datasets.split import Split, limit
 from leukoscope.errors import LeukoscopeError, TrainingError
 from leukoscope.files import settle
 from leukoscope.metrics.scores import Scores
-from leukoscope.runs.measure import read_run
-from leukoscope.runs.recipe_row import Row
 
 if TYPE_CHECKING:
+    from leukoscope.models import CellClassifier
     from leukoscope.training.recipe import Recipe
 
-Status = Literal["trained", "reused", "given", "failed"]
+RUN_FILE: Final = "run.json"
+MANIFEST_FILE: Final = "manifest.csv"
+SPLIT_FILE: Final = "split.json"
+TRAINING_FILE: Final = "training.json"
+
+State = Literal["training", "trained", "measured"]
+Part = Literal["train", "val", "test"]
+
+#: Changing these makes another experiment under the same recipe, not a shortened one.
+_FREE = ("model.", "split.", "seed", "name", "precision", "threshold")
+_AGAIN = "measure the run again: leukoscope evaluate RUN"
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A row and its run folder.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A folder that `leukoscope train` wrote; every part is read when it is asked for.
 
     Attributes:
-        row: what was asked for.
-        status: trained now, reused from an earlier start, given as a finished folder, or failed.
-        folder: of the run; of a failed row, where it would have been.
-        reason: why it failed, None otherwise.
+        folder: where everything lies.
+        asked: of `RUN_FILE`: ``recipe``, ``data`` and ``fingerprint`` of the data set, ``limit`` on pictures, and
+            ``notes`` of the reader of the data.
     """
 
-    row: Row
-    status: Status
     folder: Path
-    reason: str | None = None
+    asked: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The run in a folder.
+
+        Raises:
+            TrainingError: it holds none.
+        """
+        try:
+            asked = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+            return cls(folder, {**asked, **{key: asked[key] for key in ("recipe", "data", "fingerprint", "limit")}})
+        except _DAMAGED as error:
+            raise _no_run(folder, error) from error
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """As it is trained; keys that recipes got since then have no effect, as they have none by default."""
+        from leukoscope.training.recipe import Recipe  # noqa: PLC0415 - needs the extra `train`
+
+        try:
+            return Recipe.model_validate(self.asked["recipe"])
+        except ValidationError as error:
+            raise _no_run(self.folder, error) from error
+
+    @cached_property
+    def dataset(self) -> Manifest:
+        """The labelled pictures that the run was given, after its limit."""
+        try:
+            found = read_manifest(self.folder / MANIFEST_FILE)
+            return replace(found, name=str(self.asked["data"]), notes=tuple(self.asked.get("notes", ())))
+        except (*_DAMAGED, LeukoscopeError) as error:
+            raise _no_run(self.folder, error) from error
+
+    @cached_property
+    def split(self) -> Split:
+        """Which of the pictures train, validate and test."""
+        try:
+            text = (self.folder / SPLIT_FILE).read_text(encoding="utf-8")
+            return Split.from_json(json.loads(text), self.dataset)
+        except (*_DAMAGED, LeukoscopeError) as error:
+            raise _no_run(self.folder, error) from error
+
+    def part(self, name: Part) -> Manifest:
+        """The pictures of a part."""
+        return self.dataset.select(getattr(self.split, name))
 
     @property
-    def ok(self) -> bool:
-        """Whether the folder holds a measured bundle."""
-        return self.status != "failed"
+    def history(self) -> list[dict[str, float]]:
+        """Figures by epoch, as far as it came; empty where the log is gone or damaged."""
+        try:
+            lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            return [{str(key): float(value) for key, value in json.loads(line).items()} for line in lines]
+        except _DAMAGED:
+            return []
 
     @property
-    def bundle(self) -> Path:
-        """Folder of the bundle."""
-        return self.folder / "bundle"
-
-    @property
-    def predictions(self) -> Path:
-        """Table of the answers on the test part; read it with ``Scores.read_csv``."""
-        return self.folder / "evaluation" / "predictions.csv"
-
-    @property
-    def metrics(self) -> Path:
-        """The evaluation as JSON."""
-        return self.folder / "evaluation" / "metrics.json"
-
     def minutes(self) -> float | None:
-        """How long its epochs took by the clock, validation included; None where its log of epochs is gone or damaged.
+        """How long its epochs took by the clock, validation included; None where its log does not say.
 
         Framing the pictures, calibration and the measuring of the test part are not in it.
         """
-        try:
-            lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-            return sum(float(json.loads(line)["seconds"]) for line in lines) / 60 if lines else None
-        except (OSError, ValueError, KeyError, TypeError):
+        seconds = [epoch.get("seconds") for epoch in self.history]
+        return sum(filter(None, seconds)) / 60 if seconds and None not in seconds else None
+
+    @property
+    def shortened(self) -> str | None:
+        """What differs from the package's recipe of this name, and a limit on pictures, in words; None if nothing."""
+        return describe_changes(self.recipe, self.asked["limit"])
+
+    @property
+    def training(self) -> TrainingFacts | None:
+        """Where the weights come from; None before they are trained.
+
+        Raises:
+            TrainingError: the file that says so is damaged.
+        """
+        file = self.folder / TRAINING_FILE
+        if not file.is_file():
             return None
+        try:
+            return TrainingFacts.model_validate_json(file.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise TrainingError(
+                f"not the facts of a training ({error})", path=file, remedy="give its `leukoscope train` command again"
+            ) from error
+
+    def network(self) -> tuple[CellClassifier, int]:
+        """The network with its best weights so far, in evaluation mode on the CPU, and the number of finished epochs.
+
+        Raises:
+            TrainingError: the run has no checkpoint yet, or is damaged.
+        """
+        from leukoscope.training.checkpoint import best_network  # noqa: PLC0415 - needs torch
+
+        return best_network(self.folder / "checkpoints", self.recipe)
+
+    def left_out(self) -> Scores | None:
+        """Answers on the training part by heads that never saw their patient; None: another part validated.
+
+        Raises:
+            TrainingError: the file that holds them is damaged.
+        """
+        from leukoscope.training.frozen import LEFT_OUT_FILE  # noqa: PLC0415 - needs torch
+
+        file = self.folder / LEFT_OUT_FILE
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            part, logits = self.dataset.select(found["rows"]), np.array(found["logits"], dtype=np.float64)
+            return Scores(
+                path=tuple(record.path for record in part.records), label=part.labels(), logit=logits,
+                probability=sigmoid(logits), subject=part.subjects(), group=part.groups(),
+            )  # fmt: skip
+        except (*_DAMAGED, LeukoscopeError) as error:
+            raise TrainingError(f"is damaged ({error!r})", path=file, remedy="train into a new folder") from error
+
+    def bundle(self) -> Bundle:
+        """The bundle.
+
+        Raises:
+            BundleError: there is none, or it is damaged.
+        """
+        return read_bundle(self.folder / "bundle")
 
     def scores(self) -> Scores:
         """The answers on the test part.
@@ -75,107 +192,117 @@ class Outcome:
         Raises:
             DataError: the table is missing or damaged.
         """
-        return Scores.read_csv(self.predictions)
+        settle(self.folder / "evaluation")
+        return Scores.read_csv(self.folder / "evaluation" / "predictions.csv")
 
-    def to_json(self) -> dict[str, Any]:
-        """The outcome as plain JSON values."""
-        return {"row": self.row.to_json(), "status": self.status, "folder": str(self.folder), "reason": self.reason}
+    @property
+    def threshold(self) -> float:
+        """What the answers on the test part were judged at.
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Outcome:
-        """What ``to_json`` gave."""
-        return cls(Row.from_json(value["row"]), value["status"], Path(value["folder"]), value["reason"])
+        Raises:
+            TrainingError: the evaluation is missing or damaged.
+        """
+        return self._evaluated()[0]
 
+    @property
+    def state(self) -> State:
+        """How far it came; `measured`: bundle, figures and table are there and belong together."""
+        try:
+            if self.measured_bundle().facts.measured:  # a bundle that was exported early has none
+                return "measured"
+        except LeukoscopeError:
+            pass
+        states = sorted((self.folder / "checkpoints").glob("epoch-*/state.json"))
+        try:
+            done = bool(states) and bool(json.loads(states[-1].read_text(encoding="utf-8"))["progress"]["finished"])
+        except _DAMAGED:
+            done = False
+        return "trained" if done else "training"
 
-def studied(manifest: Manifest, pictures: int | None, seed: int) -> tuple[Manifest, int | None]:
-    """The labelled pictures that a run is given, and the limit that was in force, None if it cut nothing off."""
-    data = manifest.labelled()
-    if pictures is None or pictures >= len(data):
-        return data, None
-    return limit(data, pictures, seed), pictures
+    def measured_bundle(self) -> Bundle:
+        """The bundle of a measured run, after checking that bundle, figures and table belong together.
 
+        Raises:
+            TrainingError: the run is not measured, or its parts do not belong together.
+            LeukoscopeError: a part is damaged.
+        """
+        bundle = self.bundle()
+        settle(self.folder / "evaluation")
+        if bundle.facts.training is None or not (self.folder / "evaluation" / "metrics.json").is_file():
+            raise TrainingError(
+                "the run is not finished", path=self.folder, remedy="give its `leukoscope train` command again"
+            )
+        scores = self.scores()
+        test = {record.path for record in self.part("test").records}
+        if not set(scores.path) <= test or len(scores) != self._evaluated()[1]:
+            raise TrainingError(
+                "the table of answers is not about the run's test part",
+                path=self.folder / "evaluation" / "predictions.csv",
+                remedy=_AGAIN,
+            )
+        return bundle
 
-def is_finished(folder: Path, recipe: Recipe, manifest: Manifest, pictures: int | None) -> bool:
-    """Whether ``folder`` holds this very run, finished: same recipe, same data, same limit, bundle and figures whole.
-
-    A folder that is no run, or one that was killed, is not finished; one of another run is neither: training into it
-    says what differs.
-    """
-    from leukoscope.training.recipe import Recipe as Checked  # noqa: PLC0415 - needs the extra `train`
-
-    try:
-        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        data, in_force = studied(manifest, pictures, recipe.seed)
-        same = Checked.model_validate(found["recipe"]) == recipe
-        if not same or found["fingerprint"] != data.fingerprint() or found["limit"] != in_force:
+    def matches(self, recipe: Recipe, data: Manifest, pictures: int | None) -> bool:
+        """Whether this is the run of a recipe on a data set of which at most so many pictures are used."""
+        try:
+            if self.recipe != recipe:
+                return False
+        except TrainingError:
             return False
-        return bool(finished_bundle(folder).facts.measured)  # they enter the bundle last
-    except (OSError, ValueError, KeyError, TypeError, LeukoscopeError):
-        return False
+        part, in_force = given_to(recipe, data, pictures)
+        return bool((self.asked["fingerprint"], self.asked["limit"]) == (part.fingerprint(), in_force))
+
+    def _evaluated(self) -> tuple[float, int]:
+        """Threshold of the evaluation, and number of the pictures that it rests on."""
+        path = self.folder / "evaluation" / "metrics.json"
+        settle(path.parent)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return float(found["threshold"]), int(found["counts"]["pictures"])
+        except _DAMAGED as error:
+            raise TrainingError(f"not an evaluation ({error!r})", path=path, remedy=_AGAIN) from error
 
 
-def finished_bundle(folder: Path) -> Bundle:
-    """The bundle of a measured run, after checking that bundle, figures and table belong together.
+def describe_changes(recipe: Recipe, pictures: int | None) -> str | None:
+    """What differs from the package's recipe of this name, and a limit on pictures, in words; None if nothing."""
+    from leukoscope.training.recipe import differences, load_recipe, recipe_names  # noqa: PLC0415 - needs `train`
 
-    Raises:
-        TrainingError: the run is not measured, or its parts do not belong together.
-        LeukoscopeError: a part is damaged.
+    changes = []
+    if recipe.name in recipe_names():
+        changes = [
+            f"{key}={here} (recipe: {there})"
+            for key, (here, there) in differences(recipe, load_recipe(recipe.name)).items()
+            if not key.startswith(_FREE)
+        ]
+    if recipe.split.train_share < 1:
+        changes.append(f"{recipe.split.train_share:g} of the training patients only")
+    if pictures is not None:
+        changes.append(f"{pictures} pictures only")
+    return ", ".join(changes) or None
+
+
+def is_measured(folder: Path, recipe: Recipe, data: Manifest, pictures: int | None) -> bool:
+    """Whether a folder holds this very run, measured.
+
+    A folder that is no run, or one that was killed, does not; one of another run neither: training into it says what
+    differs.
     """
-    bundle = read_bundle(folder / "bundle")
-    settle(folder / "evaluation")
-    figures = folder / "evaluation" / "metrics.json"
-    if bundle.facts.training is None or not figures.is_file():
-        raise TrainingError("the run is not finished", path=folder, remedy="give its `leukoscope train` command again")
-    _, manifest, split = read_run(folder)
-    scores = Scores.read_csv(folder / "evaluation" / "predictions.csv")
-    test = {manifest.records[index].path for index in split.test.tolist()}
-    if not set(scores.path) <= test or len(scores) != measured_at(folder)[1]:
-        raise TrainingError(
-            "the table of answers is not about the run's test part",
-            path=folder / "evaluation" / "predictions.csv",
-            remedy="measure the run again: leukoscope evaluate RUN",
-        )
-    return bundle
-
-
-def measured_at(folder: Path) -> tuple[float, int]:
-    """The threshold that a run's table of answers was judged at, and the number of its rows.
-
-    Raises:
-        TrainingError: the evaluation is damaged.
-    """
-    path = folder / "evaluation" / "metrics.json"
-    settle(path.parent)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return float(found["threshold"]), int(found["counts"]["pictures"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"not an evaluation ({error!r})", path=path, remedy="measure the run again: leukoscope evaluate RUN"
-        ) from error
+        run = Run.open(folder)
+    except TrainingError:
+        return False
+    return run.matches(recipe, data, pictures) and run.state == "measured"
 
 
-def given_run(folder: Path, entry: str | None = None) -> Outcome:
-    """A run that was trained before, as a row.
+def given_to(recipe: Recipe, data: Manifest, pictures: int | None) -> tuple[Manifest, int | None]:
+    """The labelled pictures that a run is given, and the limit that is in force, None if it cuts nothing off."""
+    known = data.labelled()
+    if pictures is None or pictures >= len(known):
+        return known, None
+    return limit(known, pictures, recipe.seed), pictures
 
-    Args:
-        folder: as `leukoscope train` wrote it.
-        entry: what it is shown as; the network and the recipe otherwise.
 
-    Raises:
-        LeukoscopeError: it is no run, it is not finished, or a part of it is damaged.
-    """
-    finished_bundle(folder)
-    facts, _, split = read_run(folder)
-    recipe = facts["recipe"]
-    row = Row(
-        entry=entry or str(recipe["model"]["name"]),
-        recipe=str(recipe["name"]),
-        model=str(recipe["model"]["name"]),
-        protocol=split.protocol,
-        fold=split.fold,
-        folds=split.folds,
-        seed=int(recipe["seed"]),
-        limit=facts["limit"],
+def _no_run(folder: Path, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"not a run folder ({error})", path=folder, remedy="give the folder that `leukoscope train` wrote"
     )
-    return Outcome(row, "given", folder)

@@ -1,10 +1,10 @@
-"""A whole run in a folder: data split and cached, network trained, everything written that remakes it."""
+"""Training a run: data split and cached, network trained, everything written that remakes it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from leukoscope import _version
+from leukoscope.bundle.schema import TrainingFacts, WeightsFacts
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.split import Split, limit, make_split
+from leukoscope.datasets.digests import Digests, packed
+from leukoscope.datasets.split import Split, make_split
 from leukoscope.errors import TrainingError
 from leukoscope.files import write_json, write_text
 from leukoscope.machine import describe_machine
@@ -26,68 +28,16 @@ from leukoscope.models.eye import Eye
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.progress import SILENT, Progress
 from leukoscope.reports.plots import draw_curves
+from leukoscope.runs.run import MANIFEST_FILE, RUN_FILE, SPLIT_FILE, TRAINING_FILE, Run, given_to
 from leukoscope.training.batches import FrameSource, seed_for
-from leukoscope.training.frozen import LeftOut, fit_frozen, head_of
-from leukoscope.training.loop import FitResult, Listener, fit
+from leukoscope.training.frozen import fit_frozen, head_of
+from leukoscope.training.loop import Listener, fit
 from leukoscope.training.members import fit_members, member_recipes
-from leukoscope.training.recipe import Recipe, differences, load_recipe, recipe_names
+from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime
 
 #: From the data, the split and the recipe to the teachers' probability of blast for each picture of the training part.
 Teaching = Callable[[Manifest, Split, Recipe], NDArray[np.float64]]
-
-#: Changing these makes another experiment under the same recipe, not a shortened one.
-_FREE = ("model.", "split.", "seed", "name", "precision", "threshold")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A finished run.
-
-    Attributes:
-        folder: where everything lies.
-        recipe: as trained.
-        manifest: the labelled pictures that the run was given, after ``--limit``.
-        split: which of them trained, validated, and are left to test.
-        model: holds the best weights, in evaluation mode, on the CPU.
-        fit: figures by epoch.
-        shortened: what was changed against the named recipe, in words, or None.
-        machine: what trained it.
-        weights: what the network started from.
-        left_out: answers of the training pictures by heads that never saw their patient; None: a validation part did.
-    """
-
-    folder: Path
-    recipe: Recipe
-    manifest: Manifest
-    split: Split
-    model: CellClassifier
-    fit: FitResult
-    shortened: str | None
-    machine: str
-    weights: LoadedWeights
-    left_out: LeftOut | None = None
-
-    @property
-    def parameters(self) -> int:
-        """Trainable parameters."""
-        return count_parameters(self.model)
-
-
-def describe_changes(recipe: Recipe, pictures: int | None) -> str | None:
-    """What differs from the package's recipe of this name, and a limit on pictures, in words; None if nothing."""
-    changes = []
-    if recipe.name in recipe_names():
-        changes = [
-            f"{key}={here} (recipe: {there})"
-            for key, (here, there) in differences(recipe, load_recipe(recipe.name)).items()
-            if not key.startswith(_FREE)
-        ]
-    if recipe.split.train_share < 1:
-        changes.append(f"{recipe.split.train_share:g} of the training patients only")
-    if pictures is not None:
-        changes.append(f"{pictures} pictures only")
-    return ", ".join(changes) or None
 
 
 def train_run(
@@ -124,11 +74,7 @@ def train_run(
         ModelError: the network cannot be built, its first weights cannot be had, or it takes no pictures of this size.
         DataError: the data cannot be split as asked, or pictures cannot be read.
     """
-    data = manifest.labelled()
-    if pictures is not None and pictures < len(data):
-        data = limit(data, pictures, recipe.seed)
-    else:
-        pictures = None
+    data, pictures = given_to(recipe, manifest, pictures)
     choice = recipe.split
     split = make_split(
         data,
@@ -152,39 +98,64 @@ def train_run(
     started = start_weights(model, chosen.name, chosen.weights, chosen.weights_sha256)
     open_frames = partial(open_cache, data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
     if runtime.is_main:
-        _claim(folder, recipe, data, split, pictures, started)
+        _begin(folder, recipe, data, split, pictures, started)
         cache = open_frames(progress=progress)
     runtime.wait()  # one process builds the cache, the others find it there
     if not runtime.is_main:
         cache = open_frames()
     labels = data.labels()
     groups = data.groups()
+    listeners: dict[str, Any] = {"on_step": on_step, "on_epoch": on_epoch}
     if isinstance(model, Eye):
-        result, left_out = fit_frozen(
+        fit_frozen(
             model, recipe, cache.frames, labels, groups, split.train, folder, cache_folder,
             jobs=jobs, progress=progress, on_epoch=on_epoch,
         )  # fmt: skip
-        machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
-        shortened = describe_changes(recipe, pictures)
-        return Run(folder, recipe, data, split, model.eval(), result, shortened, machine, started, left_out)
-    targets = _targets(data, split, recipe, teach, folder)
-    train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
-    val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
-    if isinstance(model, Ensemble) and recipe.members:
-        result = fit_members(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
     else:
-        result = fit(model, recipe, train, val, folder, runtime, on_step=on_step, on_epoch=on_epoch)
-    shortened = describe_changes(recipe, pictures)
+        targets = _targets(data, split, recipe, teach, folder)
+        train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
+        val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
+        if isinstance(model, Ensemble) and recipe.members:
+            result = fit_members(model, recipe, train, val, folder, runtime, **listeners)
+        else:
+            result = fit(model, recipe, train, val, folder, runtime, **listeners)
+    run = Run.open(folder)
     if runtime.is_main:
-        title = f"{recipe.model.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
-        draw_curves(
-            result.history,
-            folder / "curves.png",
-            title=title + (f"\nchanged: {shortened}" if shortened else ""),
-            best_epoch=result.best_epoch,
-        )
-    machine = f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}"
-    return Run(folder, recipe, data, split, model.cpu().eval(), result, shortened, machine, started)
+        if not isinstance(model, Eye):
+            title = (
+                f"{recipe.model.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
+            )
+            changed = f"\nchanged: {run.shortened}" if run.shortened else ""
+            draw_curves(result.history, folder / "curves.png", title=title + changed, best_epoch=result.best_epoch)
+        facts = _training_facts(run, model, started, cache.pixels(jobs=jobs), runtime)
+        write_json(folder / TRAINING_FILE, facts.model_dump(mode="json"))
+    return run
+
+
+def _training_facts(
+    run: Run, model: CellClassifier, start: LoadedWeights, pixels: Digests, runtime: Runtime
+) -> TrainingFacts:
+    """Where the weights of a trained network come from; ``pixels`` uint64 [N] of all pictures of the run."""
+    recipe, split, groups = run.recipe, run.split, run.dataset.groups()
+    weights = None
+    if start.sha256 is not None:
+        weights = WeightsFacts(source=start.source, sha256=start.sha256, licence=start.licence)
+    return TrainingFacts(
+        model=recipe.model.name,
+        arguments=recipe.model.arguments,
+        parameters=count_parameters(model),
+        recipe=recipe.name,
+        seed=recipe.seed,
+        data=run.dataset.name,
+        data_fingerprint=run.dataset.fingerprint(),
+        pictures=len(split.train),
+        groups_trained=sorted(set(groups[split.train].tolist())),
+        groups_validated=sorted(set(groups[split.val].tolist())),
+        shortened=run.shortened,
+        weights=weights,
+        pixels=packed(pixels[np.concatenate([split.train, split.val])]),
+        machine=f"{describe_machine()}, torch {torch.__version__}, {runtime.describe()}",
+    )
 
 
 def _targets(
@@ -204,25 +175,24 @@ def _targets(
     return targets
 
 
-def _claim(
+def _begin(
     folder: Path, recipe: Recipe, data: Manifest, split: Split, pictures: int | None, weights: LoadedWeights
 ) -> None:
-    identity: dict[str, Any] = {
+    """Write down what is asked for; where a run lies there already, it must be this very one."""
+    asked: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "data": data.name,
         "fingerprint": data.fingerprint(),
         "limit": pictures,
         "weights": weights.sha256,
     }
-    path = folder / "run.json"
-    if path.exists():
+    if (folder / RUN_FILE).exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            # Keys that the recipe got since then had no effect, as they have none by default.
-            found["recipe"] = Recipe.model_validate(found.get("recipe")).model_dump(mode="json")
-            changed = [key for key in identity if found.get(key) != identity[key]]
-        except (ValueError, AttributeError, TypeError) as error:
-            raise TrainingError(f"not a run ({error})", path=path, remedy="train into a new folder") from error
+            found = Run.open(folder)
+            held = {**found.asked, "recipe": found.recipe.model_dump(mode="json")}
+        except TrainingError as error:
+            raise TrainingError(error.what, path=folder / RUN_FILE, remedy="train into a new folder") from error
+        changed = [key for key, value in asked.items() if held.get(key) != value]
         if changed:
             raise TrainingError(
                 f"the folder holds another run (differs in: {', '.join(changed)})",
@@ -231,6 +201,6 @@ def _claim(
             )
         return
     write_text(folder / "recipe.yaml", recipe.to_yaml())
-    write_json(folder / "split.json", split.to_json(data))
-    data.write_csv(folder / "manifest.csv")
-    write_json(path, {**identity, "leukoscope": _version.__version__})
+    write_json(folder / SPLIT_FILE, split.to_json(data))
+    data.write_csv(folder / MANIFEST_FILE)
+    write_json(folder / RUN_FILE, {**asked, "notes": list(data.notes), "leukoscope": _version.__version__})

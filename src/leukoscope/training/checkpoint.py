@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -142,25 +141,28 @@ def _join_optimizer(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict
     return state
 
 
-def restore(folder: Path) -> tuple[Recipe, CellClassifier, int]:
-    """Rebuild a run's network with its best weights so far.
+def best_network(folder: Path, recipe: Recipe) -> tuple[CellClassifier, int]:
+    """A recipe's network with the best weights so far.
+
+    Args:
+        folder: of the checkpoints.
+        recipe: as it is trained.
 
     Returns:
-        Recipe, network in evaluation mode on the CPU, number of finished epochs.
+        Network in evaluation mode on the CPU, number of finished epochs.
 
     Raises:
-        TrainingError: the folder is no run, has no checkpoint yet, or is damaged.
+        TrainingError: there is no checkpoint yet, or it is damaged.
     """
-    checkpoints = sorted((folder / "checkpoints").glob("epoch-*"))
+    checkpoints = sorted(folder.glob(f"{_PREFIX}*"))
     if not checkpoints:
         raise TrainingError(
             "no checkpoint here", path=folder, remedy="give the folder of a run with at least one finished epoch"
         )
     try:
-        recipe = Recipe.model_validate(json.loads((folder / "run.json").read_text(encoding="utf-8"))["recipe"])
         model = create_model(recipe.model.name, **recipe.model.arguments)
         model.load_state_dict(load_file(checkpoints[-1] / "best.safetensors"))
         epochs = int(json.loads((checkpoints[-1] / "state.json").read_text())["progress"]["epoch"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"the run is damaged ({error})", path=folder, remedy="train it again") from error
-    return recipe, model.eval(), epochs
+    return model.eval(), epochs

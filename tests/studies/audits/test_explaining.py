@@ -18,9 +18,10 @@ from onnx import numpy_helper
 from PIL import Image
 
 from leukoscope.bundle.audits import KINDS, TITLES
-from leukoscope.bundle.export import graph_bytes, write_bundle
+from leukoscope.bundle.bundle import Bundle
+from leukoscope.bundle.export import graph_bytes
 from leukoscope.bundle.read import read_bundle
-from leukoscope.bundle.schema import DecisionFacts, TrainingFacts
+from leukoscope.bundle.schema import TrainingFacts
 from leukoscope.cells.frame import Clahe, Preparation, prepare
 from leukoscope.cli import main
 from leukoscope.datasets.readers import read_dataset
@@ -51,9 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = np.random.default_rng(5).permutation(label)
         model = _trained(frames, label)
         graph = graph_bytes(model, INPUT, FRAME)
-        write_bundle(
-            folder / name, graph, name=name, preparation=PREPARATION, input_size=INPUT, decision=DecisionFacts()
-        )
+        Bundle.of(graph, folder, name=name, preparation=PREPARATION, input_size=INPUT).write(folder / name)
     return folder
 
 
@@ -106,11 +105,7 @@ def test_random_layers_keep_the_map_that_of_the_logit(name: str, tmp_path: Path)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     frames = np.random.default_rng(0).integers(0, 256, (2, INPUT, INPUT, 3), dtype=np.uint8)
     graph = graph_bytes(model, INPUT, INPUT)
-    write_bundle(
-        tmp_path / "b", graph, name=name, preparation=Preparation(frame_size=INPUT), input_size=INPUT,
-        decision=DecisionFacts(),
-    )  # fmt: skip
-    bundle = read_bundle(tmp_path / "b")
+    bundle = Bundle.of(graph, tmp_path, name=name, preparation=Preparation(frame_size=INPUT), input_size=INPUT)
     stages = list(random_layers(graph, seed=3))
     assert [stage[0] for stage in stages] == sorted({stage[0] for stage in stages})
     assert stages[-1][0] == stages[-1][1]

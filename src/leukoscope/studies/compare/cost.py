@@ -25,8 +25,7 @@ import numpy as np
 from leukoscope.errors import BundleError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import cpu_count
-from leukoscope.runs.recipe_row import Row
-from leukoscope.runs.run import Outcome
+from leukoscope.runs.recipe_row import Outcome, Row
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -111,9 +110,7 @@ def count(subject: Subject) -> Counts:
 
 def subject_of_run(name: str, outcome: Outcome) -> Subject:
     """The network and the bundle of a finished run."""
-    from leukoscope.bundle.read import read_bundle  # noqa: PLC0415
-
-    return subject_of_bundle(name, read_bundle(outcome.bundle))
+    return subject_of_bundle(name, outcome.run.bundle())
 
 
 def subject_of_bundle(name: str, bundle: Bundle) -> Subject:

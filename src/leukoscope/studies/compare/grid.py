@@ -1,36 +1,30 @@
 """Many runs in one folder: resumable, one at a time per device, and one that fails stops no other.
 
-One row in a process of its own: it dies alone, and it dies with the process that started it.
-
-The parent writes one JSON line to the child's standard input and keeps it open; when the parent is gone the child sees
-the end of it and stops. The child answers in JSON lines on standard output; whatever else is printed goes to a log.
+Each row is trained by `leukoscope train` in a process of its own: it dies alone, and it dies with the process that
+started it, which holds its standard input open.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from filelock import FileLock, Timeout
-
-from leukoscope.datasets.dataset import Manifest, read_manifest
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import LeukoscopeError, TrainingError
-from leukoscope.files import write_json
+from leukoscope.files import exclusive, write_json, write_text
 from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.finish import finish_run
-from leukoscope.runs.recipe_row import Row
-from leukoscope.runs.run import Outcome, is_finished
+from leukoscope.runs.recipe_row import Outcome, Row
+from leukoscope.runs.run import is_measured
 
+USAGE: Final = 2  # how the command line ends where it can say what is wrong
 STATE_FILE = "grid.json"
 Say = Callable[[str], None]
 
@@ -41,27 +35,6 @@ def _unheard(_line: str) -> None:
 
 def _prefixed(say: Say, name: str, line: str) -> None:
     say(f"[{name}] {line}")
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Be the only writer of ``folder``; the claim lies beside it and dies with the process.
-
-    Raises:
-        TrainingError: another process has it.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(
-            "another process is working here", path=folder, remedy="wait for it, then give the same command again"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def run_row(
@@ -94,26 +67,18 @@ def run_row(
     from leukoscope.studies.teaching import teach  # noqa: PLC0415
     from leukoscope.training.runtime import start_runtime  # noqa: PLC0415
 
-    recipe = row.to_recipe()
-    where = folder / row.slug()
-    with claimed(where):
-        if is_finished(where, recipe, manifest, row.limit):
+    recipe, where = row.to_recipe(), folder / row.slug()
+    with exclusive(where, "trains into"):
+        if is_measured(where, recipe, manifest, row.limit):
             return Outcome(row, "reused", where)
         with start_runtime(recipe.precision, device) as runtime:
             run = train_run(
-                manifest,
-                recipe,
-                where,
-                runtime,
-                cache_folder=cache_folder,
-                pictures=row.limit,
-                jobs=jobs,
-                teach=teach,
+                manifest, recipe, where, runtime, cache_folder=cache_folder, pictures=row.limit, jobs=jobs, teach=teach,
                 on_epoch=lambda at: say(
                     f"epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  val loss {at['val_loss']:.4f}  "
                     f"val AUC {at['val_auc']:.4f}  {at['seconds']:.1f} s"
                 ),
-            )
+            )  # fmt: skip
         finish_run(run, f"{recipe.model.name}-{recipe.name}", progress=progress)
     return Outcome(row, "trained", where)
 
@@ -264,96 +229,56 @@ def run_in_child(
     cache_folder: Path,
     device: str,
     jobs: int | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Outcome:
-    """Like ``grid.run_row``, in a fresh process; its other output is kept in ``folder/logs``.
+    """Like `run_row`, by `leukoscope train` in a process of its own, whose other output is kept in ``folder/logs``.
 
     Raises:
         TrainingError: the process failed or was killed.
     """
-    slug = row.slug()
-    table = folder / f"data-{manifest.fingerprint()[:12]}.csv"
+    slug, recipe = row.slug(), row.to_recipe()
+    where = folder / slug
+    if is_measured(where, recipe, manifest, row.limit):
+        return Outcome(row, "reused", where)
+    table = folder / "data" / manifest.fingerprint()[:12] / f"{manifest.name}.csv"
     manifest.write_csv(table)
     log = folder / "logs" / f"{slug}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    job = {
-        "row": row.to_json(),
-        "table": str(table),
-        "data": manifest.name,
-        "root": str(manifest.root),
-        "folder": str(folder),
-        "cache": str(cache_folder),
-        "device": device,
-        "jobs": jobs,
-    }
-    command = [sys.executable, "-m", "leukoscope.studies.compare.grid"]
-    answer: dict[str, Any] = {}
+    wanted = log.with_suffix(".yaml")
+    write_text(wanted, recipe.to_yaml())
+    given: dict[str, object] = {
+        "data": table, "recipe": wanted, "out": where, "cache": cache_folder, "device": device, "jobs": jobs,
+        "limit": row.limit,
+    }  # fmt: skip
+    options = [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "leukoscope", "train", *options, "--as-row"]
     with (
         log.open("w", encoding="utf-8") as noise,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True) as child,  # noqa: S603
     ):
-        assert child.stdin is not None
         assert child.stdout is not None
         try:
-            child.stdin.write(json.dumps(job) + "\n")
-            child.stdin.flush()
             for line in child.stdout:
-                told = json.loads(line)
-                if "say" in told:
-                    say(told["say"])
-                else:
-                    answer = told
+                noise.write(line)
+                if line.startswith("epoch "):
+                    say(line.rstrip("\n"))
             child.wait()
         except BaseException:
             child.kill()
             raise
-    if "outcome" in answer:
-        return Outcome.from_json(answer["outcome"])
-    if "error" in answer:
-        raise TrainingError(answer["error"])
-    why = f"was killed by signal {-child.returncode}" if child.returncode < 0 else f"ended with {child.returncode}"
-    raise TrainingError(
+    if child.returncode == 0:
+        return Outcome(row, "trained", where)
+    raise _failed(child.returncode, log)
+
+
+def _failed(code: int, log: Path) -> TrainingError:
+    """What a child that ended with ``code`` said last, or how it ended."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if code == USAGE and said:
+        return TrainingError(said[-1])
+    why = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return TrainingError(
         f"the process that trained this row {why}",
         path=log,
         remedy="see this log; if memory ran out, give a smaller batch: --set batch_size=16",
     )
-
-
-def _main() -> None:
-
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints does not disturb the answers
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-    def tell(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
-
-    manifest = replace(read_manifest(job["table"], root=job["root"]), name=job["data"])
-    try:
-        outcome = run_row(
-            Row.from_json(job["row"]),
-            manifest,
-            Path(job["folder"]),
-            cache_folder=Path(job["cache"]),
-            device=job["device"],
-            jobs=job["jobs"],
-            say=lambda text: tell({"say": text}),
-        )
-    except LeukoscopeError as error:
-        tell({"error": str(error)})
-    except Exception as error:
-        tell({"error": f"unexpected {type(error).__name__}: {error}"})
-        raise  # the log has the traceback
-    else:
-        tell({"outcome": outcome.to_json()})
-
-
-def _die_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    _main()

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array
 from leukoscope.metrics.glossary import BY_KEY
 from leukoscope.metrics.panel import ENOUGH_CELLS, GRID, Panel, subject_names, with_intervals
 from leukoscope.metrics.scores import Scores
-from leukoscope.runs.measure import read_run
-from leukoscope.runs.run import Outcome, measured_at
+from leukoscope.runs.recipe_row import Outcome
+from leukoscope.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,18 +94,17 @@ def pool_entries(outcomes: Sequence[Outcome]) -> tuple[list[Entry], dict[str, st
 
 
 def _entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
-    parts: dict[int, list[tuple[Outcome, Scores, float, int]]] = {}
+    parts: dict[int, list[Run]] = {}
     protocols, folds, data = set(), set(), set()
     facts: dict[str, list[Any]] = {}
-    for outcome in {each.folder: each for each in outcomes}.values():
-        bundle = read_bundle(outcome.bundle).facts
-        run, _, split = read_run(outcome.folder)
-        seed = int(run["recipe"]["seed"])
-        parts.setdefault(seed, []).append((outcome, outcome.scores(), measured_at(outcome.folder)[0], split.fold))
+    for folder in dict.fromkeys(each.folder for each in outcomes):
+        run = Run.open(folder)
+        bundle, split = run.bundle().facts, run.split
+        parts.setdefault(run.recipe.seed, []).append(run)
         protocols.add(split.protocol)
         folds.add(split.fold)
-        data.add((str(run["data"]), str(run["fingerprint"])))
-        told = {"recipe": run["recipe"]["name"], "input_size": bundle.input_size}
+        data.add((str(run.asked["data"]), str(run.asked["fingerprint"])))
+        told = {"recipe": run.recipe.name, "input_size": bundle.input_size}
         if bundle.training is not None:
             told |= {"model": bundle.training.model, "shortened": bundle.training.shortened}
             told |= {"machine": bundle.training.machine}
@@ -123,24 +121,24 @@ def _entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
     if any(pool.scores.path != pools[0].scores.path for pool in pools):
         raise DataError(f"the seeds of the entry {name!r} were tested on different cells", remedy="run all folds")
     single = {key: values[0] if len(values) == 1 else values for key, values in facts.items()}
-    single["training_minutes"] = _minutes([outcome for part in parts.values() for outcome, *_ in part])
+    single["training_minutes"] = _minutes([run for part in parts.values() for run in part])
     return Entry(name, tuple(pools), protocols.pop(), tuple(sorted(folds)), data.pop(), single)
 
 
-def _minutes(runs: Sequence[Outcome]) -> dict[str, float] | None:
+def _minutes(runs: Sequence[Run]) -> dict[str, float] | None:
     """Median, least and most, of one run; what else the machine did meanwhile is in it."""
-    taken = [each.minutes() for each in runs]
+    taken = [each.minutes for each in runs]
     known = [each for each in taken if each is not None]
     if len(known) < len(taken):
         return None
     return {"median": round(float(np.median(known)), 1), "low": round(min(known), 1), "high": round(max(known), 1)}
 
 
-def _pool(name: str, seed: int, parts: list[tuple[Outcome, Scores, float, int]]) -> Pool:
-    tables = [scores for _, scores, _, _ in parts]
+def _pool(name: str, seed: int, runs: list[Run]) -> Pool:
+    tables = [run.scores() for run in runs]
     path = [each for scores in tables for each in scores.path]
     if len(set(path)) != len(path):
-        folders = ", ".join(str(outcome.folder) for outcome, *_ in parts)
+        folders = ", ".join(str(run.folder) for run in runs)
         raise DataError(
             f"runs of the entry {name!r} with seed {seed} were tested on the same cells ({folders})",
             remedy="give them different entries",
@@ -150,8 +148,9 @@ def _pool(name: str, seed: int, parts: list[tuple[Outcome, Scores, float, int]])
         key: np.concatenate([getattr(scores, key) for scores in tables])
         for key in ("label", "probability", "logit", "subject", "group")
     }
-    called = np.concatenate([scores.probability >= threshold for _, scores, threshold, _ in parts])
-    fold = np.concatenate([np.full(len(scores), number, dtype=np.int64) for _, scores, _, number in parts])
+    pairs = list(zip(tables, runs, strict=True))
+    called = np.concatenate([scores.probability >= run.threshold for scores, run in pairs])
+    fold = np.concatenate([np.full(len(scores), run.split.fold, dtype=np.int64) for scores, run in pairs])
     scores = Scores(path=tuple(path), **columns).take(order)
     return Pool(seed, scores, called[order], fold[order])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import LEVEL, REPLICATES
-from leukoscope.runs.run import Outcome
+from leukoscope.runs.recipe_row import Outcome
 from leukoscope.studies.compare.cost import BATCHES, Counts, Subject, Timing, count, time_all
 from leukoscope.studies.compare.pool import (
     COMPARED,

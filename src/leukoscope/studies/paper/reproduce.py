@@ -13,8 +13,8 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import LeukoscopeError
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import REPLICATES
-from leukoscope.runs.recipe_row import Row
-from leukoscope.runs.run import Outcome, is_finished
+from leukoscope.runs.recipe_row import Outcome, Row
+from leukoscope.runs.run import is_measured
 from leukoscope.studies.compare.grid import run_grid
 from leukoscope.studies.paper.claims import RULE, Claim, load_claims
 from leukoscope.studies.paper.rulings import rule
@@ -130,6 +130,6 @@ def _untrained(row: Row, manifest: Manifest, where: Path) -> Outcome:
         recipe, place = row.to_recipe(), where / row.slug()
     except LeukoscopeError as error:
         return Outcome(row, "failed", where, str(error))
-    if is_finished(place, recipe, manifest, row.limit):
+    if is_measured(place, recipe, manifest, row.limit):
         return Outcome(row, "reused", place)
     return Outcome(row, "failed", place, "nothing was to be trained (--no-train) and no finished run of it was given")

@@ -6,7 +6,6 @@ sets, networks trained on the first and tested on the others, and networks train
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.read import read_bundle
 from leukoscope.datasets.combine import parts_of, set_names
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.split import Split
 from leukoscope.errors import LeukoscopeError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
@@ -28,8 +25,8 @@ from leukoscope.metrics.glossary import KEYS
 from leukoscope.metrics.panel import Panel, compare, measure
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.measure import table_of
-from leukoscope.runs.recipe_row import Row
-from leukoscope.runs.run import Outcome, given_run, measured_at, studied
+from leukoscope.runs.recipe_row import Outcome, Row
+from leukoscope.runs.run import RUN_FILE, Run
 from leukoscope.studies.paper.claims import CUSTOM, RIVALS
 
 HALF = 0.5
@@ -62,10 +59,11 @@ def pooled(outcomes: Sequence[Outcome]) -> Pooled:
     """
     tables, folds, shortened, machines = [], [], [], []
     for outcome in outcomes:
-        found = outcome.scores()
-        tables.append(replace(found, probability=recentred(found.probability, measured_at(outcome.folder)[0])))
+        run = outcome.run
+        found = run.scores()
+        tables.append(replace(found, probability=recentred(found.probability, run.threshold)))
         folds.append(outcome.row.fold or 0)
-        training = read_bundle(outcome.bundle).facts.training
+        training = run.bundle().facts.training
         assert training is not None
         shortened.append(training.shortened)
         machines.append(training.machine)
@@ -124,14 +122,13 @@ def differences(
 
 def part_figures(outcome: Outcome, manifest: Manifest, part: str) -> tuple[dict[str, Estimate], int]:
     """Figures of a run's bundle on `PART_CELLS` random cells at most of its part ``train`` or ``val``, and how many."""
-    row = outcome.row
-    data, _ = studied(manifest, row.limit, row.to_recipe().seed)
-    split = Split.from_json(json.loads((outcome.folder / "split.json").read_text(encoding="utf-8")), data)
-    index = getattr(split, part)
+    run = outcome.run
+    data = replace(run.dataset, root=manifest.root, parts=manifest.parts)  # the pictures where they lie now
+    index = getattr(run.split, part)
     if len(index) > PART_CELLS:  # drawn over pictures: a sample that evens out patients would have another accuracy
         index = np.sort(np.random.default_rng(0).choice(index, PART_CELLS, replace=False))
     cells = data.select(index)
-    bundle = read_bundle(outcome.bundle)
+    bundle = run.bundle()
     scores, _ = table_of(Classifier(bundle), cells)
     moved = replace(scores, probability=recentred(scores.probability, bundle.facts.decision.threshold))
     return figures(moved), len(scores)
@@ -226,36 +223,26 @@ def find_given(rows: Sequence[Row], manifest: Manifest, folders: Sequence[Path])
 
     A folder may be a run or hold runs. Recipe, data and limit are compared; the folder's name does not count.
     """
-    from leukoscope.training.recipe import Recipe  # noqa: PLC0415 - needs the extra `train`
-
-    held: list[tuple[Path, Recipe, str, int | None]] = []
+    held: list[Run] = []
     for folder in folders:
-        for file in sorted([*folder.glob("run.json"), *folder.glob("*/run.json")]):
+        for file in sorted([*folder.glob(RUN_FILE), *folder.glob(f"*/{RUN_FILE}")]):
             try:
-                facts = json.loads(file.read_text(encoding="utf-8"))
-                recipe = Recipe.model_validate(facts["recipe"])
-                held.append((file.parent, recipe, str(facts["fingerprint"]), facts["limit"]))
-            except (OSError, ValueError, KeyError, TypeError):
+                held.append(Run.open(file.parent))
+            except LeukoscopeError:
                 continue
     found: dict[str, Outcome] = {}
-    prints: dict[tuple[int | None, int], tuple[str, int | None]] = {}
     for row in rows:
         try:
             recipe = row.to_recipe()
         except LeukoscopeError:
             continue  # the grid says why
-        key = (row.limit, recipe.seed)
-        if key not in prints:
-            data, in_force = studied(manifest, *key)
-            prints[key] = (data.fingerprint(), in_force)
-        for folder, other, fingerprint, in_force in held:
-            if (other, fingerprint, in_force) != (recipe, *prints[key]):
-                continue
+        for run in held:
             try:
-                found[row.slug()] = replace(given_run(folder), row=row)
+                if run.matches(recipe, manifest, row.limit):
+                    found[row.slug()] = replace(Outcome.given(run.folder), row=row)
+                    break
             except LeukoscopeError:
                 continue
-            break
     return found
 
 
@@ -382,7 +369,7 @@ def across(sets: Sequence[Manifest], study: Study, say: Callable[[str], None], r
                 continue
             say(f"{model}, trained on {home}, on {name}")
             [outcome] = study.outcomes["stated", model]
-            bundle = read_bundle(outcome.bundle)
+            bundle = outcome.run.bundle()
             try:
                 scores, lost = table_of(Classifier(bundle), other.labelled())
             except LeukoscopeError as error:

@@ -19,14 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.frame import cell_mask
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.split import limit
 from leukoscope.errors import DataError, PictureError
 from leukoscope.inference.classifier import Classifier
-from leukoscope.runs.measure import read_run
+from leukoscope.runs.run import Run
 from leukoscope.smears import STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, standard_cell
 from leukoscope.smears.normalise import NORMALISATIONS, Normalisation, StainReference, normaliser
 from leukoscope.smears.stain import ground_light
@@ -222,8 +221,9 @@ def read_folds(runs: Sequence[Path], cells: int, seed: int = 0) -> list[Fold]:
     folds: dict[int, Fold] = {}
     tests: dict[int, NDArray[np.int64]] = {}
     for run in runs:
-        _, manifest, split = read_run(run)
-        classifier = Classifier(read_bundle(run / "bundle"), threads=1)
+        found = Run.open(run)
+        manifest, split = found.dataset, found.split
+        classifier = Classifier(found.bundle(), threads=1)
         training = classifier.bundle.facts.training
         name = run.name if training is None else training.model
         if split.fold not in folds:
