@@ -9,6 +9,7 @@ import pytest
 
 from leukoscope.bundle.card import CONDITIONS, checklist, model_card
 from leukoscope.bundle.schema import BundleFacts
+from leukoscope.datasets.known_sets import SetFacts
 
 ESTIMATE = {"value": 0.7123, "low": 0.6124, "high": 0.8125}
 FULL: dict[str, Any] = {
@@ -148,6 +149,17 @@ def test_the_figure_itself_is_what_changes() -> None:
     changed = facts(measured=[FULL["measured"][0] | {"metrics": {"auc": ESTIMATE | {"value": 0.7999}}}])
     assert "| ROC AUC | 0.800 [0.612, 0.812] |" in model_card(changed)
     assert "| ROC AUC | 0.712 [0.612, 0.812] |" in model_card(facts())
+
+
+def test_what_the_publication_of_the_data_answers_stands_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = SetFacts(name="mine", title="Mine", terms="None.", limits="From one camera.", tripod={"5a": "its paper"})
+    monkeypatch.setattr("leukoscope.bundle.card.known_sets", lambda: {"mine": ours})
+    given = facts(training=FULL["training"] | {"data": "mine"})
+    assert next(item for item in checklist(given) if item.item == "5a").where == "its paper"
+    assert "\n- From one camera.\n" in model_card(given)
+    told = next(item for item in checklist(facts()) if item.item == "5a")  # of a set that nobody registered
+    assert told.where.startswith("section Training names the data set")
+    assert any(item.item == "6a" and not item.answered for item in checklist(given))
 
 
 def test_absence_is_said() -> None:

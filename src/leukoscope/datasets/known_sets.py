@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -52,6 +52,7 @@ class SetFacts:
         parse: reads what a file name says of its cell, wherever the file lies; None for a name that is not of this
             set. Its subjects are then told apart from those of other laboratories as `name:subject`.
         labels: the remedy where labels contradict such names.
+        tripod: items of TRIPOD+AI that its publication answers for a model trained on it, and where.
     """
 
     name: str
@@ -66,6 +67,7 @@ class SetFacts:
     groups: Callable[[], Mapping[str, str]] = dict
     parse: Callable[[str], NamedCell | None] | None = None
     labels: str = "correct the labels, or restore the published names"
+    tripod: Mapping[str, str] = field(default_factory=dict)
 
 
 Read = Callable[..., Manifest]

@@ -182,6 +182,14 @@ _FACTS: Final = SetFacts(
     groups=_merged,
     parse=CellName.parse,
     labels="blast belongs to names in _all, normal to names in _hem; some copies of the set use 0 for leukemic",
+    tripod=MappingProxyType(
+        {
+            "5a": "sections Training, Figures and Limits; docs/data.md",
+            "6a": "section Limits: one laboratory; the data set's paper names it",
+            "8a": "section Intended use: the published label of the cell, blast of acute lymphoblastic leukemia or "
+            "normal",
+        }
+    ),
 )
 
 
