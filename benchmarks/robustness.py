@@ -50,7 +50,7 @@ def reference(data: Path) -> StainReference:
     values["spread"] = np.sqrt(values["spread"] ** 2 + np.var([each.mean for each in found], axis=0))
     statistics = StainStatistics(**{name: np.round(value, 5).tolist() for name, value in values.items()})
     command = "python benchmarks/robustness.py reference --data DATA"
-    return StainReference(statistics, f"cnmc2019, {len(part)} cells by data.sampling.limit", len(found), command)
+    return StainReference(statistics, f"cnmc2019, {len(part)} cells by datasets.split.limit", len(found), command)
 
 
 def of_fold(folds: list[Fold], number: int | None) -> list[Fold]:

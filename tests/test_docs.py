@@ -72,15 +72,30 @@ def test_files_of_the_repository_are_there(page: Path) -> None:
 @pytest.mark.parametrize("page", LIVING, ids=lambda page: page.name)
 def test_modules_and_their_members_are_there(page: Path) -> None:
     """`cells.frame`, `smears.find_cells`, `leukoscope.load`: a room, then modules, then members."""
-    amiss = []
+    amiss = [name for name in names(page) if not is_there(name)]
     for name in names(page):
-        dotted = re.match(r"^(?:leukoscope\.)?([a-z_]+(?:\.\w+)+)", name)
-        if dotted and dotted[1].split(".")[0] in ROOMS | GONE and dotted[1].rpartition(".")[2] not in SUFFIXES:
-            amiss += [] if exists(dotted[1]) else [name]
-        elif re.fullmatch(r"[a-z]+/[a-z_/]*", name) and name.split("/")[0] in ROOMS:  # a room, or a module as a path
+        if re.fullmatch(r"[a-z]+/[a-z_/]*", name) and name.split("/")[0] in ROOMS:  # a room, or a module as a path
             place = PACKAGE / name
             amiss += [] if place.exists() or place.with_suffix(".py").exists() else [name]
     assert amiss == []
+
+
+def test_comments_and_docstrings_name_what_is_there() -> None:
+    amiss = {
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r"`([^`\n]+)`", text_of(path))
+        if not is_there(name)
+    }
+    assert amiss == set()
+
+
+def is_there(name: str) -> bool:
+    """Whether what reads as a dotted name of the package is one."""
+    dotted = re.match(r"^(?:leukoscope\.)?([a-z_]+(?:\.\w+)+)", name)
+    if not dotted or dotted[1].split(".")[0] not in ROOMS | GONE or dotted[1].rpartition(".")[2] in SUFFIXES:
+        return True
+    return exists(dotted[1])
 
 
 def is_module(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Cells cut out of their surroundings, so that networks that take cells on black can be given crops of any laboratory.
 
-A picture that shows one cell on black is taken as it is. A crop is segmented (`cells.surroundings`) and blackened
+A picture that shows one cell on black is taken as it is. A crop is segmented (`cells.crop`) and blackened
 outside the cell, at its own scale. A field of ALL-IDB1 gives a crop around each centre that its `.xyc` file lists;
 where no file lists cells, none can be cut out.
 """

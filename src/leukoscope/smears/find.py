@@ -193,7 +193,7 @@ _ALL: Final = 0.9  # of the picture: an outline that takes in more has found no 
 def find_in_crop(
     rgb: NDArray[np.uint8], *, um_per_px: float | None = None, red_cell_um: float = RED_CELL_UM
 ) -> Finding:
-    """Find the white cells of a crop: as `find_cells`, but the middle one is outlined by `cells.surroundings`.
+    """Find the white cells of a crop: as `find_cells`, but the middle one is outlined by `cells.crop`.
 
     A crop shows too little ground and too few other cells for levels estimated from the picture; that there is one cell
     in the middle is known instead. It costs a third of a second more.

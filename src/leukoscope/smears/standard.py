@@ -43,7 +43,7 @@ def standard_cell(
         cell: of that field.
         um_per_px: micrometres per pixel of the field.
         standard: micrometres per pixel of the result.
-        change: of light and stain, from `fields.normalise.normaliser`; None: the pixels as they are.
+        change: of light and stain, from `smears.normalise.normaliser`; None: the pixels as they are.
 
     Returns:
         uint8 [h, w, 3], black outside the cell and around it, where no pixel of the cell is black itself.

@@ -211,7 +211,7 @@ def read_folds(runs: Sequence[Path], cells: int, seed: int = 0) -> list[Fold]:
 
     Args:
         runs: folders of `leukoscope train`.
-        cells: of each fold, see `data.sampling.limit`: of each class as many as its share, of each patient group one
+        cells: of each fold, see `datasets.split.limit`: of each class as many as its share, of each patient group one
             before a second of any.
         seed: of the sample and its order.
 
