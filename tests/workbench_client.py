@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -86,3 +95,59 @@ def work(client: TestClient, answer: Any) -> dict[str, Any]:
         time.sleep(0.05)
     assert found["state"] == "done", found["error"]
     return found | found["result"]
+
+
+class Served:
+    """A real server in a process of its own, which may be killed."""
+
+    def __init__(self, data: Path, bundle: Path, *options: str) -> None:
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.command = [
+            sys.executable, "-m", "leukoscope", "serve", "--data", str(data), "--bundle", str(bundle), "--port",
+            str(self.port), *options,
+        ]  # fmt: skip
+        self.cookie = ""
+        self.start()
+
+    def start(self) -> float:
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        while time.monotonic() < began + 60:
+            try:
+                self.ask("GET", "/health")
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return time.monotonic() - began
+        raise AssertionError("the server does not start")
+
+    def ask(self, method: str, path: str, body: bytes | dict | None = None) -> tuple[int, dict]:
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        kind = "application/json" if isinstance(body, dict) else "image/png"
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1{path}", data, method=method)
+        request.add_header("content-type", kind)
+        request.add_header("cookie", self.cookie)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                set_cookie = answer.headers.get("set-cookie")
+                if set_cookie:
+                    self.cookie = set_cookie.partition(";")[0]
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"{}")
+
+    def first_token(self) -> str:
+        """The token of the link that is printed at the first start."""
+        assert self.process.stdout is not None
+        return next(line for line in self.process.stdout if "#/first/" in line).rsplit("/", 1)[1].strip()
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,7 +27,7 @@ from leukoscope.service.database.migrate import current_revision, downgrade, upg
 from leukoscope.service.database.tables import Base
 from leukoscope.service.settings import ServiceSettings
 from leukoscope.service.workbench import Workbench
-from workbench_client import PASSWORD, answered, cells_of, picture, put, read_all, sign
+from workbench_client import PASSWORD, Served, answered, cells_of, picture, put, read_all, sign
 
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -192,65 +185,12 @@ def test_altered_pictures_end_in_a_clear_refusal_or_an_answer(guest, make_case) 
     assert guest.as_("viewer").get("/api/v1/ready").status_code == 200
 
 
-class Served:
-    """A real server in a process of its own, which may be killed."""
-
-    def __init__(self, data: Path, bundle: Path) -> None:
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.command = [
-            sys.executable, "-m", "leukoscope", "serve", "--data", str(data), "--bundle", str(bundle), "--port",
-            str(self.port),
-        ]  # fmt: skip
-        self.cookie = ""
-        self.start()
-
-    def start(self) -> float:
-        began = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-        )
-        while time.monotonic() < began + 60:
-            try:
-                self.ask("GET", "/health")
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return time.monotonic() - began
-        raise AssertionError("the server does not start")
-
-    def ask(self, method: str, path: str, body: bytes | dict | None = None) -> tuple[int, dict]:
-        data = json.dumps(body).encode() if isinstance(body, dict) else body
-        kind = "application/json" if isinstance(body, dict) else "image/png"
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1{path}", data, method=method)
-        request.add_header("content-type", kind)
-        request.add_header("cookie", self.cookie)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                set_cookie = answer.headers.get("set-cookie")
-                if set_cookie:
-                    self.cookie = set_cookie.partition(";")[0]
-                return answer.status, json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"{}")
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
 @pytest.mark.slow
 def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: Path) -> None:
     turns = int(os.environ.get("LEUKOSCOPE_KILLS", "6"))
     data, rng = tmp_path / "workbench", random.Random(1)
     server = Served(data, make_bundle(tmp_path / "bundle"))
-    assert server.process.stdout is not None
-    token = next(line for line in server.process.stdout if "#/first/" in line).rsplit("/", 1)[1].strip()
-    first = {"token": token, "login": "a", "name": "A", "password": PASSWORD, "roles": ["signer"]}
+    first = {"token": server.first_token(), "login": "a", "name": "A", "password": PASSWORD, "roles": ["signer"]}
     assert server.ask("POST", "/first", first)[0] == 200
     status, case = server.ask("POST", "/cases", {"order_no": "1", "subject": "P"})
     assert status == 201

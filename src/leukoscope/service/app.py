@@ -56,7 +56,7 @@ def make_app(bench: Workbench) -> FastAPI:
 
     app = FastAPI(
         title="Leukoscope workbench", version=__version__, description=RESEARCH_USE, lifespan=lifespan,
-        openapi_url=None, docs_url=None, redoc_url=None, root_path=bench.settings.root_path,
+        openapi_url=None, docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.bench, app.state.worker, app.state.slow = bench, worker, slow
     for module in (system, session, users, cases, cells, signatures, events, teaching):
@@ -72,7 +72,7 @@ def make_app(bench: Workbench) -> FastAPI:
         return FileResponse(PAGES / "index.html", headers={"cache-control": "no-cache"})
 
     app.mount("/web", StaticFiles(directory=PAGES), name="web")
-    app.add_middleware(Guards, limits=bench.settings.limits)
+    app.add_middleware(Guards, limits=bench.settings.limits, prefix=bench.settings.root_path)
     app.add_exception_handler(LeukoscopeError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -114,9 +114,9 @@ export async function usersPage(app) {
     fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Accounts"), el("button", { type: "button", class: "main", onclick: () => edit(null, draw) }, "New account")),
       el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["Login", "Name", "Roles", "Sessions", ""].map((shown) => el("th", { scope: "col" }, shown)))),
         el("tbody", {}, users.map((user) => el("tr", { class: user.closed_at ? "closed" : "" }, el("td", {}, user.login), el("td", {}, user.name), el("td", {}, user.roles.join(", ")), el("td", {}, String(opened(user))),
-          el("td", { class: "row" }, el("button", { type: "button", onclick: () => edit(user, draw) }, "Change"),
+          el("td", {}, el("div", { class: "row" }, el("button", { type: "button", onclick: () => edit(user, draw) }, "Change"),
             el("button", { type: "button", onclick: async () => { await post(`/users/${user.id}/log-out`); await draw(); } }, "End sessions"),
-            el("button", { type: "button", onclick: async () => { try { await ask("PATCH", `/users/${user.id}`, { closed: !user.closed_at }); } catch (error) { app.say(told(error)); } await draw(); } }, user.closed_at ? "Open" : "Close")))))))));
+            el("button", { type: "button", onclick: async () => { try { await ask("PATCH", `/users/${user.id}`, { closed: !user.closed_at }); } catch (error) { app.say(told(error)); } await draw(); } }, user.closed_at ? "Open" : "Close"))))))))));
   };
   await draw();
 }
@@ -192,9 +192,9 @@ export async function bundlesPage(app) {
   el("div", { class: "table" }, el("table", {},
     el("thead", {}, el("tr", {}, ["Name", "Version", "State", "Digest", ""].map((shown) => el("th", { scope: "col" }, shown)))),
     el("tbody", {}, bundles.map((each) => el("tr", {}, el("td", {}, each.name), el("td", {}, each.version), el("td", {}, el("span", { class: `state ${each.state}` }, each.state)), el("td", {}, el("code", {}, each.digest.slice(0, 16))),
-      el("td", { class: "row" }, manages && each.state !== "active" ? [
+      el("td", {}, el("div", { class: "row" }, manages && each.state !== "active" ? [
         el("button", { type: "button", onclick: () => attempt(async () => say(...trialTable(await finished(await post(`/bundles/${each.id}/trial`), (words) => say(el("p", {}, words)))))) }, "Try on signed cases"),
-        el("button", { type: "button", onclick: () => activate(each) }, "Activate")] : null)))))),
+        el("button", { type: "button", onclick: () => activate(each) }, "Activate")] : null))))))),
   agreement ? [el("h2", {}, "Readers"), agreement.pairs.length || agreement.anchoring.length ? null : el("p", {}, "No case was read to its end yet."),
     el("ul", {}, agreement.pairs.map((each) => el("li", {}, `${each.readers.join(" and ")}: kappa of blast or not ${number(each.value)}${ends(each)}, ${each.cells} cells of ${each.subjects} subjects`)),
       agreement.anchoring.map((each) => el("li", {}, `${each.reader}: calls cells as the model does ${each.value === null ? "(not both with and without its suggestion in sight yet)" : `${(100 * each.value).toFixed(0)} points more often with its suggestion in sight${ends(each)}`}`)))] : null));

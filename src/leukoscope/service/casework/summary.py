@@ -222,7 +222,7 @@ def cells_to_halve(share: Proportion) -> int:
     """About how many more cells, like those counted, would halve the interval.
 
     >>> cells_to_halve(share_of([True] * 50 + [False] * 50))
-    294
+    289
     """
     goal = (share.high - share.low) / 2
     low, high = share.effective, 64 * share.effective

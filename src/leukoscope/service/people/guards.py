@@ -35,8 +35,9 @@ class Guards:
     holds no cookie of somebody else's browser. Pictures are bounded where they are taken.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, prefix: str = "") -> None:
         self.app = app
+        self._prefix = prefix
         self._limits = limits
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -45,6 +46,8 @@ class Guards:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if self._prefix and scope["path"].startswith(f"{self._prefix}/"):  # of a proxy that leaves it on
+            scope = {**scope, "path": scope["path"].removeprefix(self._prefix)}
         headers = Headers(scope=scope)
 
         async def answer(message: Message) -> None:
