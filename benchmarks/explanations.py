@@ -60,7 +60,7 @@ def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
     network = "" if bundle.facts.training is None else bundle.facts.training.model
     model, _ = whole.network()
     facts = classifier.bundle.facts
-    cells = load_cells(whole.part("test"), facts.preparation, count=count, seed=seed).cells
+    cells, _ = load_cells(whole.part("test"), facts.preparation, count=count, seed=seed)
     plan = Resampling.by_group(cells.label, cells.group, seed=seed)
     ask = ask_of(classifier)
     logits = np.concatenate([ask(cells.frames[i : i + 8]) for i in range(0, len(cells), 8)])
@@ -121,7 +121,7 @@ def labels(data: Path, work: Path, count: int, seed: int, sets: list[str]) -> di
     learned = np.concatenate([split.train, split.val])
     mixed = truth.copy()
     mixed[learned] = np.random.default_rng(seed).permutation(truth[learned])
-    cells = load_cells(manifest.select(split.test), preparation, count=count, seed=seed).cells
+    cells, _ = load_cells(manifest.select(split.test), preparation, count=count, seed=seed)
     bundles: dict[str, Classifier] = {}
     for name, label in (("labels", truth), ("labels shuffled", mixed)):
         folder = work / f"{name.replace(' ', '-')}-{seed}"

@@ -76,7 +76,7 @@ def _trained(frames: np.ndarray, label: np.ndarray) -> CellClassifier:
 
 
 def test_shuffled_labels_fail_the_audit(world: Path) -> None:
-    cells = load_cells(read_dataset(world / "test"), PREPARATION, count=24).cells
+    cells, _ = load_cells(read_dataset(world / "test"), PREPARATION, count=24)
     true, shuffled = (Classifier(read_bundle(world / name), threads=1) for name in ("true", "shuffled"))
     learned = explain_bundle(true, cells, shuffled=shuffled, draws=1)
     nothing = explain_bundle(shuffled, cells, draws=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leukoscope import _version
-from leukoscope.bundle.audits import AuditFacts, Kind, RuleFacts
+from leukoscope.bundle.audits import AuditFacts, Kind
 from leukoscope.bundle.read import Bundle
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.errors import DataError
@@ -23,7 +23,7 @@ from leukoscope.studies.audits.heatmaps.audit import Explanations
 from leukoscope.studies.audits.heatmaps.bundle import explain_bundle, load_cells, overlay_samples
 from leukoscope.studies.audits.heatmaps.report import text_of as text_of_explanations
 from leukoscope.studies.audits.heatmaps.report import write_explanations
-from leukoscope.studies.audits.rules import Rule
+from leukoscope.studies.audits.rules import Audit
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts
 from leukoscope.studies.audits.shortcuts.bundle import shortcut_bundle
 from leukoscope.studies.audits.shortcuts.report import text_of as text_of_shortcuts
@@ -132,18 +132,18 @@ def audit_heat_maps(
         MissingExtraError: onnx or matplotlib is not installed.
     """
     bundle = classifier.bundle
-    loaded = load_cells(part.cells, bundle.facts.preparation, count=count, seed=seed)
+    cells, unreadable = load_cells(part.cells, bundle.facts.preparation, count=count, seed=seed, progress=progress)
     found = explain_bundle(
-        classifier, loaded.cells, shuffled=shuffled, masks=masks, seed=seed, context=part.context(bundle),
+        classifier, cells, shuffled=shuffled, masks=masks, seed=seed, context=part.context(bundle),
         progress=progress,
     )  # fmt: skip
-    page = write_explanations(found, folder, overlay_samples(classifier, loaded.cells))
-    groups = loaded.cells.group.tolist()
+    page = write_explanations(found, folder, overlay_samples(classifier, cells))
+    groups = cells.group.tolist()
     facts = _facts(
-        "explanations", bundle, part, found.rules, found.notes, found.counts, groups, len(loaded.unreadable), seed,
+        "explanations", bundle, part, found, groups, len(unreadable), seed,
         headlines_of_explanations(found),
     )  # fmt: skip
-    return Audited(facts, text_of_explanations(found), page, loaded.unreadable)
+    return Audited(facts, text_of_explanations(found), page, unreadable)
 
 
 def audit_cues(
@@ -176,7 +176,7 @@ def audit_cues(
     page = write_shortcuts(run.result, folder, run.samples)
     result = run.result
     facts = _facts(
-        "shortcuts", bundle, part, result.rules, result.notes, result.counts, run.groups, len(run.unreadable), seed,
+        "shortcuts", bundle, part, result, run.groups, len(run.unreadable), seed,
         headlines_of_shortcuts(result),
     )  # fmt: skip
     return Audited(facts, text_of_shortcuts(result), page, run.unreadable)
@@ -225,9 +225,7 @@ def _facts(
     kind: Kind,
     bundle: Bundle,
     part: Part,
-    rules: Sequence[Rule],
-    notes: Sequence[str],
-    counts: Mapping[str, int],
+    audit: Audit,
     groups: Sequence[str],
     unreadable: int,
     seed: int,
@@ -241,15 +239,15 @@ def _facts(
         patients="seen too" if part.seen else "unseen",
         left_out=list(part.left_out),
         left_out_pictures=part.left_out_pictures,
-        cells=counts["cells"],
-        blasts=counts["blasts"],
+        cells=audit.counts["cells"],
+        blasts=audit.counts["blasts"],
         groups=sorted(set(groups)),
         unreadable=unreadable,
         date=datetime.now(UTC).date().isoformat(),
         version=_version.__version__,
         machine=describe_machine(),
         seed=seed,
-        rules=[RuleFacts.model_validate(rule.to_json()) for rule in rules],
+        rules=list(audit.rules),
         figures=dict(figures),
-        notes=list(notes),
+        notes=list(audit.notes),
     )

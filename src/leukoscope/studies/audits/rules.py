@@ -4,48 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
+from leukoscope.bundle.audits import RuleFacts
 from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
 from leukoscope.metrics.panel import measure
 
-Outcome = Literal["passes", "fails", "not measured"]
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule and how it came out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What every audit comes out with.
 
     Attributes:
-        key: short name.
-        asked: the rule, as a sentence.
-        found: what was measured, in words and figures.
-        outcome: passes, fails, or not measured.
+        rules: the verdict's.
+        counts: cells, blasts among them, groups.
+        notes: to be read before quoting a figure.
+        context: what the figures were made with.
     """
 
-    key: str
-    asked: str
-    found: str
-    outcome: Outcome
+    rules: tuple[RuleFacts, ...]
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+    context: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, key: str, asked: str, found: str, holds: bool | None) -> Rule:
-        """A rule that holds, does not, or (None) could not be measured."""
-        return cls(key, asked, found, "not measured" if holds is None else "passes" if holds else "fails")
-
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"key": self.key, "asked": self.asked, "found": self.found, "outcome": self.outcome}
+        return {
+            "context": self.context,
+            "counts": self.counts,
+            "rules": [rule.model_dump() for rule in self.rules],
+            "notes": list(self.notes),
+        }
 
 
-def verdict(rules: Sequence[Rule]) -> tuple[bool, str]:
+def judged(key: str, asked: str, found: str, holds: bool | None) -> RuleFacts:
+    """A rule that holds, does not, or (None) could not be measured."""
+    outcome: Literal["passes", "fails", "not measured"] = (
+        "not measured" if holds is None else "passes" if holds else "fails"
+    )
+    return RuleFacts(key=key, asked=asked, found=found, outcome=outcome)
+
+
+def verdict(rules: Sequence[RuleFacts]) -> tuple[bool, str]:
     """Whether all rules that could be measured hold, and a sentence that names those that do not.
 
-    >>> verdict([Rule.of("size", "It is small.", "0.3", False), Rule.of("age", "It is old.", "9", True)])
+    >>> verdict([judged("size", "It is small.", "0.3", False), judged("age", "It is old.", "9", True)])
     (False, 'FAILS 1 of 2 rules: size')
     """
     failed = [rule.key for rule in rules if rule.outcome == "fails"]

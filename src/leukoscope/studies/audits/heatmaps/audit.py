@@ -6,11 +6,12 @@ The rules that heat maps are judged by.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from leukoscope.bundle.audits import RuleFacts
 from leukoscope.metrics import ranking
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
@@ -21,7 +22,7 @@ from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_fi
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS, Road, road
 from leukoscope.studies.audits.heatmaps.sanity import Likeness, likeness, maps_of
 from leukoscope.studies.audits.heatmaps.stability import ANGLES, turning_figures
-from leukoscope.studies.audits.rules import Rule, above, mean_estimates, words
+from leukoscope.studies.audits.rules import Audit, above, judged, mean_estimates, words
 
 LEAST_TJUR = 0.1  # mean probability of blasts above that of normal cells; a network without knowledge has 0
 MOST_ALIKE = 0.5  # rank correlation: half of the order is shared
@@ -36,25 +37,25 @@ def judge(
     knows: Mapping[str, Estimate],
     randomised: Sequence[Likeness],
     shuffled: Likeness | None,
-) -> tuple[Rule, ...]:
+) -> tuple[RuleFacts, ...]:
     """Apply the rules; "above" always means that the lower end of the 95 % interval over patient groups is above."""
     chance = figures["chance"]["cell"].value
     ours = figures["map"]
     return (
-        Rule.of(
+        judged(
             "knows",
             f"There is something to explain: AUC above 0.5, and the mean probability of blasts more than {LEAST_TJUR} "
             "above that of normal cells.",
             f"AUC {words(knows['auc'])}, difference {words(knows['tjur'])}",
             _both(above(knows["auc"], 0.5), above(knows["tjur"], LEAST_TJUR)),
         ),
-        Rule.of(
+        judged(
             "inside the cell",
             "The share of the map's energy inside the cell is above chance, the cell's share of the frame.",
             f"{words(ours['cell'])}, chance {chance:.3f}, difference {words(beyond['chance']['cell'])}",
             above(beyond["chance"]["cell"], 0),
         ),
-        Rule.of(
+        judged(
             "faithful",
             "Removing what the map ranks first moves the answer more than removing what it ranks last (ROAD), and that "
             "difference is above those of a random map and of a centred disc.",
@@ -62,7 +63,7 @@ def judge(
             f"{words(beyond['disc']['road'])}",
             _both(*(above(each, 0) for each in (ours["road"], beyond["random"]["road"], beyond["disc"]["road"]))),
         ),
-        Rule.of(
+        judged(
             "turns with the cell",
             f"The map of a turned cell, turned back, correlates with the first by more than {LEAST_TURN}, "
             "and more than if it is not turned back.",
@@ -70,7 +71,7 @@ def judge(
             _both(above(ours["turn"], LEAST_TURN), above(beyond["fixed"]["turn"], 0)),
         ),
         _random_layers(randomised),
-        Rule.of(
+        judged(
             "hangs on labels",
             f"Maps of a network trained on shuffled labels are other maps: rank correlation inside the cell below "
             f"{MOST_ALIKE}.",
@@ -80,18 +81,18 @@ def judge(
     )
 
 
-def _random_layers(randomised: Sequence[Likeness]) -> Rule:
+def _random_layers(randomised: Sequence[Likeness]) -> RuleFacts:
     """Signed at the top: random weights of the last layer leave the features, so either sign is as likely."""
     asked = (
         "With the uppermost layer random, and with all layers random, the maps are other maps: rank correlation inside "
         f"the cell below {MOST_ALIKE}, and with all layers random its magnitude too."
     )
     if not randomised:
-        return Rule.of("hangs on weights", asked, "no randomised network could be made", None)
+        return judged("hangs on weights", asked, "no randomised network could be made", None)
     top, bottom = randomised[0], randomised[-1]
     holds = max(abs(top.signed.value), abs(bottom.signed.value), bottom.size.value) < MOST_ALIKE
     found = f"{words(top.signed)} and {words(bottom.signed)}; magnitude with all layers random {words(bottom.size)}"
-    return Rule.of("hangs on weights", asked, found, holds)
+    return judged("hangs on weights", asked, found, holds)
 
 
 def _both(*each: bool | None) -> bool | None:
@@ -109,9 +110,9 @@ class Randomised:
     draws: tuple[Explain, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Explanations:
-    """What came out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanations(Audit):
+    """What came out; among ``counts`` the cells with a nucleus that can be told apart.
 
     Attributes:
         figures: by map (``map``, ``random``, ``disc``, ``chance``, perhaps more), then by figure.
@@ -120,8 +121,6 @@ class Explanations:
         knows: ``auc`` and ``tjur``: whether there is anything to explain.
         randomised: likeness to the network with its upper layers random, from the top down.
         shuffled: likeness to a network trained on shuffled labels, if one was given.
-        rules: the verdict.
-        counts: cells, blasts, groups, cells with a nucleus that can be told apart.
     """
 
     figures: dict[str, dict[str, Estimate]]
@@ -130,17 +129,10 @@ class Explanations:
     knows: dict[str, Estimate]
     randomised: tuple[Likeness, ...]
     shuffled: Likeness | None
-    rules: tuple[Rule, ...]
-    counts: dict[str, int]
-    notes: tuple[str, ...] = ()
-    context: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "context": self.context,
-            "counts": self.counts,
-            "rules": [rule.to_json() for rule in self.rules],
+        return Audit.to_json(self) | {
             "knows": _figures_json(self.knows),
             "figures": {name: _figures_json(each) for name, each in self.figures.items()},
             "beyond": {name: _figures_json(each) for name, each in self.beyond.items()},
@@ -148,7 +140,6 @@ class Explanations:
             "curves": self.curves,
             "randomised": [each.to_json() for each in self.randomised],
             "shuffled": None if self.shuffled is None else self.shuffled.to_json(),
-            "notes": list(self.notes),
         }
 
 

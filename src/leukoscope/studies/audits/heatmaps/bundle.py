@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from leukoscope.cells.frame import Preparation, cell_mask, frame_cell, prepare
 from leukoscope.cells.read import read_picture
 from leukoscope.cells.segment import segment
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.split import limit
-from leukoscope.errors import BundleError, DataError, LeukoscopeError
+from leukoscope.errors import BundleError, DataError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Estimate, Resampling
@@ -29,52 +28,37 @@ from leukoscope.studies.audits.heatmaps.place import chance, place_figures
 from leukoscope.studies.audits.heatmaps.randomise import random_layers
 from leukoscope.studies.audits.heatmaps.sanity import maps_of
 from leukoscope.studies.audits.rules import mean_estimates
+from leukoscope.studies.audits.sample import sample_cells
 
 DRAWS = 3  # of random layers
 _GREY, _WHITE = 100, 200  # levels of a drawn mask: cytoplasm, nucleus
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Cells to test on, and the pictures that could not be read."""
-
-    cells: Cells
-    unreadable: tuple[tuple[str, str], ...]
-
-
-def load_cells(data: Manifest, preparation: Preparation, *, count: int, seed: int = 0) -> Loaded:
-    """A sample of labelled cells, of as many patient groups as there are, prepared and divided into their parts.
+def load_cells(
+    data: Manifest, preparation: Preparation, *, count: int, seed: int = 0, progress: Progress = SILENT
+) -> tuple[Cells, tuple[tuple[str, str], ...]]:
+    """A sample of labelled cells, prepared and divided into their parts; and the pictures that could not be read.
 
     Args:
         data: labelled pictures.
         preparation: of the bundle.
         count: how many cells at most; they are all held in memory, 0.8 MB each at 450 px.
         seed: of the sample.
+        progress: shows how many are read.
 
     Raises:
         DataError: no picture can be read.
     """
-    frames: list[Frames] = []
-    outlines: list[Mask] = []
-    nuclei: list[Mask | None] = []
-    kept, lost = [], []
-    chosen = limit(data, count, seed)
-    for index, path in enumerate(chosen.paths()):
-        try:
-            rgb = read_picture(path).rgb
-            frame, parts = prepare(rgb, preparation), segment(frame_cell(rgb, preparation.frame_size))
-        except LeukoscopeError as error:
-            lost.append((str(path), error.what))
-            continue
-        frames.append(frame)
-        outlines.append(parts.outline)
-        nuclei.append(parts.nucleus if parts.cytoplasm_visible else None)
-        kept.append(index)
-    if not kept:
-        raise DataError("none of the pictures can be read", path=data.root, remedy="check the folder")
-    part = chosen.select(kept)
-    cells = Cells(np.stack(frames), np.stack(outlines), tuple(nuclei), part.labels(), part.groups())
-    return Loaded(cells, tuple(lost))
+
+    def take(path: Path) -> tuple[Frames, Mask, Mask | None]:
+        rgb = read_picture(path).rgb
+        frame, parts = prepare(rgb, preparation), segment(frame_cell(rgb, preparation.frame_size))
+        return frame, parts.outline, parts.nucleus if parts.cytoplasm_visible else None
+
+    sample = sample_cells(data, take, count=count, seed=seed, progress=progress)
+    frames, outlines, nuclei = zip(*sample.taken, strict=True)
+    cells = Cells(np.stack(frames), np.stack(outlines), nuclei, sample.part.labels(), sample.part.groups())
+    return cells, sample.unreadable
 
 
 def ask_of(classifier: Classifier) -> Callable[[Frames], Array]:

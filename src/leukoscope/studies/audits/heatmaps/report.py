@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.files import together, write_json, write_text
 from leukoscope.reports.plots import BLUE, MUTED, ORANGE, sheet
-from leukoscope.reports.wording import of_whom
 from leukoscope.studies.audits.heatmaps.audit import Explanations
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS
-from leukoscope.studies.audits.page import AXES, Table, audit_page
-from leukoscope.studies.audits.rules import verdict, words
+from leukoscope.studies.audits.report import AXES, Table, subtitle, verdict_lines, write_audit
+from leukoscope.studies.audits.rules import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +33,7 @@ NAMES = {"map": "the bundle's map", "random": "random map", "disc": "centred dis
 
 def text_of(found: Explanations) -> str:
     """What a terminal shows."""
-    lines = [f"verdict: {verdict(found.rules)[1]}"]
-    lines += [f"  {rule.outcome:<13} {rule.key}: {rule.found}" for rule in found.rules]
-    lines += ["", f"  {'':<24}" + "".join(f"{key:>16}" for key in HEADS)]
+    lines = [*verdict_lines(found), "", f"  {'':<24}" + "".join(f"{key:>16}" for key in HEADS)]
     for name, figures in found.figures.items():
         cells = (figures[key].value if key in figures else float("nan") for key in HEADS)
         row = "".join(f"{'-' if np.isnan(value) else format(value, '.3f'):>16}" for value in cells)
@@ -54,8 +50,7 @@ def write_explanations(
         MissingExtraError: matplotlib is not installed.
         LeukoscopeError: the folder cannot be written.
     """
-    counts = found.counts
-    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {of_whom(counts)}"
+    sub = subtitle(found)
     removed = (
         "What was removed is filled in from the rest of the cell (ROAD); nothing is blackened. A map that knows what "
     )
@@ -64,20 +59,8 @@ def write_explanations(
     if found.randomised:
         caption = "Likeness of the maps to those of the same network with its upper layers random. It must fall."
         drawings.append(("layers", _layers(found, sub), caption))
-    page = audit_page(
-        f"Heat maps of {found.context.get('model', 'a bundle')}, tested",
-        f"{found.context.get('data', 'Data')}: {sub}.",
-        found.rules,
-        _tables(found),
-        drawings,
-        pictures,
-        found.notes,
-        [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
-    )
-    with together(folder) as place:
-        write_text(place / "explanations.html", page)
-        write_json(place / "explanations.json", found.to_json())
-    return folder / "explanations.html"
+    title = f"Heat maps of {found.context.get('model', 'a bundle')}, tested"
+    return write_audit(found, folder, "explanations", title, _tables(found), drawings, pictures)
 
 
 def _tables(found: Explanations) -> list[Table]:

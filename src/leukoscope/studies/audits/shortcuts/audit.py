@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from leukoscope.bundle.audits import RuleFacts
 from leukoscope.errors import DataError
 from leukoscope.metrics import ranking
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, as_weights, ratio
 from leukoscope.metrics.panel import measure
-from leukoscope.studies.audits.rules import Rule, words
+from leukoscope.studies.audits.rules import Audit, judged, words
 
 MOST_BY_SIZE = 0.02  # of AUC
 MOST_CORRELATED = 0.1
 MOST_BY_BACKGROUND = 0.05  # of AUC, away from a coin's 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Shortcuts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcuts(Audit):
     """What came out.
 
     Attributes:
@@ -33,7 +34,6 @@ class Shortcuts:
         partial_normalised: of the logit on cells scaled to one area with their original area.
         within: correlation of logit and area among ``blast`` and ``normal`` cells.
         black: whether nothing but black is left of every cell's surround.
-        rules: the verdict.
     """
 
     auc: dict[str, Estimate]
@@ -43,17 +43,10 @@ class Shortcuts:
     partial_normalised: Estimate | None
     within: dict[str, Estimate]
     black: bool
-    rules: tuple[Rule, ...]
-    counts: dict[str, int]
-    notes: tuple[str, ...] = ()
-    context: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "context": self.context,
-            "counts": self.counts,
-            "rules": [rule.to_json() for rule in self.rules],
+        return Audit.to_json(self) | {
             "auc": {name: each.to_json() for name, each in self.auc.items()},
             "lost": {name: each.to_json() for name, each in self.lost.items()},
             "area_auc": self.area_auc.to_json(),
@@ -63,7 +56,6 @@ class Shortcuts:
             ),
             "correlation_with_area_within": {name: each.to_json() for name, each in self.within.items()},
             "surround_is_black": self.black,
-            "notes": list(self.notes),
         }
 
 
@@ -165,17 +157,17 @@ def audit_shortcuts(
 
 def _judge(
     auc: Mapping[str, Estimate], lost: Mapping[str, Estimate], partial: Estimate, *, black: bool
-) -> tuple[Rule, ...]:
+) -> tuple[RuleFacts, ...]:
     """By the figures themselves: with few patients the ends of an interval would pass or fail nothing."""
     size = lost["size normalised"]
     rules = [
-        Rule.of(
+        judged(
             "size",
             f"With all cells scaled to one area, the AUC is within {MOST_BY_SIZE} of that of the plain cells.",
             f"{words(auc['size normalised'])} against {words(auc['plain'])}, difference {words(size)}",
             None if np.isnan(size.value) else abs(size.value) <= MOST_BY_SIZE,
         ),
-        Rule.of(
+        judged(
             "area",
             "Within the classes the logit does not follow the cell's area: correlation of at most "
             f"{MOST_CORRELATED} in magnitude.",
@@ -187,7 +179,7 @@ def _judge(
     if background is not None:
         tail = "; the preparation leaves the surround exactly black" if black else ""
         rules.append(
-            Rule.of(
+            judged(
                 "background",
                 f"Without the cell the AUC is within {MOST_BY_BACKGROUND} of a coin's 0.5.",
                 words(background) + tail,

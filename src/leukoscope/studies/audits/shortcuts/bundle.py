@@ -11,11 +11,10 @@ import numpy as np
 from leukoscope.cells.frame import Preparation, cell_mask, clahe, frame_cell
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.split import limit
-from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.progress import SILENT, Progress
+from leukoscope.studies.audits.sample import sample_cells
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts, audit_shortcuts
 from leukoscope.studies.audits.shortcuts.variants import VARIANTS, Frame, Mask, Typical, mean_colour, vary
 
@@ -62,34 +61,23 @@ def shortcut_bundle(
         DataError: no picture can be read, or all are of one class.
     """
     preparation = classifier.bundle.facts.preparation
-    chosen = limit(data, count, seed)
-    paths = chosen.paths()
-    lost: list[tuple[str, str]] = []
-    kept: list[int] = []
-    areas, colours = [], []
-    with progress.stage("measuring what is typical", len(paths)) as advance:
-        for index, path in enumerate(paths):
-            try:
-                frame, mask = _framed(path, preparation)
-            except LeukoscopeError as error:
-                lost.append((str(path), error.what))
-            else:
-                kept.append(index)
-                areas.append(float(np.count_nonzero(mask)))
-                colours.append(mean_colour(frame, mask))
-            advance(1)
-    if not kept:
-        raise DataError("none of the pictures can be read", path=data.root, remedy="check the folder")
-    part = chosen.select(kept)
+
+    def take(path: Path) -> tuple[float, tuple[float, float, float]]:
+        frame, mask = _framed(path, preparation)
+        return float(np.count_nonzero(mask)), mean_colour(frame, mask)
+
+    sample = sample_cells(data, take, count=count, seed=seed, progress=progress)
+    part, paths = sample.part, sample.part.paths()
+    areas, colours = zip(*sample.taken, strict=True)
     red, green, blue = np.mean(colours, axis=0).tolist()
     typical = Typical(float(np.median(areas)), (red, green, blue))
-    lender = np.random.default_rng(seed).permutation(len(kept))
-    logits = np.empty((len(kept), len(VARIANTS)))
+    lender = np.random.default_rng(seed).permutation(len(paths))
+    logits = np.empty((len(paths), len(VARIANTS)))
     black = True
     samples: dict[int, tuple[tuple[str, Frame], ...]] = {}
-    with progress.stage("asking about variants", len(kept)) as advance:
-        for row, index in enumerate(kept):
-            frame, mask = _framed(paths[index], preparation)
+    with progress.stage("asking about variants", len(paths)) as advance:
+        for row, path in enumerate(paths):
+            frame, mask = _framed(path, preparation)
             black = black and not frame[~mask].any()
             other = colours[lender[row]]
             changed = (vary(name, frame, mask, typical, other, np.random.default_rng((seed, row))) for name in VARIANTS)
@@ -116,7 +104,7 @@ def shortcut_bundle(
         },
     )
     samples_of_both = samples.get(1, ()) + samples.get(0, ())
-    return ShortcutRun(result, tuple(lost), samples_of_both, tuple(part.groups().tolist()))
+    return ShortcutRun(result, sample.unreadable, samples_of_both, tuple(part.groups().tolist()))
 
 
 def equalised(frame: Frame, preparation: Preparation) -> Frame:

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.files import together, write_json, write_text
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.reports.plots import bars, sheet
-from leukoscope.reports.wording import of_whom
-from leukoscope.studies.audits.page import AXES, Table, audit_page
-from leukoscope.studies.audits.rules import verdict, words
+from leukoscope.studies.audits.report import AXES, Table, subtitle, verdict_lines, write_audit
+from leukoscope.studies.audits.rules import words
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts
 from leukoscope.studies.audits.shortcuts.variants import MEANING, VARIANTS
 
@@ -22,9 +20,7 @@ ALONE = "area alone, no network"
 
 def text_of(found: Shortcuts) -> str:
     """What a terminal shows."""
-    lines = [f"verdict: {verdict(found.rules)[1]}"]
-    lines += [f"  {rule.outcome:<13} {rule.key}: {rule.found}" for rule in found.rules]
-    lines += ["", f"  {'AUC on':<26}[95 % interval over patients]"]
+    lines = [*verdict_lines(found), "", f"  {'AUC on':<26}[95 % interval over patients]"]
     lines += [f"  {name:<26}{words(each)}" for name, each in (*found.auc.items(), (ALONE, found.area_auc))]
     lines += ["", "  correlation of logit and area"]
     lines += [f"  {name:<26}{words(each)}" for name, each in _correlations(found)]
@@ -38,10 +34,10 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
         MissingExtraError: matplotlib is not installed.
         LeukoscopeError: the folder cannot be written.
     """
-    counts = found.counts
-    sub = f"{counts['cells']:,} cells ({counts['blasts']:,} blasts) of {of_whom(counts)}"
     rows = [*found.auc.items(), (ALONE, found.area_auc)]
-    drawing = sheet("AUC with one cue taken away or left", [sub], bars(rows, "AUC", chance=0.5), size=AXES, close=True)
+    drawing = sheet(
+        "AUC with one cue taken away or left", [subtitle(found)], bars(rows, "AUC", chance=0.5), size=AXES, close=True
+    )
     lost = [
         (name, MEANING[name], words(found.auc[name]), words(found.lost[name]) if name in found.lost else "")
         for name in VARIANTS
@@ -62,20 +58,10 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
             tuple((name, words(each)) for name, each in _correlations(found)),
         ),
     ]
-    page = audit_page(
-        f"Shortcuts of {found.context.get('model', 'a bundle')}",
-        f"{found.context.get('data', 'Data')}: {sub}.",
-        found.rules,
-        tables,
-        [("shortcuts", drawing, "Points with 95 % intervals over patient groups; the dashed line is a coin.")],
-        pictures,
-        found.notes,
-        [(key.replace("_", " ").capitalize(), str(value)) for key, value in found.context.items()],
-    )
-    with together(folder) as place:
-        write_text(place / "shortcuts.html", page)
-        write_json(place / "shortcuts.json", found.to_json())
-    return folder / "shortcuts.html"
+    caption = "Points with 95 % intervals over patient groups; the dashed line is a coin."
+    drawings = [("shortcuts", drawing, caption)]
+    title = f"Shortcuts of {found.context.get('model', 'a bundle')}"
+    return write_audit(found, folder, "shortcuts", title, tables, drawings, pictures)
 
 
 def _correlations(found: Shortcuts) -> list[tuple[str, Estimate]]:
