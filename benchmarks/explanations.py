@@ -4,10 +4,9 @@
     python benchmarks/explanations.py labels DATA --work WORK --out docs/figures/shuffled_labels.json
 
 `compare` takes the test part of each run and its best weights. Grad-CAM by backward pass must agree with the bundle's
-closed form. Integrated gradients and occlusion need captum and are left out where it is absent. A way that WORK already
-holds for the same cells is read from there. `labels` trains one network twice, short and small, on the same pictures:
-with their labels, and with the labels in random order. Both bundles are then audited on the same cells of patients that
-neither has seen; the second must fail.
+closed form. It needs captum. A way that WORK already holds for the same cells is read from there. `labels` trains one
+network twice, short and small, on the same pictures: with their labels, and with the labels in random order. Both
+bundles are then audited on the same cells of patients that neither has seen; the second must fail.
 """
 
 from __future__ import annotations
@@ -26,14 +25,13 @@ from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import make_split
-from leukoscope.errors import MissingExtraError
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.models import create_model
 from leukoscope.runs.run import Run
-from leukoscope.studies.audits.heatmaps.attributions import CAPTUM_METHODS, METHODS, reference
+from attributions import METHODS, reference
 from leukoscope.studies.audits.heatmaps.bundle import ask_of, explain_bundle, explain_of, load_cells, relative_of
 from leukoscope.studies.audits.heatmaps.cells import side_of
 from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps
@@ -66,11 +64,7 @@ def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
     logits = np.concatenate([ask(cells.frames[i : i + 8]) for i in range(0, len(cells), 8)])
     side = side_of(logits)
     ways = {OWN: explain_of(classifier), "less the empty frame": relative_of(classifier)}
-    for method in (*METHODS, *CAPTUM_METHODS):
-        try:
-            ways[method] = reference(method, model, facts.input_size)
-        except MissingExtraError as error:
-            print(f"{method} left out: {error}")
+    ways |= {method: reference(method, model, facts.input_size) for method in METHODS}
     own = maps_of(cells, ways[OWN])
     shape = (int(own.shape[1]), int(own.shape[2]))
     blind = {

@@ -28,8 +28,8 @@ from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
 from leukoscope.smears import normalise
 from leukoscope.smears.normalise import StainReference, StainStatistics, read_reference, stain_statistics
-from leukoscope.studies.robustness.ask import Fold, Row, ask_again, ask_foreign, backgrounds, collect, read_folds
-from leukoscope.studies.robustness.report import consistency_figures, foreign_figures
+from robust.ask import Fold, Row, ask_again, ask_foreign, backgrounds, collect, read_folds
+from robust.report import consistency_figures, foreign_figures
 
 SEED = 0
 REFERENCE_CELLS = 300

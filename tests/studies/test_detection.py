@@ -1,4 +1,4 @@
-"""ALL-IDB end to end on painted smears in its layout; robustness on rendered cells."""
+"""ALL-IDB end to end on painted smears in its layout."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from PIL import Image
 from leukoscope.cli import main
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.inference.classifier import Classifier, load
-from leukoscope.smears.normalise import NORMALISATIONS, read_reference
 from leukoscope.studies.allidb.report import by_resolution, detection_figures, label_figures
 from leukoscope.studies.allidb.score import PictureScore, common_scale, match_points, score_pictures
-from leukoscope.studies.robustness.ask import Background, collect, composed, cut_again, read_collected
 
 GROUND, RED, NUCLEUS = (198, 200, 197), (184, 164, 168), (118, 92, 178)
 
@@ -145,32 +143,3 @@ def test_points_are_matched_once_nearest_first():
     truth = np.array([[10.4, 0], [1, 0], [30, 0]])
     assert match_points(found, truth, 5) == [(1, 0, pytest.approx(0.4)), (0, 1, 1.0)]
     assert match_points(np.empty((0, 2)), truth, 5) == match_points(found, np.empty((0, 2)), 5) == []
-
-
-def test_a_cell_put_onto_a_field_is_cut_out_again_at_its_size():
-    cell = np.zeros((300, 300, 3), np.uint8)
-    cv2.circle(cell, (150, 150), 95, (110, 70, 130), -1, cv2.LINE_AA)
-    cell[cell.max(axis=2) <= 60] = 0
-    field = smear(640, 480, 80, [])
-    field[150:330, 230:410] = GROUND
-    background = Background("painted", field, 7.5 / 80, (320.0, 240.0))
-    again = cut_again(composed(cell, background, (255, 255, 255)), background.place, read_reference())
-    assert tuple(again) == NORMALISATIONS
-    area = np.count_nonzero(again["none"].max(axis=2))
-    assert np.sqrt(4 * area / np.pi) == pytest.approx(190, rel=0.1)
-    assert cut_again(field, (320.0, 240.0), read_reference()) == {}
-
-
-def test_a_study_that_was_stopped_goes_on(tmp_path):
-    target = tmp_path / "rows.jsonl"
-
-    def made(start: int):
-        return ([{"item": number}] for number in range(start, 4))
-
-    assert collect(target, made) == 4
-    whole = target.read_bytes()
-    target.write_bytes(whole[:-5])  # killed while writing the last line
-    assert len(read_collected(target)) == 3
-    assert collect(target, made) == 1
-    assert target.read_bytes() == whole
-    assert json.loads(whole.splitlines()[2]) == [{"item": 2}]

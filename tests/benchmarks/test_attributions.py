@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 
-from leukoscope.errors import MissingExtraError, ModelError
+from attributions import patches, reference
+from leukoscope.errors import ModelError
 from leukoscope.models import CellClassifier, closed_form_cam, create_model
-from leukoscope.studies.audits.heatmaps.attributions import CAPTUM_METHODS, patches, reference
 
 SIZE = 56
 PATCH = patches(SIZE)
@@ -59,16 +57,7 @@ def test_an_unknown_method_is_refused(model: CellClassifier) -> None:
         reference("tea leaves", model, SIZE)
 
 
-@pytest.mark.parametrize("method", CAPTUM_METHODS)
-def test_without_captum_the_error_says_so(method: str, model: CellClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "captum", None)
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(MissingExtraError):
-        reference(method, model, SIZE)
-
-
 def test_integrated_gradients_add_up_to_the_difference(model: CellClassifier, frames: np.ndarray) -> None:
-    pytest.importorskip("captum")
     found = reference("integrated gradients", model, SIZE)(frames)
     with torch.no_grad():
         wanted = (model(_x(frames)) - model(torch.zeros(1, 3, SIZE, SIZE)))[:, 0].numpy()
@@ -77,7 +66,6 @@ def test_integrated_gradients_add_up_to_the_difference(model: CellClassifier, fr
 
 
 def test_occlusion_finds_the_patch_that_counts(frames: np.ndarray) -> None:
-    pytest.importorskip("captum")
 
     class Red(CellClassifier):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,8 @@ from leukoscope.errors import DataError
 from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.metrics.counts import Array, ratio
 from leukoscope.metrics.panel import measure
-from leukoscope.studies.robustness.ask import AS_IT_IS, Row, read_collected
-from leukoscope.studies.robustness.consistency import Answers, consistency
+from robust.ask import AS_IT_IS, Row, read_collected
+from robust.consistency import Answers, consistency
 
 
 def consistency_figures(files: Sequence[Path]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from leukoscope.runs.run import Run
 from leukoscope.smears import STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, standard_cell
 from leukoscope.smears.normalise import NORMALISATIONS, Normalisation, StainReference, normaliser
 from leukoscope.smears.stain import ground_light
-from leukoscope.studies.robustness.changes import CHANGES, stain_matrix
+from robust.changes import CHANGES, stain_matrix
 
 Picture = NDArray[np.uint8]
 _CLEAR_UM: Final = 9.0  # from the middle of the place to the next white cell and to the picture's edge

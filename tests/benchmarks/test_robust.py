@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from leukoscope.cells.frame import cell_mask
 from leukoscope.datasets.synthetic import render_cell
-from leukoscope.studies.robustness import changes
-from leukoscope.studies.robustness.consistency import Answers, consistency
+from leukoscope.smears.normalise import NORMALISATIONS, read_reference
+from robust import changes
+from robust.ask import Background, collect, composed, cut_again, read_collected
+from robust.consistency import Answers, consistency
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +107,45 @@ def test_what_cannot_be_compared_is_refused():
         consistency(np.array([1, 0]), np.array(["a", "b"]), np.zeros(2, int), gap, one)
     with pytest.raises(ValueError, match="rows"):
         consistency(np.array([1]), np.array(["a", "b"]), np.zeros(2, int), one, one)
+
+
+GROUND, RED = (198, 200, 197), (184, 164, 168)
+
+
+def smear(width: int, height: int, red: int) -> np.ndarray:
+    """Red cells of ``red`` px on a grid, uint8 [height, width, 3]."""
+    picture = np.full((height, width, 3), GROUND, np.uint8)
+    for y in range(red, height - red // 2, round(1.4 * red)):
+        for x in range(red, width - red // 2, round(1.4 * red)):
+            cv2.circle(picture, (x, y), red // 2, RED, -1, cv2.LINE_AA)
+    noise = np.random.default_rng(0).integers(-2, 3, picture.shape)
+    return np.clip(cv2.GaussianBlur(picture, (0, 0), 1).astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def test_a_cell_put_onto_a_field_is_cut_out_again_at_its_size():
+    cell = np.zeros((300, 300, 3), np.uint8)
+    cv2.circle(cell, (150, 150), 95, (110, 70, 130), -1, cv2.LINE_AA)
+    cell[cell.max(axis=2) <= 60] = 0
+    field = smear(640, 480, 80)
+    field[150:330, 230:410] = GROUND
+    background = Background("painted", field, 7.5 / 80, (320.0, 240.0))
+    again = cut_again(composed(cell, background, (255, 255, 255)), background.place, read_reference())
+    assert tuple(again) == NORMALISATIONS
+    area = np.count_nonzero(again["none"].max(axis=2))
+    assert np.sqrt(4 * area / np.pi) == pytest.approx(190, rel=0.1)
+    assert cut_again(field, (320.0, 240.0), read_reference()) == {}
+
+
+def test_a_study_that_was_stopped_goes_on(tmp_path):
+    target = tmp_path / "rows.jsonl"
+
+    def made(start: int):
+        return ([{"item": number}] for number in range(start, 4))
+
+    assert collect(target, made) == 4
+    whole = target.read_bytes()
+    target.write_bytes(whole[:-5])  # killed while writing the last line
+    assert len(read_collected(target)) == 3
+    assert collect(target, made) == 1
+    assert target.read_bytes() == whole
+    assert json.loads(whole.splitlines()[2]) == [{"item": 2}]

@@ -1,1 +1,0 @@
-"""What changes of light, stain and focus do to the answers."""
