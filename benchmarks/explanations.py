@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from attributions import METHODS, reference
 from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.export import graph_bytes
 from leukoscope.cli._data import cache_folder
@@ -31,7 +32,6 @@ from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling
 from leukoscope.models import create_model
 from leukoscope.runs.run import Run
-from attributions import METHODS, reference
 from leukoscope.studies.audits.heatmaps.bundle import ask_of, explain_bundle, explain_of, load_cells, relative_of
 from leukoscope.studies.audits.heatmaps.cells import side_of
 from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps

@@ -34,7 +34,6 @@ from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.train import train_run
-from leukoscope.studies.teaching import teach
 from leukoscope.training.batches import FrameSource
 from leukoscope.training.loop import predict
 from leukoscope.training.recipe import Recipe, load_recipe
@@ -63,7 +62,7 @@ def job(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
     """Train one inner fold and write what the network says of the inner test part."""
     with start_runtime(recipe.precision) as runtime:
         started = time.perf_counter()
-        run = train_run(manifest, recipe, folder, runtime, cache_folder=cache_folder(), jobs=1, teach=teach)
+        run = train_run(manifest, recipe, folder, runtime, cache_folder=cache_folder(), jobs=1)
         cache = open_cache(manifest, recipe.input.preparation, recipe.input.size, cache_folder(), jobs=1)
         source = FrameSource(cache.frames, manifest.labels(), run.split.test, runtime.device)
         logits = predict(run.network()[0].to(runtime.device), source, 256, runtime).numpy().astype(float)

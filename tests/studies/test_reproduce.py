@@ -19,12 +19,14 @@ from leukoscope.datasets.open import open_sets
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError, ModelError
+from leukoscope.metrics.panel import Panel
 from leukoscope.metrics.scores import Scores
+from leukoscope.studies.compare.pool import Entry, Pool
 from leukoscope.studies.paper.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, load_claims
 from leukoscope.studies.paper.report import lines, verdict_text, write_reproduction
 from leukoscope.studies.paper.reproduce import reproduce
 from leukoscope.studies.paper.rulings import parameters
-from leukoscope.studies.paper.study import BY_KEY, Plan, differences, figures, recentred
+from leukoscope.studies.paper.study import BY_KEY, SHOWN, Plan, differences, figures
 
 SET = ("input.size=32", "optimizer.learning_rate=1e-3")
 
@@ -203,32 +205,29 @@ def table(n: int, seed: int, groups: int) -> Scores:
     return Scores(tuple(map(str, range(n))), label, chance, logit, group.astype(str), group.astype(str))
 
 
+def entry(scores: Scores) -> Entry:
+    pool = Pool(0, scores, scores.probability >= 0.5, np.zeros(len(scores), dtype=np.int64))
+    return Entry("x", (pool,), "group", (0,), ("made", "0"), {})
+
+
 def test_differences_are_of_the_shared_cells_only() -> None:
     first, second = table(60, 1, 12), table(60, 2, 12)
-    found = differences(first.take(range(10, 60)), second.take(range(40)))
+    found = differences(entry(first.take(range(10, 60))), entry(second.take(range(40))))
     assert found is not None
     falls, values, cells = found
     assert cells == 30
     mine = [accuracy_score(s.label[10:40], s.probability[10:40] >= 0.5) for s in (first, second)]
     assert values["accuracy"] == pytest.approx(tuple(mine))
     assert falls["accuracy"].low <= mine[1] - mine[0] <= falls["accuracy"].high
-    assert differences(first.take([0, 2]), second.take([0, 2])) is None
+    assert differences(entry(first.take([0, 2])), entry(second.take([0, 2]))) is None
+    assert differences(entry(first.take(range(10))), entry(second.take(range(10, 20)))) is None
 
 
 def test_figures_by_picture_are_narrower() -> None:
     scores = table(240, 3, 12)
-    wide, narrow = figures(scores, replicates=300)["auc"], figures(scores, replicates=300, by_picture=True)["auc"]
+    panel = Panel.of(scores, 0.5, SHOWN)
+    wide, narrow = figures(panel, replicates=300)["auc"], figures(panel, replicates=300, by_picture=True)["auc"]
     assert wide.value == narrow.value == pytest.approx(roc_auc_score(scores.label, scores.logit))
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.03, 0.5, 0.7, 1.0])
-def test_recentred_keeps_decisions_and_order(threshold: float) -> None:
-    chance = np.array([0.0, 0.01, 0.029, 0.03, 0.5, 0.69, 0.7, 0.99, 1.0])
-    moved = recentred(chance, threshold)
-    np.testing.assert_array_equal(moved >= 0.5, chance >= threshold)
-    assert np.all(np.diff(moved) >= 0)
-    assert moved.min() >= 0
-    assert moved.max() <= 1
 
 
 def test_parameters() -> None:

@@ -80,7 +80,6 @@ def train(
     from leukoscope.files import exclusive
     from leukoscope.models import model_spec
     from leukoscope.runs.train import train_run
-    from leukoscope.studies.teaching import teach
     from leukoscope.training.recipe import load_recipe
     from leukoscope.training.runtime import start_runtime
     from leukoscope.workers import end_with_stdin
@@ -121,7 +120,6 @@ def train(
                 cache_folder=cells,
                 pictures=limit,
                 jobs=jobs,
-                teach=teach,
                 progress=SILENT if talk.quiet else Terminal(),
                 on_step=talk.step,
                 on_epoch=talk.epoch,

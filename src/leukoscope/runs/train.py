@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,15 +28,13 @@ from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.progress import SILENT, Progress
 from leukoscope.reports.plots import draw_curves
 from leukoscope.runs.run import MANIFEST_FILE, RUN_FILE, SPLIT_FILE, TRAINING_FILE, Run, given_to
+from leukoscope.runs.teachers import teach
 from leukoscope.training.batches import FrameSource, seed_for
 from leukoscope.training.frozen import fit_frozen, head_of
 from leukoscope.training.loop import Listener, fit
 from leukoscope.training.members import fit_members, member_recipes
 from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime
-
-#: From the data, the split and the recipe to the teachers' probability of blast for each picture of the training part.
-Teaching = Callable[[Manifest, Split, Recipe], NDArray[np.float64]]
 
 
 def train_run(
@@ -49,7 +46,6 @@ def train_run(
     cache_folder: Path,
     pictures: int | None = None,
     jobs: int | None = None,
-    teach: Teaching | None = None,
     progress: Progress = SILENT,
     on_step: Listener | None = None,
     on_epoch: Listener | None = None,
@@ -64,13 +60,12 @@ def train_run(
         cache_folder: where prepared frames are kept.
         pictures: at most so many pictures, a stratified sample; None for all.
         jobs: threads for decoding.
-        teach: asks the recipe's teachers; needed where the recipe names some.
         progress: shows how far pictures are prepared.
         on_step: called after each batch.
         on_epoch: called after each epoch.
 
     Raises:
-        TrainingError: the folder holds another run, or the recipe names teachers that nobody asks.
+        TrainingError: the folder holds another run, or a teacher of the recipe knows patients that it must not know.
         ModelError: the network cannot be built, its first weights cannot be had, or it takes no pictures of this size.
         DataError: the data cannot be split as asked, or pictures cannot be read.
     """
@@ -112,7 +107,7 @@ def train_run(
             jobs=jobs, progress=progress, on_epoch=on_epoch,
         )  # fmt: skip
     else:
-        targets = _targets(data, split, recipe, teach, folder)
+        targets = _targets(data, split, recipe, folder)
         train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
         val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
         if isinstance(model, Ensemble) and recipe.members:
@@ -158,16 +153,12 @@ def _training_facts(
     )
 
 
-def _targets(
-    data: Manifest, split: Split, recipe: Recipe, teach: Teaching | None, folder: Path
-) -> NDArray[np.float64] | None:
+def _targets(data: Manifest, split: Split, recipe: Recipe, folder: Path) -> NDArray[np.float64] | None:
     """What is learned of each picture, float [N]: the label, drawn towards what the teachers say; None: the label."""
     if recipe.distillation is None:
         return None
     file = folder / "teachers.json"  # they are asked once in the life of a run
     if not file.exists():
-        if teach is None:
-            raise TrainingError("the recipe names teachers that nobody asks", remedy="use `leukoscope train`")
         write_json(file, teach(data, split, recipe).tolist())
     targets = data.labels().astype(float)
     share = recipe.distillation.weight

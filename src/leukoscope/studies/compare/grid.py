@@ -64,7 +64,6 @@ def run_row(
         LeukoscopeError: whatever is wrong with the recipe, the data or the folder.
     """
     from leukoscope.runs.train import train_run  # noqa: PLC0415 - needs torch
-    from leukoscope.studies.teaching import teach  # noqa: PLC0415
     from leukoscope.training.runtime import start_runtime  # noqa: PLC0415
 
     recipe, where = row.to_recipe(), folder / row.slug()
@@ -73,7 +72,7 @@ def run_row(
             return Outcome(row, "reused", where)
         with start_runtime(recipe.precision, device) as runtime:
             run = train_run(
-                manifest, recipe, where, runtime, cache_folder=cache_folder, pictures=row.limit, jobs=jobs, teach=teach,
+                manifest, recipe, where, runtime, cache_folder=cache_folder, pictures=row.limit, jobs=jobs,
                 on_epoch=lambda at: say(
                     f"epoch {at['epoch']:3.0f}  loss {at['loss']:.4f}  val loss {at['val_loss']:.4f}  "
                     f"val AUC {at['val_auc']:.4f}  {at['seconds']:.1f} s"

@@ -48,6 +48,10 @@ class Pool:
         """The cells at these places."""
         return Pool(self.seed, self.scores.take(which), self.called[which], self.fold[which])
 
+    def panel(self, keys: Sequence[str]) -> Panel:
+        """Its figures: cells are ranked by logit across folds, and called as each fold's own bundle calls them."""
+        return Panel.called_apart(self.scores, self.called, keys)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -70,6 +74,12 @@ class Entry:
     data: tuple[str, str]
     facts: Mapping[str, Any]
 
+    def told(self, key: str) -> str | None:
+        """A fact in words; where the runs differ, all that they say. None where none says anything."""
+        value = self.facts.get(key)
+        said = [str(each) for each in (value if isinstance(value, list) else [value]) if each]
+        return "; ".join(said) or None
+
 
 def pool_entries(outcomes: Sequence[Outcome]) -> tuple[list[Entry], dict[str, str]]:
     """Entries in the order in which they first occur, and by name why others are none.
@@ -87,13 +97,19 @@ def pool_entries(outcomes: Sequence[Outcome]) -> tuple[list[Entry], dict[str, st
                 part = f" ({len(failed)} of {len(mine)} runs)" if len(mine) > 1 else ""
                 faults[name] = f"{failed[0].reason}{part}"
             else:
-                entries.append(_entry(name, mine))
+                entries.append(pool_entry(name, mine))
         except LeukoscopeError as error:
             faults[name] = str(error)
     return entries, faults
 
 
-def _entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
+def pool_entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
+    """Runs put together, those of one seed as one table.
+
+    Raises:
+        LeukoscopeError: a run is damaged, or they are not of one thing: several protocols, data sets, or runs tested on
+            the same cells.
+    """
     parts: dict[int, list[Run]] = {}
     protocols, folds, data = set(), set(), set()
     facts: dict[str, list[Any]] = {}
@@ -217,11 +233,6 @@ COMPARED = (
 FOLD_KEYS = ("auc", "f1_weighted")
 
 
-def _panel(pool: Pool) -> Panel:
-    """Cells are ranked by logit across folds, and called as each fold's own bundle calls them."""
-    return Panel.called_apart(pool.scores, pool.called, COMPARED)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Measure:
     """What an entry reached.
@@ -284,7 +295,7 @@ def measure_entries(
     """
     scores = entries[0].pools[0].scores
     plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
-    panels = {entry.name: [_panel(pool) for pool in entry.pools] for entry in entries}
+    panels = {entry.name: [pool.panel(COMPARED) for pool in entry.pools] for entry in entries}
     names = list(panels)
 
     def everything(weights: Array) -> Array:
@@ -312,7 +323,7 @@ def measure_entries(
 
 
 def _within(entry: Entry, fold: int) -> dict[str, float]:
-    parts = [_panel(pool.part(pool.fold == fold)) for pool in entry.pools]
+    parts = [pool.part(pool.fold == fold).panel(COMPARED) for pool in entry.pools]
     means = np.mean([part.figures(np.ones(len(part.scores))) for part in parts], axis=0)
     return {key: float(means[COMPARED.index(key)]) for key in FOLD_KEYS}
 

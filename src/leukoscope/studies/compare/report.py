@@ -108,9 +108,7 @@ def stamps(comparison: Comparison) -> list[str]:
     """What was cut short, one line for all entries that were cut alike."""
     found: dict[str, list[str]] = {}
     for name, entry in comparison.entries.items():
-        short = entry.facts.get("shortened")
-        if short and any(short if isinstance(short, list) else [short]):
-            words = "; ".join(filter(None, short)) if isinstance(short, list) else str(short)
+        if words := entry.told("shortened"):
             found.setdefault(words, []).append(name)
     everyone = len(comparison.entries)
     return [

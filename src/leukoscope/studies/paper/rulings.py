@@ -8,6 +8,7 @@ from leukoscope.errors import LeukoscopeError
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.metrics.glossary import BY_KEY as GLOSSARY
 from leukoscope.reports.wording import with_interval
+from leukoscope.studies.compare.pool import Entry
 from leukoscope.studies.paper.claims import (
     OPEN,
     Claim,
@@ -18,7 +19,7 @@ from leukoscope.studies.paper.claims import (
     rule_general,
     rule_lighter,
 )
-from leukoscope.studies.paper.study import Pooled, Study, differences, part_figures
+from leukoscope.studies.paper.study import Study, differences, part_figures
 
 _WHERE = (("stated", "stated"), ("new_patients", "group"))
 
@@ -52,15 +53,15 @@ def _figure(study: Study, claim: Claim, arm: str, model: str) -> dict[str, Any]:
     if found is None:
         return _said(Ruling(OPEN, study.why_missing(arm, model)))
     assert claim.figure is not None
-    return _said(rule_figure(claim, found[claim.figure]), found[claim.figure], study.pools[arm, model])
+    return _said(rule_figure(claim, found[claim.figure]), found[claim.figure], study.entries[arm, model])
 
 
 def _better(study: Study, claim: Claim, arm: str, model: str) -> dict[str, Any]:
     assert claim.rival is not None
-    mine, other = study.pools.get((arm, model)), study.pools.get((arm, claim.rival))
+    mine, other = study.entries.get((arm, model)), study.entries.get((arm, claim.rival))
     if mine is None or other is None:
         return _said(Ruling(OPEN, study.why_missing(arm, claim.rival if mine is not None else model)))
-    found = differences(other.scores, mine.scores, ("accuracy",), replicates=study.replicates)
+    found = differences(other, mine, replicates=study.replicates)
     if found is None:
         return _said(Ruling(OPEN, "the two were tested on no common cells of both classes"))
     return _said(rule_better(found[0]["accuracy"]), found[0]["accuracy"], mine)
@@ -87,18 +88,18 @@ def _part(study: Study, claim: Claim, model: str) -> dict[str, Any]:
         found, cells = part_figures(done[0], study.manifest, claim.part)
     except LeukoscopeError as error:
         return _said(Ruling(OPEN, str(error)))
-    said = _said(rule_figure(claim, found["accuracy"]), found["accuracy"], study.pools["stated", model])
+    said = _said(rule_figure(claim, found["accuracy"]), found["accuracy"], study.entries["stated", model])
     return said | {"cells": cells}
 
 
 def _general(study: Study, model: str) -> dict[str, Any]:
     found = study.fall(model)
     if found is None:
-        lacking = "stated" if ("stated", model) not in study.pools else "group"
+        lacking = "stated" if ("stated", model) not in study.entries else "group"
         return _said(Ruling(OPEN, study.why_missing(lacking, model)))
     falls, _, _ = found
     told = ", ".join(f"{GLOSSARY[key].title} {with_interval(each)}" for key, each in falls.items())
-    return _said(rule_general(falls), None, study.pools["group", model]) | {"reproduced": f"falls by: {told}"}
+    return _said(rule_general(falls), None, study.entries["group", model]) | {"reproduced": f"falls by: {told}"}
 
 
 def parameters(model: str) -> int:
@@ -116,11 +117,11 @@ def parameters(model: str) -> int:
         return sum(each.numel() for each in create_model(model).parameters())
 
 
-def _said(ruling: Ruling, found: Estimate | None = None, pool: Pooled | None = None) -> dict[str, Any]:
+def _said(ruling: Ruling, found: Estimate | None = None, entry: Entry | None = None) -> dict[str, Any]:
     return {
         "verdict": ruling.verdict,
         "reason": ruling.reason,
         "figure": None if found is None else found.to_json(),
         "reproduced": "" if found is None else with_interval(found),
-        "shortened": None if pool is None else pool.shortened,
+        "shortened": None if entry is None else entry.told("shortened"),
     }

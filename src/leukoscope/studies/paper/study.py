@@ -14,110 +14,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leukoscope.datasets.combine import parts_of, set_names
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.errors import LeukoscopeError
+from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
-from leukoscope.metrics.glossary import KEYS
-from leukoscope.metrics.panel import Panel, compare, measure
-from leukoscope.metrics.scores import Scores
+from leukoscope.metrics.panel import Panel, measure
 from leukoscope.runs.measure import table_of
 from leukoscope.runs.recipe_row import Outcome, Row
 from leukoscope.runs.run import RUN_FILE, Run
+from leukoscope.studies.compare.pool import Entry, measure_entries, on_common_cells, pool_entry
 from leukoscope.studies.paper.claims import CUSTOM, RIVALS
 
-HALF = 0.5
 SHOWN = ("accuracy", "auc", "precision_blast", "sensitivity", "specificity", "f1_blast", "f1_weighted")
 PART_CELLS = 1000  # of a training or validation part: enough to tell its accuracy
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pooled:
-    """The answers of one network in one arm.
-
-    Attributes:
-        scores: all finished test parts; probabilities are moved so that 0.5 is each fold's own threshold.
-        folds: which folds are in.
-        shortened: what was cut short or changed against the recipe, None if nothing.
-        machine: what trained it.
-    """
-
-    scores: Scores
-    folds: tuple[int, ...]
-    shortened: str | None
-    machine: str
-
-
-def pooled(outcomes: Sequence[Outcome]) -> Pooled:
-    """The runs of one entry put together; each cell is judged by the network whose fold left it out.
-
-    Raises:
-        LeukoscopeError: a run is damaged, or two of them were tested on the same cells.
-    """
-    tables, folds, shortened, machines = [], [], [], []
-    for outcome in outcomes:
-        run = outcome.run
-        found = run.scores()
-        tables.append(replace(found, probability=recentred(found.probability, run.threshold)))
-        folds.append(outcome.row.fold or 0)
-        training = run.bundle().facts.training
-        assert training is not None
-        shortened.append(training.shortened)
-        machines.append(training.machine)
-    scores = Scores(
-        path=tuple(path for table in tables for path in table.path),
-        **{
-            key: np.concatenate([getattr(table, key) for table in tables])
-            for key in ("label", "probability", "logit", "subject", "group")
-        },
-    )
-    told = [each for each in dict.fromkeys(shortened) if each]
-    return Pooled(scores, tuple(folds), "; ".join(told) or None, "; ".join(dict.fromkeys(machines)))
-
-
-def recentred(probability: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Move probabilities so that what is at or above the threshold is at or above 0.5, order kept.
-
-    >>> recentred(np.array([0.0, 0.1, 0.2, 1.0]), 0.2)
-    array([0.  , 0.25, 0.5 , 1.  ])
-    """
-    if threshold <= 0:
-        return HALF + HALF * probability
-    above = HALF + HALF * (probability - threshold) / max(1 - threshold, 1e-12)
-    return np.where(probability >= threshold, np.clip(above, HALF, 1.0), HALF * probability / threshold)
-
-
-def figures(scores: Scores, *, replicates: int = REPLICATES, by_picture: bool = False) -> dict[str, Estimate]:
-    """All figures at 0.5 with intervals over patient groups, or over single pictures to show how narrow they are."""
-    panel = Panel.of(scores, HALF)
+def figures(panel: Panel, *, replicates: int = REPLICATES, by_picture: bool = False) -> dict[str, Estimate]:
+    """Figures with intervals over patient groups, or over single pictures to show how narrow they are."""
+    scores = panel.scores
     plan = (
         Resampling.by_picture(scores.label, replicates=replicates)
         if by_picture
         else Resampling.by_group(scores.label, scores.group, replicates=replicates)
     )
-    return measure(panel.figures, KEYS, plan)
+    return measure(panel.figures, panel.keys, plan)
 
 
 def differences(
-    first: Scores, second: Scores, keys: Sequence[str] = ("accuracy", "auc"), *, replicates: int = REPLICATES
+    first: Entry, second: Entry, *, replicates: int = REPLICATES
 ) -> tuple[dict[str, Estimate], dict[str, tuple[float, float]], int] | None:
     """Second minus first on the cells that both judged, paired over patients; both values, and how many cells.
 
     Returns:
-        None where no cell of either class is shared.
+        Accuracy and AUC, by key; None where no cell of either class is shared.
     """
-    place = {path: row for row, path in enumerate(first.path)}
-    shared = [path for path in second.path if path in place]
-    mine = first.take([place[path] for path in shared])
-    theirs = second.take([row for row, path in enumerate(second.path) if path in place])
-    if len(set(mine.label.tolist())) < 2:
+    pair = [replace(first, name="first"), replace(second, name="second")]
+    try:
+        shared, apart, _ = on_common_cells(pair, "first")
+    except DataError:
         return None
-    rows = {row.key: row for row in compare(mine, theirs, thresholds=(HALF, HALF), replicates=replicates)}
-    values = {key: (rows[key].first, rows[key].second) for key in keys}
-    return {key: rows[key].difference for key in keys}, values, len(shared)
+    if apart:
+        return None
+    measures, _ = measure_entries(shared, "first", replicates=replicates)
+    mine, theirs = measures["first"], measures["second"]
+    keys = ("accuracy", "auc")
+    values = {key: (mine.figures[key].value, theirs.figures[key].value) for key in keys}
+    return {key: theirs.differences[key] for key in keys}, values, len(shared[0].pools[0].scores)
 
 
 def part_figures(outcome: Outcome, manifest: Manifest, part: str) -> tuple[dict[str, Estimate], int]:
@@ -127,14 +71,12 @@ def part_figures(outcome: Outcome, manifest: Manifest, part: str) -> tuple[dict[
     index = getattr(run.split, part)
     if len(index) > PART_CELLS:  # drawn over pictures: a sample that evens out patients would have another accuracy
         index = np.sort(np.random.default_rng(0).choice(index, PART_CELLS, replace=False))
-    cells = data.select(index)
     bundle = run.bundle()
-    scores, _ = table_of(Classifier(bundle), cells)
-    moved = replace(scores, probability=recentred(scores.probability, bundle.facts.decision.threshold))
-    return figures(moved), len(scores)
+    scores, _ = table_of(Classifier(bundle), data.select(index))
+    return figures(Panel.of(scores, bundle.facts.decision.threshold, SHOWN)), len(scores)
 
 
-def as_plain(found: dict[str, Estimate], keys: Sequence[str] = KEYS) -> dict[str, Any]:
+def figures_json(found: dict[str, Estimate], keys: Sequence[str] = SHOWN) -> dict[str, Any]:
     """Estimates as JSON values."""
     return {key: found[key].to_json() for key in keys if key in found}
 
@@ -256,24 +198,26 @@ class Study:
             arm, _, model = outcome.row.entry.partition("/")
             self.outcomes[arm, model].append(outcome)
         self.sizes: dict[str, int] = {}  # parameters by network
-        self.pools: dict[tuple[str, str], Pooled] = {}
+        self.entries: dict[tuple[str, str], Entry] = {}
         self.missing: dict[tuple[str, str], str] = {}
         for key, mine in self.outcomes.items():
             done = [each for each in mine if each.ok]
             try:
                 if done:
-                    self.pools[key] = pooled(done)
+                    self.entries[key] = pool_entry("/".join(key), done)
                 else:
                     self.missing[key] = str(mine[0].reason)
             except LeukoscopeError as error:
                 self.missing[key] = str(error)
-        self.figures = {key: figures(pool.scores, replicates=replicates) for key, pool in self.pools.items()}
+        panels = {key: entry.pools[0].panel(SHOWN) for key, entry in self.entries.items()}
+        self.figures = {key: figures(panel, replicates=replicates) for key, panel in panels.items()}
 
     @property
     def shortened(self) -> str | None:
         """What was cut short in any run, in words."""
-        told = dict.fromkeys(pool.shortened for pool in self.pools.values() if pool.shortened)
-        return "; ".join(str(each) for each in told) or None
+        return (
+            "; ".join(dict.fromkeys(filter(None, (each.told("shortened") for each in self.entries.values())))) or None
+        )
 
     def why_missing(self, arm: str, model: str) -> str:
         """Why a network has no figures in an arm."""
@@ -286,31 +230,32 @@ class Study:
         rows: list[dict[str, Any]] = []
         for arm in ARMS:
             for model in (*CUSTOM, *RIVALS):
-                pool = self.pools.get((arm.key, model))
+                entry = self.entries.get((arm.key, model))
                 row: dict[str, Any] = {"arm": arm.key, "model": model}
-                if pool is None:
+                if entry is None:
                     rows.append(row | {"missing": self.why_missing(arm.key, model)})
                     continue
-                naive = figures(pool.scores, replicates=self.replicates, by_picture=True)
+                scores = entry.pools[0].scores
+                naive = figures(entry.pools[0].panel(SHOWN), replicates=self.replicates, by_picture=True)
                 row |= {
-                    "folds": list(pool.folds),
+                    "folds": list(entry.folds),
                     "of_folds": len(self.outcomes[arm.key, model]),
-                    "pictures": len(pool.scores),
-                    "groups": len(set(pool.scores.group.tolist())),
-                    "shortened": pool.shortened,
-                    "machine": pool.machine,
-                    "metrics": as_plain(self.figures[arm.key, model], SHOWN),
-                    "naive": as_plain(naive, ("accuracy", "auc")),
+                    "pictures": len(scores),
+                    "groups": len(set(scores.group.tolist())),
+                    "shortened": entry.told("shortened"),
+                    "machine": entry.told("machine"),
+                    "metrics": figures_json(self.figures[arm.key, model]),
+                    "naive": figures_json(naive, ("accuracy", "auc")),
                 }
                 rows.append(row)
         return rows
 
     def fall(self, model: str) -> tuple[dict[str, Estimate], dict[str, tuple[float, float]], int] | None:
         """What the picture-level split is worth for a network: as stated minus patient groups, on the same cells."""
-        group, stated = self.pools.get(("group", model)), self.pools.get(("stated", model))
+        group, stated = self.entries.get(("group", model)), self.entries.get(("stated", model))
         if group is None or stated is None:
             return None
-        return differences(group.scores, stated.scores, replicates=self.replicates)
+        return differences(group, stated, replicates=self.replicates)
 
     def worth(self) -> list[dict[str, Any]]:
         """The same for all networks, with a sentence."""
@@ -324,10 +269,10 @@ class Study:
                 {
                     "model": model,
                     "cells": cells,
-                    "differences": as_plain(falls, tuple(falls)),
+                    "differences": figures_json(falls, tuple(falls)),
                     "values": {key: {"new_patients": a, "as_stated": b} for key, (a, b) in values.items()},
                     "sentence": worth_sentence(model, falls, values, cells),
-                    "shortened": self.pools["stated", model].shortened,
+                    "shortened": self.entries["stated", model].told("shortened"),
                 }
             )
         return rows
@@ -363,8 +308,8 @@ def across(sets: Sequence[Manifest], study: Study, say: Callable[[str], None], r
     for other, name in zip(sets[1:], names, strict=True):
         for model in study.plan.models:
             row: dict[str, Any] = {"trained_on": home, "tested_on": name, "model": model}
-            pool = study.pools.get(("stated", model))
-            if pool is None:
+            entry = study.entries.get(("stated", model))
+            if entry is None:
                 rows.append(row | {"missing": study.why_missing("stated", model)})
                 continue
             say(f"{model}, trained on {home}, on {name}")
@@ -375,10 +320,9 @@ def across(sets: Sequence[Manifest], study: Study, say: Callable[[str], None], r
             except LeukoscopeError as error:
                 rows.append(row | {"missing": str(error)})
                 continue
-            moved = replace(scores, probability=recentred(scores.probability, bundle.facts.decision.threshold))
-            found = figures(moved, replicates=replicates)
-            rows.append(row | {"pictures": len(scores), "unreadable": len(lost), "shortened": pool.shortened}
-                        | {"metrics": as_plain(found, SHOWN)})  # fmt: skip
+            found = figures(Panel.of(scores, bundle.facts.decision.threshold, SHOWN), replicates=replicates)
+            rows.append(row | {"pictures": len(scores), "unreadable": len(lost), "shortened": entry.told("shortened")}
+                        | {"metrics": figures_json(found)})  # fmt: skip
     return rows
 
 
@@ -394,19 +338,18 @@ def combined(
     rows: list[dict[str, Any]] = []
     for arm in _ARMS:
         for model in plan.models:
-            pool = study.pools.get((arm, model))
+            entry = study.entries.get((arm, model))
             row: dict[str, Any] = {"trained_on": both.name, "arm": arm, "model": model}
-            if pool is None:
+            if entry is None:
                 rows.append(row | {"missing": study.why_missing(arm, model)})
                 continue
             for name in sorted(set(home.values())):
-                index = [i for i, path in enumerate(pool.scores.path) if home[path] == name]
-                if not index:
+                pool = entry.pools[0]
+                part = pool.part(np.array([home[path] == name for path in pool.scores.path]))
+                if not len(part.scores):
                     rows.append(row | {"tested_on": name, "missing": "none of its pictures is in a finished test part"})
                     continue
-                part = pool.scores.take(index)
-                told = as_plain(figures(part, replicates=replicates), SHOWN)
-                rows.append(
-                    row | {"tested_on": name, "pictures": len(part), "shortened": pool.shortened, "metrics": told}
-                )
+                told = figures_json(figures(part.panel(SHOWN), replicates=replicates))
+                facts = {"pictures": len(part.scores), "shortened": entry.told("shortened"), "metrics": told}
+                rows.append(row | {"tested_on": name, **facts})
     return rows

@@ -17,8 +17,8 @@ from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import TrainingError
 from leukoscope.inference.classifier import Classifier
 from leukoscope.runs.finish import finish_run
+from leukoscope.runs.teachers import teach
 from leukoscope.runs.train import train_run
-from leukoscope.studies.teaching import teach
 from leukoscope.training.batches import FrameSource
 from leukoscope.training.recipe import Recipe, load_recipe
 from leukoscope.training.runtime import Runtime, batch_loss
@@ -67,9 +67,7 @@ def test_a_teacher_of_another_fold_is_refused(taught: tuple[Path, Manifest]) -> 
 def test_training_asks_the_teachers_and_learns_something_else(taught: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, data = taught
     recipe = student(folder, 0)
-    with pytest.raises(TrainingError, match="names teachers that nobody asks"):
-        train_run(data, recipe, tmp_path / "alone", CPU, cache_folder=folder / "cache")
-    taught_run = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache", teach=teach)
+    taught_run = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache")
     again = train_run(data, recipe, tmp_path / "taught", CPU, cache_folder=folder / "cache")  # asks nobody
     assert again.history == taught_run.history
     alone = train_run(
@@ -98,6 +96,6 @@ def test_a_bundle_of_unknown_training_does_not_teach(
     recipe = student(folder, 0)
     bundle = read_bundle(folder / "teacher-0" / "bundle")
     unknown = replace(bundle, facts=bundle.facts.model_copy(update={"training": None}))
-    monkeypatch.setattr("leukoscope.studies.teaching.read_bundle", lambda _: unknown)
+    monkeypatch.setattr("leukoscope.runs.teachers.read_bundle", lambda _: unknown)
     with pytest.raises(TrainingError, match="does not say what it was trained on"):
         teach(data, split_of(data, recipe), recipe)
