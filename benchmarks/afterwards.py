@@ -13,7 +13,6 @@ saw them. Each row is compared with the network as it was trained, paired over p
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from int8 import scores_of, together  # the scripts beside this one
+from _common import NAMED, by_name, command_line, differences, joined, pooled, scores_of, words
+from int8 import framed  # the script beside this one
 from leukoscope.bundle.decision import probability_of
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.files import write_json
-from leukoscope.inference.cells import CellReader, ReadOptions
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.counts import confusion, f1_weighted
-from leukoscope.metrics.panel import compare
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.measure import table_of
 from leukoscope.runs.run import Run
-from refer import pooled
 
 DECISIONS = ("f1_weighted", "balanced_accuracy", "sensitivity", "specificity")
 SHOWN = ("auc", *DECISIONS, "subject_auc", "ece")
@@ -65,20 +62,15 @@ def at_validated_threshold(runs: list[Path]) -> tuple[Scores, list[float]]:
         table, _ = table_of(Classifier(whole.bundle(), threads=1), whole.part("val"))
         thresholds.append(best_threshold(table))
         tables.append(moved(whole.scores(), thresholds[-1]))
-    return together(tables), thresholds
+    return joined(tables), thresholds
 
 
 def turned_logit(classifier: Classifier, part: Manifest) -> tuple[NDArray[np.float64], list[int]]:
     """Mean logit over the eight symmetries of the square, and the rows of the pictures that could be read."""
     means: list[NDArray[np.float64]] = []
     rows: list[int] = []
-    at = 0
-    reader = CellReader(classifier.bundle.facts.preparation, options=ReadOptions(fields=False))
-    for batch in reader.read_all(part.paths(), batch_size=BATCH, threads=1):
-        good = [(at + i, cell.frame) for i, item in enumerate(batch) for cell in item.cells if cell.frame is not None]
-        at += len(batch)
-        rows += [row for row, _ in good]
-        frames = np.stack([frame for _, frame in good])
+    for some, frames in framed(classifier, part):
+        rows += some
         views = [np.rot90(each, turn, axes=(1, 2)) for each in (frames, frames[:, :, ::-1]) for turn in range(4)]
         means.append(np.mean([classifier.predict_frames(view)[0].astype(np.float64) for view in views], axis=0))
     return np.concatenate(means), rows
@@ -90,8 +82,8 @@ def turned(runs: list[Path]) -> Scores:
     for run in runs:
         bundle, part = Run.open(run).bundle(), Run.open(run).part("test")
         logit, rows = turned_logit(Classifier(bundle, threads=1), part)
-        tables.append(scores_of(bundle, part.select(rows), logit))
-    return together(tables)
+        tables.append(scores_of(part.select(rows), logit, bundle.facts.decision))
+    return joined(tables)
 
 
 def mean_of(tables: list[Scores]) -> Scores:
@@ -106,29 +98,20 @@ def mean_of(tables: list[Scores]) -> Scores:
 
 def row(name: str, of: str, first: Scores, second: Scores, shown: tuple[str, ...]) -> dict[str, Any]:
     """Figures of ``second``, and second minus first."""
-    found = {each.key: each for each in compare(first, second, thresholds=(0.5, 0.5)) if each.key in shown}
-    for key, each in found.items():
-        gap = f"{each.difference.value:+.4f} [{each.difference.low:+.4f}, {each.difference.high:+.4f}]"
-        print(f"{name:<36} {key:<18} {each.first:.4f} -> {each.second:.4f}  {gap}")
-    figures = {
-        key: {"value": each.second, "before": each.first, "difference": each.difference.to_json()}
-        for key, each in found.items()
-    }
+    figures = differences(first, second, shown, names=("before", "value"))
+    for key, each in figures.items():
+        print(f"{name:<36} {key:<18} {each['before']:.3f} -> {words(each['difference'], sign='+')}")
     return {"row": name, "against": of, "pictures": len(first), "figures": figures}
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", dest="runs", action="append", required=True, metavar="NAME=RUN")
-    parser.add_argument("--threshold", action="append", default=[], metavar="NAME")
-    parser.add_argument("--turned", action="append", default=[], metavar="NAME")
-    parser.add_argument("--mean", action="append", default=[], metavar="NAME,NAME")
-    parser.add_argument("--out", type=Path, default=Path("docs/figures/afterwards.json"))
+    parser = command_line(__doc__, out=Path("docs/figures/afterwards.json"))
+    parser.add_argument("--run", dest="runs", action="append", required=True, metavar=NAMED)
+    for name, metavar in (("threshold", "NAME"), ("turned", "NAME"), ("mean", "NAME,NAME")):
+        parser.add_argument(f"--{name}", action="append", default=[], metavar=metavar)
     args = parser.parse_args()
-    runs: dict[str, list[Path]] = {}
-    for name, _, folder in (text.partition("=") for text in args.runs):
-        runs.setdefault(name, []).append(Path(folder))
+    runs = by_name(args.runs)
     tables = {name: pooled(folders) for name, folders in runs.items()}
     rows: list[dict[str, Any]] = []
     for name in args.threshold:

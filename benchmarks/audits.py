@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from _common import Needed, command_line
 from leukoscope.files import write_json
 from leukoscope.inference.classifier import Classifier
 from leukoscope.runs.run import Run
@@ -66,15 +67,9 @@ def _values(at: str, value: Any) -> list[tuple[str, float]]:
 
 def main() -> None:
     """Audit, print, write as it goes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--explained", type=int, default=100, help="cells of each run whose maps are tested")
-    parser.add_argument("--varied", type=int, default=300, help="cells of each run that are asked about without a cue")
-    parser.add_argument("--masks", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = command_line(  # explained: cells of each run whose maps are tested; varied: asked about without a cue
+        __doc__, "runs+", work=Needed(), out=Path, explained=100, varied=300, masks=Path, seed=0
+    ).parse_args()
     runs: dict[str, Any] = {}
     networks: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in options.runs:

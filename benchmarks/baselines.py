@@ -21,15 +21,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from _common import NAMED, Needed, by_name, command_line, differences, facts_of, figures_of, scores_of, words
+from _common import NAMED, Needed, by_name, command_line, differences, facts_of, figures_of, pooled, scores_of, words
 from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.metrics.scores import Scores
 from leukoscope.training.recipe import load_recipe
-from refer import pooled  # the script beside this one
 
 SETS = {
     "area": [0],
@@ -50,6 +50,22 @@ def measures(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array(rows)
 
 
+def split_of(data: Manifest, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that learn and rows that are tested."""
+    split = make_split(data, "group", fold=fold, folds=folds, seed=0, val_fraction=0.15)
+    return np.concatenate([split.train, split.val]), split.test
+
+
+def plain_unit(data: Manifest, numbers: NDArray[np.float64], folds: int) -> Scores:
+    """One logistic unit on a few numbers of each cell."""
+    labels, logit = data.labels(), np.full(len(data), np.nan)
+    for fold in range(folds):
+        learned, test = split_of(data, fold, folds)
+        unit = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+        logit[test] = unit.fit(numbers[learned], labels[learned]).decision_function(numbers[test])
+    return scores_of(data, logit)
+
+
 def beyond(name: str, unit: Scores, network: Scores) -> dict[str, Any]:
     """What a network has beyond the unit on the same cells, paired over patient groups."""
     found = differences(unit, network, SHOWN, names=("unit", "network"))
@@ -67,18 +83,10 @@ def main() -> None:
     manifest = read_dataset(args.data).labelled()
     shown = load_recipe("champion").input
     values = measures(open_cache(manifest, shown.preparation, shown.size, cache_folder(), jobs=1).frames)
-    labels = manifest.labels()
     networks = {network: pooled(folders) for network, folders in by_name(args.runs).items()}
     rows: list[dict[str, Any]] = []
     for name, columns in SETS.items():
-        logit = np.full(len(labels), np.nan)
-        for fold in range(args.folds):
-            split = make_split(manifest, "group", fold=fold, folds=args.folds, seed=0, val_fraction=0.15)
-            learned = np.concatenate([split.train, split.val])
-            unit = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-            unit.fit(values[learned][:, columns], labels[learned])
-            logit[split.test] = unit.decision_function(values[split.test][:, columns])
-        scores = scores_of(manifest, logit)
+        scores = plain_unit(manifest, values[:, columns], args.folds)
         found = figures_of(scores, SHOWN)
         rows.append({"numbers": name, "metrics": found})
         rows[-1]["networks"] = {network: beyond(network, scores, table) for network, table in networks.items()}

@@ -22,18 +22,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from _common import NAMED, Needed, auc, by_name, command_line, differences, facts_of, figures_of, scores_of, words
-from baselines import measures  # the script beside this one
+from _common import (
+    NAMED,
+    Needed,
+    auc,
+    by_name,
+    command_line,
+    differences,
+    facts_of,
+    figures_of,
+    pooled,
+    scores_of,
+    words,
+)
+from baselines import measures, plain_unit, split_of  # the script beside this one
 from leukoscope.cells.frame import Preparation
 from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.datasets.split import make_split
 from leukoscope.files import write_json
 from leukoscope.metrics.scores import Scores
 from leukoscope.models.masked import MaskedTrunk
@@ -41,7 +49,6 @@ from leukoscope.tables import read_rows
 from leukoscope.training.batches import seed_for
 from leukoscope.training.features import cell_statistics
 from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits
-from refer import pooled
 
 FOLDS = 5
 CROP, SIZE = 320, 288  # pixels of the frame, and of the trunk's input
@@ -94,32 +101,16 @@ def check_folds(data: Manifest, committed: Path) -> None:
     where = {row["group"]: int(row["fold_of_5"]) for _, row in rows}
     groups = data.groups()
     for fold in range(FOLDS):
-        test = np.unique(groups[split_of(data, fold)[1]]).tolist()
+        test = np.unique(groups[split_of(data, fold, FOLDS)[1]]).tolist()
         amiss = [group for group in test if where.get(group) != fold]
         if amiss:
             raise SystemExit(f"fold {fold} tests {amiss}, which {committed} puts elsewhere: is this other data?")
 
 
-def split_of(data: Manifest, fold: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that learn and rows that are tested."""
-    split = make_split(data, "group", fold=fold, folds=FOLDS, seed=0, val_fraction=0.15)
-    return np.concatenate([split.train, split.val]), split.test
-
-
 def by_fold(data: Manifest, scores: Scores) -> list[float]:
     """AUC of each fold's test part."""
-    parts = (scores.take(split_of(data, fold)[1]) for fold in range(FOLDS))
+    parts = (scores.take(split_of(data, fold, FOLDS)[1]) for fold in range(FOLDS))
     return [auc(part.label, part.logit) for part in parts]
-
-
-def plain_unit(data: Manifest, numbers: np.ndarray) -> Scores:
-    """One logistic unit on a few numbers of each cell."""
-    labels, logit = data.labels(), np.empty(len(data))
-    for fold in range(FOLDS):
-        learned, test = split_of(data, fold)
-        unit = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-        logit[test] = unit.fit(numbers[learned], labels[learned]).decision_function(numbers[test])
-    return scores_of(data, logit)
 
 
 def figures(data: Manifest, scores: Scores) -> dict[str, Any]:
@@ -141,7 +132,7 @@ def answers(row: Row, data: Manifest, args: argparse.Namespace) -> Scores:
     statistics, labels, groups = whole[:, columns], data.labels(), data.groups()
     logit = np.empty(len(data))
     for fold in range(FOLDS):
-        learned, test = split_of(data, fold)
+        learned, test = split_of(data, fold, FOLDS)
         weights = balance_weights(labels[learned], groups[learned], row.balance)
         head = fit_head(statistics[learned], labels[learned], weights, row.head)
         logit[test] = head_logits(head, statistics[test])
@@ -157,7 +148,7 @@ def main() -> None:
     check_folds(data, args.folds)
     small = open_cache(data, Preparation(frame_size=340), 112, args.cache, jobs=args.jobs).frames
     seven = measures(small)
-    rivals = {"area": plain_unit(data, seven[:, :1]), "seven numbers": plain_unit(data, seven)}
+    rivals = {"area": plain_unit(data, seven[:, :1], FOLDS), "seven numbers": plain_unit(data, seven, FOLDS)}
     runs = by_name(args.runs)
     rivals |= {network: pooled(folders) for network, folders in runs.items()}
     rows = [{"row": name, **figures(data, each)} for name, each in rivals.items() if name not in runs]

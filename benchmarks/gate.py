@@ -15,9 +15,7 @@ whose patients neither network nor gate have seen, and about everything foreign.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.neighbors import NearestNeighbors
 
 import gate_pictures as pictures
+from _common import Needed, auc, command_line, load_of_machine, report
 from leukoscope.bundle.gate import Gate, GateFacts, embedding_distances
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.cells.frame import Preparation, equalise, frame_cell
@@ -41,7 +40,6 @@ from leukoscope.fitting.gate import GateCells, fit_embedding, fit_gate
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import Resampling, estimates
-from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.runs.run import Run
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -177,8 +175,7 @@ def share(flags: np.ndarray, group: np.ndarray | None) -> dict[str, Any]:
 def auroc(home: np.ndarray, foreign: np.ndarray) -> float:
     """Area under the ROC curve of a score that should be higher for foreign pictures."""
     label = np.concatenate([np.zeros(len(home)), np.ones(len(foreign))]).astype(np.int64)
-    score = np.concatenate([home, foreign])
-    return float(roc_auc(Ranking.of(label, np.nan_to_num(score, posinf=1e9)).sweep()))
+    return auc(label, np.nan_to_num(np.concatenate([home, foreign]), posinf=1e9))
 
 
 def counted(reasons: list[list[str]]) -> dict[str, float]:
@@ -210,7 +207,7 @@ def rivals(train: np.ndarray, label: np.ndarray) -> dict[str, Callable[[np.ndarr
     }
 
 
-def report(runs: list[Path], into: Path, looked_at: int) -> dict[str, Any]:
+def summary(runs: list[Path], into: Path, looked_at: int) -> dict[str, Any]:
     """All figures as JSON; the first ``looked_at`` cells were seen when the rule for the limits was chosen."""
     collected = dict(np.load(into / "cnmc_part.npz"))
     foreign = dict(np.load(into / "foreign.npz"))
@@ -362,7 +359,7 @@ def timed(runs: list[Path], into: Path, repeats: int) -> dict[str, Any]:
         "cells": len(cells),
         "repeats": repeats,
         "machine": describe_machine(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "load": load_of_machine(),
         "clock": "processor time of the process, one thread; the machine was shared",
     }
     result["stages_ms_least"] = {  # by the clock on the wall: the gate's and the words' measurements
@@ -385,19 +382,11 @@ def timed(runs: list[Path], into: Path, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line and do one of the steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(  # foreign pictures of a kind; cells that are disturbed; cells seen when the rule was chosen
+        __doc__, data=Path, into=Needed(), limit=40, cells=20, looked_at=0, repeats=10, out=Path, figure=Path
+    )
     parser.add_argument("step", choices=["cells", "foreign", "disturbed", "report", "time"])
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--data", type=Path, help="folder of the real data sets, for `foreign`")
-    parser.add_argument("--into", type=Path, required=True, help="folder of what is collected")
-    parser.add_argument("--limit", type=int, default=40, help="foreign pictures of a kind")
-    parser.add_argument("--cells", type=int, default=20, help="cells that are disturbed")
-    parser.add_argument(
-        "--looked-at", type=int, default=0, help="cells seen when the rule was chosen: see docs/gate.md"
-    )
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
     args.into.mkdir(parents=True, exist_ok=True)
     if args.step == "cells":
@@ -411,12 +400,10 @@ def main() -> None:
     elif args.step == "time":
         write_json(args.into / "time.json", timed(args.runs, args.into, args.repeats))
     else:
-        result = report(args.runs, args.into, args.looked_at)
-        if args.out:
-            write_json(args.out, result)
+        result = summary(args.runs, args.into, args.looked_at)
+        report(result, args.out)
         if args.figure and "disturbed" in result:
             draw(result, args.figure)
-        print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def main() -> None:
                   args.weights, args.cache, args.jobs)  # fmt: skip
     parts = []
     for fold in range(FOLDS):
-        learned, test = split_of(data, fold)
+        learned, test = split_of(data, fold, FOLDS)
         dealt = StratifiedGroupKFold(INNER, shuffle=True, random_state=0).split(
             learned, labels[learned], groups[learned]
         )

@@ -12,37 +12,34 @@ clock stands processor time, which other processes add less to.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from PIL import Image
 
-from leukoscope.bundle.decision import probability_of
+from _common import ONE_THREAD_KINDS, differences, joined, load_of_machine, pictures_in, scores_of, written_as
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
 from leukoscope.inference.cells import CellReader, ReadOptions
 from leukoscope.inference.classifier import Classifier, Outputs
-from leukoscope.inference.sources import find_pictures
 from leukoscope.machine import describe_machine
-from leukoscope.metrics.panel import compare
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.run import Run
 from leukoscope.studies.compare.cost import interleave
 
 SHOWN = ("f1_weighted", "auc", "balanced_accuracy", "sensitivity", "specificity", "ece")
 BATCH = 8
-KINDS = {"bmp": {}, "png": {}, "webp": {"quality": 98}}
+NAMES = ("fp32", "int8")
 
 
 def size_of(bundle: Bundle) -> dict[str, int]:
@@ -60,53 +57,33 @@ def pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
 
 
+def framed(classifier: Classifier, part: Manifest) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Frames of the cells that can be read, a batch at a time, each with their rows."""
+    at = 0
+    reader = CellReader(classifier.bundle.facts.preparation, options=ReadOptions(fields=False))
+    for batch in reader.read_all(part.paths(), batch_size=BATCH, threads=1):
+        good = [(at + i, cell.frame) for i, item in enumerate(batch) for cell in item.cells if cell.frame is not None]
+        at += len(batch)
+        if good:
+            yield [row for row, _ in good], np.stack([frame for _, frame in good])
+
+
 def answer_both(pair: tuple[Classifier, Classifier], part: Manifest) -> tuple[list[Outputs], list[int]]:
     """Outputs of both over a manifest, each picture decoded once; rows of the pictures that could be read."""
     found: list[list[Outputs]] = [[], []]
     rows: list[int] = []
-    at = 0
-    preparation = pair[0].bundle.facts.preparation
-    reader = CellReader(preparation, options=ReadOptions(fields=False))
-    for batch in reader.read_all(part.paths(), batch_size=BATCH, threads=1):
-        good = [(at + i, cell.frame) for i, item in enumerate(batch) for cell in item.cells if cell.frame is not None]
-        at += len(batch)
-        frames = np.stack([frame for _, frame in good])
-        rows += [row for row, _ in good]
+    for some, frames in framed(pair[0], part):
+        rows += some
         for outputs, classifier in zip(found, pair, strict=True):
             outputs.append(classifier.predict_frames(frames))
-    joined = [tuple(np.concatenate(column) for column in zip(*outputs, strict=True)) for outputs in found]
-    return joined, rows
-
-
-def scores_of(bundle: Bundle, part: Manifest, logit: np.ndarray) -> Scores:
-    """The table that `evaluate` would measure."""
-    wide = logit.astype(np.float64)
-    probability = np.asarray(probability_of(wide, bundle.facts.decision), np.float64)
-    paths = tuple(record.path for record in part.records)
-    return Scores(paths, part.labels(), probability, wide, part.subjects(), part.groups())
+    joined_ = [tuple(np.concatenate(column) for column in zip(*outputs, strict=True)) for outputs in found]
+    return joined_, rows
 
 
 def quantise(run: Path, data: Path, out: Path) -> None:
     """As a user would."""
     command = [sys.executable, "-m", "leukoscope", "export", str(run), "--int8", "--data", str(data), "--out", str(out)]
     subprocess.run(command, check=True)
-
-
-def differences(first: Scores, second: Scores, threshold: float) -> dict[str, Any]:
-    """Figures of fp32 and int8, and int8 minus fp32 with its paired interval over patient groups."""
-    rows = compare(first, second, thresholds=(threshold, threshold))
-    return {
-        row.key: {"fp32": row.first, "int8": row.second, "difference": row.difference.to_json()}
-        for row in rows
-        if row.key in SHOWN
-    }
-
-
-def together(tables: list[Scores]) -> Scores:
-    """Test parts of several folds as one table."""
-    columns = {n: np.concatenate([getattr(t, n) for t in tables]) for n in ("label", "probability", "logit")}
-    words = {n: np.concatenate([getattr(t, n) for t in tables]) for n in ("subject", "group")}
-    return Scores(tuple(p for t in tables for p in t.path), **columns, **words)
 
 
 def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Path) -> None:
@@ -127,7 +104,7 @@ def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Pa
         start = time.perf_counter()
         outputs, rows = answer_both((Classifier(bundles[0], threads=1), Classifier(bundles[1], threads=1)), part)
         kept = part.select(rows)
-        pair = [scores_of(bundle, kept, each[0]) for bundle, each in zip(bundles, outputs, strict=True)]
+        pair = [scores_of(kept, each[0], bundle.facts.decision) for bundle, each in zip(bundles, outputs, strict=True)]
         for table, each in zip(tables, pair, strict=True):
             table.append(each)
         threshold = bundles[0].facts.decision.threshold
@@ -141,7 +118,7 @@ def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Pa
             "cells": len(kept), "of": len(split.test), "unreadable": len(part) - len(kept),
             "groups": len(set(kept.groups().tolist())),
             "calibration": None if made is None else {"cells": made.pictures, "groups": len(made.groups)},
-            "figures": differences(pair[0], pair[1], threshold),
+            "figures": differences(*pair, SHOWN, threshold=threshold, names=NAMES),
             "called_otherwise": float(np.mean(called[0] != called[1])),
             "probability_off": {
                 "median": float(np.median(np.abs(pair[0].probability - pair[1].probability))),
@@ -155,7 +132,8 @@ def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Pa
         }  # fmt: skip
         thresholds.add(threshold)
         if len(tables[0]) > 1 and len(thresholds) == 1:
-            report["pooled"] = differences(together(tables[0]), together(tables[1]), threshold)
+            one, other = (joined(each) for each in tables)
+            report["pooled"] = differences(one, other, SHOWN, threshold=threshold, names=NAMES)
         write_json(out, report)
         print(run.name, report["runs"][run.name]["figures"]["f1_weighted"], flush=True)
 
@@ -177,11 +155,11 @@ def stages(classifier: Classifier, path: Path, kept: list[dict[str, float]]) -> 
 def times(bundles: dict[str, Path], pictures: Path, count: int, rounds: int, out: Path) -> None:
     """Time all bundles in turns on one thread."""
     classifiers = {name: Classifier(read_bundle(path), threads=1) for name, path in bundles.items()}
-    files = [item for item in find_pictures([pictures]) if isinstance(item, Path)][:count]
+    files = pictures_in(pictures)[:count]
     report: dict[str, Any] = {
         "what": "milliseconds per cell on one thread; bundles take turns call by call",
         "machine": describe_machine(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "load": load_of_machine(),
         "cells": len(files),
         "source": pictures.name,
         "bundles": {
@@ -195,12 +173,8 @@ def times(bundles: dict[str, Path], pictures: Path, count: int, rounds: int, out
         },
     }
     with tempfile.TemporaryDirectory() as temporary:
-        written: dict[str, list[Path]] = {}
-        for kind, options in KINDS.items():
-            written[kind] = [Path(temporary) / f"{i:03d}.{kind}" for i in range(len(files))]
-            for source, target in zip(files, written[kind], strict=True):
-                with Image.open(source) as image:
-                    image.convert("RGB").save(target, **options)
+        kinds = ONE_THREAD_KINDS.items()
+        written = {kind: written_as(kind, files, Path(temporary), **options) for kind, options in kinds}
         graph: dict[str, Any] = {}
         for batch in (1, BATCH):
             calls = {}

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import yaml
 
-from _common import Needed, add_settings, answers_of, command_line, differences, figures_of, pooled, turn_at
+from _common import Needed, add_settings, answers_of, command_line, differences, figures_of, pooled, scores_of, turn_at
 from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
@@ -67,10 +67,7 @@ def job(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
         source = FrameSource(cache.frames, manifest.labels(), run.split.test, runtime.device)
         logits = predict(run.network()[0].to(runtime.device), source, 256, runtime).numpy().astype(float)
     part = manifest.select(run.split.test)
-    Scores(
-        path=tuple(record.path for record in part.records), label=part.labels(), logit=logits,
-        probability=1 / (1 + np.exp(-logits)), subject=part.subjects(), group=part.groups(),
-    ).write_csv(folder / TESTED)  # fmt: skip
+    scores_of(part, logits).write_csv(folder / TESTED)
     trained = run.training
     assert trained is not None
     facts = {

@@ -12,10 +12,8 @@ included.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import inspect
-import json
 import sys
 import tempfile
 import threading
@@ -25,7 +23,9 @@ from types import FrameType
 from typing import Any
 
 import leukoscope
+from _common import command_line, report
 from leukoscope.cli import main as command
+from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.machine import describe_machine
 
 PACKAGE = str(Path(leukoscope.__file__).parent)
@@ -105,28 +105,15 @@ def walk(arguments: list[str]) -> dict[str, int]:
 
 def main() -> None:
     """Walk both ways, print and write what was counted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
+    out = command_line(__doc__, out=Path).parse_args().out
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command(["demo", "--out", str(folder / "demo")], standalone_mode=False)
         cell = min((folder / "demo" / "pictures").glob("*.png"))
-        try:
-            from leukoscope.datasets.synthetic import write_synthetic  # noqa: PLC0415
-        except ImportError:  # before the rooms were drawn anew
-            from leukoscope.data.synthetic import write_synthetic  # type: ignore[import-not-found,no-redef]  # noqa: PLC0415
         write_synthetic(folder / "cells", count=60, seed=1, layout="cnmc", subjects=12)
         predict = ["predict", str(cell), "--threads", "1"]
-        train = [
-            "train",
-            "--data",
-            str(folder / "cells"),
-            "--out",
-            str(folder / "run"),
-            "--cache",
-            str(folder / "cache"),
-        ]
+        train = ["train", "--data", str(folder / "cells"), "--out", str(folder / "run")]
+        train += ["--cache", str(folder / "cache")]
         train += ["--model", "plain_cnn", "--epochs", "1", "--set", "input.size=32", "--set", "split.folds=3"]
         found = {"predict": walk(predict), "train": walk(train)}
     modules = sorted(Path(PACKAGE).rglob("*.py"))
@@ -136,9 +123,7 @@ def main() -> None:
     }
     today = dt.datetime.now(dt.UTC).date().isoformat()
     value = {"command": "python benchmarks/way.py", "machine": describe_machine(), "date": today, **found}
-    print(json.dumps(value, indent=2))
-    if out:
-        out.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    report(value, out)
 
 
 if __name__ == "__main__":
