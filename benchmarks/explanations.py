@@ -35,11 +35,11 @@ from leukoscope.runs.run import Run
 from leukoscope.studies.audits.heatmaps.bundle import ask_of, explain_bundle, explain_of, load_cells, relative_of
 from leukoscope.studies.audits.heatmaps.cells import side_of
 from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps
-from leukoscope.studies.audits.heatmaps.report import text_of
+from leukoscope.studies.audits.heatmaps.report import explanations_text
 from leukoscope.studies.audits.heatmaps.road import road
 from leukoscope.studies.audits.heatmaps.sanity import maps_of, pearson
 from leukoscope.studies.audits.heatmaps.stability import turning_figures
-from leukoscope.studies.audits.rules import mean_estimates, words
+from leukoscope.studies.audits.rules import bracket, mean_estimates
 from leukoscope.training.batches import FrameSource
 from leukoscope.training.loop import fit
 from leukoscope.training.recipe import load_recipe
@@ -85,7 +85,7 @@ def compare(run: Path, count: int, seed: int, work: Path) -> dict[str, Any]:
             write_json(path, {key: [None if np.isnan(v) else v for v in each[key].tolist()] for key in each})
         columns[name] = {key: np.array(each, float) for key, each in json.loads(path.read_text()).items()}
         shown = mean_estimates(columns[name], plan)
-        print(f"{run} {name:<28} " + "  ".join(f"{k} {words(v)}" for k, v in shown.items()), flush=True)
+        print(f"{run} {name:<28} " + "  ".join(f"{k} {bracket(v)}" for k, v in shown.items()), flush=True)
     columns["chance"] = chance(cells)
     figures = {name: mean_estimates(each, plan) for name, each in columns.items()}
     beyond = {  # paired: on the same cells, the same draws of patients
@@ -131,7 +131,7 @@ def labels(data: Path, work: Path, count: int, seed: int, sets: list[str]) -> di
     for name, classifier in bundles.items():
         other = bundles["labels shuffled"] if name == "labels" else None
         audit = explain_bundle(classifier, cells, shuffled=other, seed=seed)
-        print(f"trained on {name}\n{text_of(audit)}", flush=True)
+        print(f"trained on {name}\n{explanations_text(audit)}", flush=True)
         found[name] = audit.to_json()
     facts = {"data": manifest.name, "fingerprint": manifest.fingerprint(), "pictures": len(split.train), "seed": seed}
     return facts | {"recipe": recipe.model_dump(mode="json"), "machine": describe_machine(), "trained on": found}

@@ -109,17 +109,17 @@ def test_figures_are_svg_with_what_they_show_written_on_them(scores: Scores, nam
 
 def test_figures_state_the_figures(scores: Scores) -> None:
     found = measured(scores)
-    assert f"AUC {with_interval(found.metrics['auc'])}" in svg_words(figures.roc(found))
-    words = svg_words(figures.precision_recall(found))
+    assert f"AUC {with_interval(found.metrics['auc'])}" in svg_words(figures.draw_roc(found))
+    words = svg_words(figures.draw_precision_recall(found))
     assert f"precision {decimal(found.metrics['precision_blast'].value)}" in words
-    counts = svg_words(figures.confusion(found))
+    counts = svg_words(figures.draw_confusion(found))
     assert all(f"{count:,}" in counts for count in found.confusion.values())
 
 
 def test_the_same_evaluation_gives_the_same_bytes_and_leaves_settings_alone(scores: Scores) -> None:
     before = dict(mpl.rcParams)
     found = measured(scores)
-    assert figures.roc(found) == figures.roc(found)
+    assert figures.draw_roc(found) == figures.draw_roc(found)
     assert dict(mpl.rcParams) == before
 
 
@@ -129,7 +129,7 @@ def test_drawing_makes_no_global_figure() -> None:
         "from leukoscope.reports import plots as figures; from leukoscope.metrics.evaluation import evaluate; "
         "from leukoscope.metrics.provenance import Provenance; "
         "made = evaluate(clustered_scores(), Provenance(protocol='group'), threshold=0.5, replicates=100); "
-        "figures.roc(made, 'png'); "
+        "figures.draw_roc(made, 'png'); "
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     tests = str(Path(__file__).parents[1])
@@ -138,7 +138,7 @@ def test_drawing_makes_no_global_figure() -> None:
 
 
 def test_png_is_a_picture_with_ink(scores: Scores, tmp_path: Path) -> None:
-    (tmp_path / "roc.png").write_bytes(figures.roc(measured(scores), "png"))
+    (tmp_path / "roc.png").write_bytes(figures.draw_roc(measured(scores), "png"))
     with Image.open(tmp_path / "roc.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert pixels.shape[0] > 800

@@ -21,7 +21,7 @@ from leukoscope.runs.recipe_row import Outcome, Row
 from leukoscope.studies.compare.cost import Counts, Timing
 from leukoscope.studies.compare.plan import read_plan
 from leukoscope.studies.compare.pool import COMPARED, measure_entries, on_common_cells, pool_entries
-from leukoscope.studies.compare.report import comparison_page, drawn, write_comparison
+from leukoscope.studies.compare.report import comparison_drawings, comparison_page, write_comparison
 from leukoscope.studies.compare.table import Comparison, Cost, compare_runs
 
 THRESHOLDS = (0.5, 0.3, 0.7)
@@ -127,7 +127,7 @@ def test_a_comparison_on_cells_of_unknown_patients_counts_none(tmp_path: Path) -
     found = compare_runs([Outcome.given(write_run(tmp_path / "run", loose))], replicates=20)
     assert found.counts["lone"] == found.counts["groups"] == found.counts["cells"]
     assert found.notes[0].startswith(f"{found.counts['cells']} pictures are of unknown patients")
-    page = " ".join(comparison_page(found, drawn(found)).split())
+    page = " ".join(comparison_page(found, comparison_drawings(found)).split())
     assert "normal cells of unknown patients. Reference: plain_cnn." in page
     assert "cells of unknown patients; 95 % intervals, likely too narrow" in page
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path, two: list[Outcome]) ->
     assert "several protocols: group, subject" in found.faults["mixed"]
     assert "another label or patient group than plain_cnn" in found.faults["turned"]
     assert found.faults["failed"] == "no such luck"
-    page = unescape(comparison_page(found, drawn(found)))
+    page = unescape(comparison_page(found, comparison_drawings(found)))
     assert all(why in page for why in found.faults.values())
     with pytest.raises(DataError, match="reference 'failed' has no figures"):
         compare_runs([*two, failed], reference="failed")

@@ -26,7 +26,7 @@ from leukoscope.studies.paper.claims import CUSTOM, FAILS, HOLDS, OPEN, RIVALS, 
 from leukoscope.studies.paper.report import lines, verdict_text, write_reproduction
 from leukoscope.studies.paper.reproduce import reproduce
 from leukoscope.studies.paper.rulings import parameters
-from leukoscope.studies.paper.study import BY_KEY, SHOWN, Plan, differences, figures
+from leukoscope.studies.paper.study import BY_KEY, SHOWN, ReproductionPlan, figures, paired_differences
 
 SET = ("input.size=32", "optimizer.learning_rate=1e-3")
 
@@ -42,7 +42,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """One network, shortened as far as it goes: five trainings of one epoch."""
     folder = tmp_path_factory.mktemp("out")
-    plan = Plan(models=("plain_cnn",), folds=2, epochs=1, limit=60, overrides=SET)
+    plan = ReproductionPlan(models=("plain_cnn",), folds=2, epochs=1, limit=60, overrides=SET)
     value = reproduce(
         [read_dataset(cells)], plan, folder, cache_folder=folder / "cache", jobs=1, isolated=False, replicates=200
     )
@@ -51,7 +51,7 @@ def made(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[st
 
 
 def test_the_paper_equalises_its_own_networks_only() -> None:
-    plan = Plan(folds=3, epochs=2, limit=50)
+    plan = ReproductionPlan(folds=3, epochs=2, limit=50)
     rows = {(row.entry, row.fold): row for row in plan.rows()}
     assert len(rows) == 7 * (1 + 1 + 3 + 3)
     for model in (*CUSTOM, *RIVALS):
@@ -62,7 +62,7 @@ def test_the_paper_equalises_its_own_networks_only() -> None:
         assert rows[f"group/{model}", 2].protocol == "group"
     assert "input.size=299" in rows["group/inception_v3", 0].overrides
     assert rows["stated/vgg16", 0].to_recipe().input.preparation.clahe is None
-    own = Plan(overrides=("input.size=64",)).rows([BY_KEY["group"]])
+    own = ReproductionPlan(overrides=("input.size=64",)).rows([BY_KEY["group"]])
     assert not any("input.size=299" in row.overrides for row in own)
 
 
@@ -168,7 +168,7 @@ def test_the_command_uses_finished_runs_and_trains_nothing(
 def test_two_sets_are_crossed_and_combined(cells: Path, made: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     _, folder = made
     two = open_sets([write_allidb2(tmp_path / "ALL_IDB2")], cut_folder=tmp_path / "cache", jobs=1).manifest
-    plan = Plan(models=("plain_cnn",), folds=2, epochs=1, limit=60, overrides=SET)
+    plan = ReproductionPlan(models=("plain_cnn",), folds=2, epochs=1, limit=60, overrides=SET)
     value = reproduce(
         [read_dataset(cells), two],
         plan,
@@ -192,7 +192,7 @@ def test_two_sets_are_crossed_and_combined(cells: Path, made: tuple[dict[str, An
 
 def test_sets_that_cannot_be_combined_are_refused_before_anything_is_trained(cells: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a data set is given twice"):
-        reproduce([read_dataset(cells)] * 2, Plan(), tmp_path / "out", cache_folder=tmp_path / "cache")
+        reproduce([read_dataset(cells)] * 2, ReproductionPlan(), tmp_path / "out", cache_folder=tmp_path / "cache")
     assert not list(tmp_path.iterdir())
 
 
@@ -212,15 +212,15 @@ def entry(scores: Scores) -> Entry:
 
 def test_differences_are_of_the_shared_cells_only() -> None:
     first, second = table(60, 1, 12), table(60, 2, 12)
-    found = differences(entry(first.take(range(10, 60))), entry(second.take(range(40))))
+    found = paired_differences(entry(first.take(range(10, 60))), entry(second.take(range(40))))
     assert found is not None
     falls, values, cells = found
     assert cells == 30
     mine = [accuracy_score(s.label[10:40], s.probability[10:40] >= 0.5) for s in (first, second)]
     assert values["accuracy"] == pytest.approx(tuple(mine))
     assert falls["accuracy"].low <= mine[1] - mine[0] <= falls["accuracy"].high
-    assert differences(entry(first.take([0, 2])), entry(second.take([0, 2]))) is None
-    assert differences(entry(first.take(range(10))), entry(second.take(range(10, 20)))) is None
+    assert paired_differences(entry(first.take([0, 2])), entry(second.take([0, 2]))) is None
+    assert paired_differences(entry(first.take(range(10))), entry(second.take(range(10, 20)))) is None
 
 
 def test_figures_by_picture_are_narrower() -> None:

@@ -113,13 +113,13 @@ def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: f
     """ALL-IDB against its own lists of blasts."""
     from leukoscope.cli._show import Terminal
     from leukoscope.inference.classifier import load
-    from leukoscope.studies.allidb.report import FIGURES, headline, measure_allidb
+    from leukoscope.studies.allidb.report import FIGURES, allidb_lines, measure_allidb
     from leukoscope.text import printable
 
     if len(paths) != 1 or wrong:
         raise click.UsageError("--truth takes one folder, and neither patients, --red-cell-um nor --stain")
     figures = measure_allidb(paths[0], load(bundle), out, um_per_px=um_per_px, progress=Terminal())
-    for line in (*headline(figures), *(f"note: {note}" for note in figures["notes"])):
+    for line in (*allidb_lines(figures), *(f"note: {note}" for note in figures["notes"])):
         click.echo(printable(line))
     click.echo(printable(str(out / FIGURES)), err=True)
     found = figures["as_it_is"]["detection"]

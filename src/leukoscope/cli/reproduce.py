@@ -73,7 +73,7 @@ def paper(
     from leukoscope.studies.paper.claims import CUSTOM, RIVALS
     from leukoscope.studies.paper.report import lines, write_reproduction
     from leukoscope.studies.paper.reproduce import reproduce as run
-    from leukoscope.studies.paper.study import Plan
+    from leukoscope.studies.paper.study import ReproductionPlan
 
     for name in models:
         model_spec(name)  # an unknown name is refused before anything is trained
@@ -81,7 +81,7 @@ def paper(
     read = [open_data([path], both_classes=True, cache=cells, jobs=jobs) for path in data]
     notes = [note for each in read for note in each.notes]
     notes += [f"left out: {path}: {reason}" for each in read for path, reason in each.failed]
-    plan = Plan(
+    plan = ReproductionPlan(
         models=models or (*CUSTOM, *RIVALS),
         folds=folds,
         epochs=epochs,

@@ -149,7 +149,7 @@ def bars(rows: Sequence[tuple[str, Estimate]], label: str, *, chance: float | No
 _FIRST_COVERAGE = 0.05  # among fewer pictures one error more or less moves the curve over the whole sheet
 
 
-def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+def draw_roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """Sensitivity against false positive rate, with the operating point at the threshold."""
 
     def draw(axes: Axes) -> None:
@@ -168,7 +168,7 @@ def roc(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     return _square(evaluation, "ROC curve", draw, kind)
 
 
-def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+def draw_precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """Precision against recall of blast; the dashed line is what a coin gets."""
 
     def draw(axes: Axes) -> None:
@@ -189,7 +189,7 @@ def precision_recall(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     return _square(evaluation, "Precision and recall", draw, kind)
 
 
-def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+def draw_reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """Share of blasts against stated probability in 15 bins, above the number of pictures in each bin."""
     bins = evaluation.reliability.bins
 
@@ -226,7 +226,7 @@ def reliability(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     return _square(evaluation, "Reliability", draw, kind, below=1.85)
 
 
-def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+def draw_coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """What is decided wrongly, and which blasts are called normal, against the share of pictures decided."""
     risk, missed = evaluation.risk_coverage, evaluation.missed_coverage
 
@@ -259,7 +259,7 @@ def coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     return _square(evaluation, "What refusing buys", draw, kind)
 
 
-def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
+def draw_confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
     """Counts of truth against decision, with the share of each true class."""
     counts = evaluation.confusion
     rows = (("Blast", counts["tp"], counts["fn"], 0), ("Normal", counts["fp"], counts["tn"], 1))
@@ -290,11 +290,11 @@ def confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
 
 
 DRAWINGS: dict[str, Callable[..., bytes]] = {
-    "roc": roc,
-    "pr": precision_recall,
-    "reliability": reliability,
-    "coverage": coverage,
-    "confusion": confusion,
+    "roc": draw_roc,
+    "pr": draw_precision_recall,
+    "reliability": draw_reliability,
+    "coverage": draw_coverage,
+    "confusion": draw_confusion,
 }
 
 

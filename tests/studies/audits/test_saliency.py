@@ -15,7 +15,7 @@ from leukoscope.studies.audits.heatmaps.place import disc_maps, energy_share, gi
 from leukoscope.studies.audits.heatmaps.road import impute, road
 from leukoscope.studies.audits.heatmaps.sanity import likeness, pearson, ranks, spearman, ssim
 from leukoscope.studies.audits.heatmaps.stability import turned, turning_figures
-from leukoscope.studies.audits.rules import judged, mean_estimates, verdict
+from leukoscope.studies.audits.rules import judged, mean_estimates, verdict_from
 
 SIZE, FIELDS, COUNT = 64, 8, 8
 
@@ -248,8 +248,8 @@ def test_means_leave_out_what_is_undefined() -> None:
 
 
 def test_nothing_measured_is_no_pass() -> None:
-    assert verdict([judged("a", "?", "", None)])[0] is False
-    assert verdict([judged("a", "?", "", None), judged("b", "?", "", True)]) == (
+    assert verdict_from([judged("a", "?", "", None)])[0] is False
+    assert verdict_from([judged("a", "?", "", None), judged("b", "?", "", True)]) == (
         True,
         "passes all 1 rules; not measured: a",
     )

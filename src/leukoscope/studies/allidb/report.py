@@ -166,7 +166,7 @@ def measure_allidb(
     return figures
 
 
-def headline(figures: dict[str, Any]) -> list[str]:
+def allidb_lines(figures: dict[str, Any]) -> list[str]:
     """The figures in a few lines."""
     lines = []
     for name, part in (("as it is", figures["as_it_is"]), ("at one scale", figures["one_scale"])):

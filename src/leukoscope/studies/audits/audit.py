@@ -21,13 +21,11 @@ from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.measure import unseen_by
 from leukoscope.studies.audits.heatmaps.audit import Explanations
 from leukoscope.studies.audits.heatmaps.bundle import explain_bundle, load_cells, overlay_samples
-from leukoscope.studies.audits.heatmaps.report import text_of as text_of_explanations
-from leukoscope.studies.audits.heatmaps.report import write_explanations
+from leukoscope.studies.audits.heatmaps.report import explanations_text, write_explanations
 from leukoscope.studies.audits.rules import Audit
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts
 from leukoscope.studies.audits.shortcuts.bundle import shortcut_bundle
-from leukoscope.studies.audits.shortcuts.report import text_of as text_of_shortcuts
-from leukoscope.studies.audits.shortcuts.report import write_shortcuts
+from leukoscope.studies.audits.shortcuts.report import shortcuts_text, write_shortcuts
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def audit_heat_maps(
         "explanations", bundle, part, found, groups, len(unreadable), seed,
         headlines_of_explanations(found),
     )  # fmt: skip
-    return Audited(facts, text_of_explanations(found), page, unreadable)
+    return Audited(facts, explanations_text(found), page, unreadable)
 
 
 def audit_cues(
@@ -179,7 +177,7 @@ def audit_cues(
         "shortcuts", bundle, part, result, run.groups, len(run.unreadable), seed,
         headlines_of_shortcuts(result),
     )  # fmt: skip
-    return Audited(facts, text_of_shortcuts(result), page, run.unreadable)
+    return Audited(facts, shortcuts_text(result), page, run.unreadable)
 
 
 def headlines_of_explanations(found: Explanations) -> dict[str, Estimate]:

@@ -16,7 +16,7 @@ from leukoscope.files import together, write_json, write_text
 from leukoscope.page import render
 from leukoscope.reports.evaluation import inline
 from leukoscope.reports.wording import of_whom
-from leukoscope.studies.audits.rules import Audit, verdict
+from leukoscope.studies.audits.rules import Audit, verdict_from
 
 THUMBNAIL = 224  # pixels
 AXES = (4.0, 3.0)  # inches
@@ -34,7 +34,7 @@ class Table:
 
 def verdict_lines(audit: Audit) -> list[str]:
     """The verdict and each rule, for a terminal."""
-    return [f"verdict: {verdict(audit.rules)[1]}", *(f"  {r.outcome:<13} {r.key}: {r.found}" for r in audit.rules)]
+    return [f"verdict: {verdict_from(audit.rules)[1]}", *(f"  {r.outcome:<13} {r.key}: {r.found}" for r in audit.rules)]
 
 
 def subtitle(audit: Audit) -> str:
@@ -65,7 +65,7 @@ def write_audit(
     Raises:
         LeukoscopeError: the folder cannot be written.
     """
-    passed, sentence = verdict(audit.rules)
+    passed, sentence = verdict_from(audit.rules)
     page = render(
         "studies/audits/audit.html.j2",
         name=title,

@@ -49,10 +49,10 @@ def judged(key: str, asked: str, found: str, holds: bool | None) -> RuleFacts:
     return RuleFacts(key=key, asked=asked, found=found, outcome=outcome)
 
 
-def verdict(rules: Sequence[RuleFacts]) -> tuple[bool, str]:
+def verdict_from(rules: Sequence[RuleFacts]) -> tuple[bool, str]:
     """Whether all rules that could be measured hold, and a sentence that names those that do not.
 
-    >>> verdict([judged("size", "It is small.", "0.3", False), judged("age", "It is old.", "9", True)])
+    >>> verdict_from([judged("size", "It is small.", "0.3", False), judged("age", "It is old.", "9", True)])
     (False, 'FAILS 1 of 2 rules: size')
     """
     failed = [rule.key for rule in rules if rule.outcome == "fails"]
@@ -83,7 +83,7 @@ def mean_estimates(columns: Mapping[str, Array], plan: Resampling) -> dict[str, 
     return measure(means, columns, plan)
 
 
-def words(each: Estimate) -> str:
+def bracket(each: Estimate) -> str:
     """A figure with its interval: ``0.412 [0.380, 0.441]``."""
     return each.in_brackets(unknown=" [unknown]")
 

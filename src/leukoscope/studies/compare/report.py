@@ -35,7 +35,7 @@ _AXES = (5.5, 4.28)  # inches
 Engine = tuple[str, int, int]
 
 
-def roc(comparison: Comparison) -> bytes:
+def draw_rocs(comparison: Comparison) -> bytes:
     """Sensitivity against false positive rate of all entries, as SVG."""
 
     def draw(axes: Axes) -> None:
@@ -53,7 +53,7 @@ def roc(comparison: Comparison) -> bytes:
     return _sheet(comparison, "ROC curves on the same cells", draw)
 
 
-def pareto(comparison: Comparison, title: str, label: str, spent: Callable[[Cost], float | None]) -> bytes | None:
+def draw_pareto(comparison: Comparison, title: str, label: str, spent: Callable[[Cost], float | None]) -> bytes | None:
     """AUC with its interval against one kind of cost on a logarithmic scale, as SVG; None with fewer than two points.
 
     Args:
@@ -140,7 +140,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         MissingExtraError: matplotlib is not installed.
         LeukoscopeError: the folder cannot be written.
     """
-    drawings = drawn(comparison)
+    drawings = comparison_drawings(comparison)
     page = comparison_page(comparison, drawings)
     with together(folder) as place:
         write_text(place / "comparison.csv", comparison.to_csv())
@@ -174,7 +174,7 @@ def comparison_page(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
     )
 
 
-def drawn(comparison: Comparison) -> list[Drawing]:
+def comparison_drawings(comparison: Comparison) -> list[Drawing]:
     """The drawings of a comparison: name, SVG, caption; without measured entries none."""
     if not comparison.measures:
         return []
@@ -185,7 +185,7 @@ def drawn(comparison: Comparison) -> list[Drawing]:
     found: list[tuple[str, bytes | None, str]] = [
         (
             "time",
-            pareto(
+            draw_pareto(
                 comparison,
                 "Accuracy against time",
                 "Processor milliseconds per cell, ONNX Runtime, one thread, batch 1 (logarithmic)",
@@ -195,7 +195,7 @@ def drawn(comparison: Comparison) -> list[Drawing]:
         ),
         (
             "size",
-            pareto(
+            draw_pareto(
                 comparison,
                 "Accuracy against size",
                 "Size of the graph in MB (logarithmic)",
@@ -203,7 +203,7 @@ def drawn(comparison: Comparison) -> list[Drawing]:
             ),
             caption,
         ),
-        ("roc", roc(comparison), "Mean over seeds. The dashed grey line is a coin."),
+        ("roc", draw_rocs(comparison), "Mean over seeds. The dashed grey line is a coin."),
     ]
     return [(name, svg, text) for name, svg, text in found if svg is not None]
 

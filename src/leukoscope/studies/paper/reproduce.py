@@ -18,7 +18,7 @@ from leukoscope.runs.run import is_measured
 from leukoscope.studies.compare.grid import run_grid
 from leukoscope.studies.paper.claims import RULE, Claim, load_claims
 from leukoscope.studies.paper.rulings import rule
-from leukoscope.studies.paper.study import ARMS, Plan, Study, across, combined, find_given
+from leukoscope.studies.paper.study import ARMS, ReproductionPlan, Study, across, combined, find_given
 
 Say = Callable[[str], None]
 FORMAT = "leukoscope-reproduction"
@@ -26,7 +26,7 @@ FORMAT = "leukoscope-reproduction"
 
 def reproduce(
     sets: Sequence[Manifest],
-    plan: Plan,
+    plan: ReproductionPlan,
     folder: Path,
     *,
     cache_folder: Path,

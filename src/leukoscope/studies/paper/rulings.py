@@ -19,7 +19,7 @@ from leukoscope.studies.paper.claims import (
     rule_general,
     rule_lighter,
 )
-from leukoscope.studies.paper.study import Study, differences, part_figures
+from leukoscope.studies.paper.study import Study, paired_differences, part_figures
 
 _WHERE = (("stated", "stated"), ("new_patients", "group"))
 
@@ -61,7 +61,7 @@ def _better(study: Study, claim: Claim, arm: str, model: str) -> dict[str, Any]:
     mine, other = study.entries.get((arm, model)), study.entries.get((arm, claim.rival))
     if mine is None or other is None:
         return _said(Ruling(OPEN, study.why_missing(arm, claim.rival if mine is not None else model)))
-    found = differences(other, mine, replicates=study.replicates)
+    found = paired_differences(other, mine, replicates=study.replicates)
     if found is None:
         return _said(Ruling(OPEN, "the two were tested on no common cells of both classes"))
     return _said(rule_better(found[0]["accuracy"]), found[0]["accuracy"], mine)

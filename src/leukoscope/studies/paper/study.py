@@ -42,7 +42,7 @@ def figures(panel: Panel, *, replicates: int = REPLICATES, by_picture: bool = Fa
     return measure(panel.figures, panel.keys, plan)
 
 
-def differences(
+def paired_differences(
     first: Entry, second: Entry, *, replicates: int = REPLICATES
 ) -> tuple[dict[str, Estimate], dict[str, tuple[float, float]], int] | None:
     """Second minus first on the cells that both judged, paired over patients; both values, and how many cells.
@@ -112,7 +112,7 @@ BY_KEY = {arm.key: arm for arm in ARMS}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReproductionPlan:
     """What decides the runs.
 
     Attributes:
@@ -191,7 +191,9 @@ def find_given(rows: Sequence[Row], manifest: Manifest, folders: Sequence[Path])
 class Study:
     """Runs of one data set by arm and network, and what follows from them; a network without runs says why."""
 
-    def __init__(self, manifest: Manifest, plan: Plan, outcomes: Sequence[Outcome], replicates: int) -> None:
+    def __init__(
+        self, manifest: Manifest, plan: ReproductionPlan, outcomes: Sequence[Outcome], replicates: int
+    ) -> None:
         self.manifest, self.plan, self.replicates = manifest, plan, replicates
         self.outcomes: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
@@ -255,7 +257,7 @@ class Study:
         group, stated = self.entries.get(("group", model)), self.entries.get(("stated", model))
         if group is None or stated is None:
             return None
-        return differences(group, stated, replicates=self.replicates)
+        return paired_differences(group, stated, replicates=self.replicates)
 
     def worth(self) -> list[dict[str, Any]]:
         """The same for all networks, with a sentence."""
@@ -328,7 +330,7 @@ def across(sets: Sequence[Manifest], study: Study, say: Callable[[str], None], r
 
 def combined(
     both: Manifest,
-    plan: Plan,
+    plan: ReproductionPlan,
     runs: Callable[[Manifest, Sequence[Row]], list[Outcome]],
     replicates: int,
 ) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_fi
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS, Road, road
 from leukoscope.studies.audits.heatmaps.sanity import Likeness, likeness, maps_of
 from leukoscope.studies.audits.heatmaps.stability import ANGLES, turning_figures
-from leukoscope.studies.audits.rules import Audit, above, judged, mean_estimates, words
+from leukoscope.studies.audits.rules import Audit, above, bracket, judged, mean_estimates
 
 LEAST_TJUR = 0.1  # mean probability of blasts above that of normal cells; a network without knowledge has 0
 MOST_ALIKE = 0.5  # rank correlation: half of the order is shared
@@ -31,7 +31,7 @@ LEAST_TURN = 0.5
 Figures = Mapping[str, Mapping[str, Estimate]]
 
 
-def judge(
+def judge_maps(
     figures: Figures,
     beyond: Figures,
     knows: Mapping[str, Estimate],
@@ -46,28 +46,28 @@ def judge(
             "knows",
             f"There is something to explain: AUC above 0.5, and the mean probability of blasts more than {LEAST_TJUR} "
             "above that of normal cells.",
-            f"AUC {words(knows['auc'])}, difference {words(knows['tjur'])}",
+            f"AUC {bracket(knows['auc'])}, difference {bracket(knows['tjur'])}",
             _both(above(knows["auc"], 0.5), above(knows["tjur"], LEAST_TJUR)),
         ),
         judged(
             "inside the cell",
             "The share of the map's energy inside the cell is above chance, the cell's share of the frame.",
-            f"{words(ours['cell'])}, chance {chance:.3f}, difference {words(beyond['chance']['cell'])}",
+            f"{bracket(ours['cell'])}, chance {chance:.3f}, difference {bracket(beyond['chance']['cell'])}",
             above(beyond["chance"]["cell"], 0),
         ),
         judged(
             "faithful",
             "Removing what the map ranks first moves the answer more than removing what it ranks last (ROAD), and that "
             "difference is above those of a random map and of a centred disc.",
-            f"{words(ours['road'])}; more than random by {words(beyond['random']['road'])}, than the disc by "
-            f"{words(beyond['disc']['road'])}",
+            f"{bracket(ours['road'])}; more than random by {bracket(beyond['random']['road'])}, than the disc by "
+            f"{bracket(beyond['disc']['road'])}",
             _both(*(above(each, 0) for each in (ours["road"], beyond["random"]["road"], beyond["disc"]["road"]))),
         ),
         judged(
             "turns with the cell",
             f"The map of a turned cell, turned back, correlates with the first by more than {LEAST_TURN}, "
             "and more than if it is not turned back.",
-            f"{words(ours['turn'])}; more than not turned back by {words(beyond['fixed']['turn'])}",
+            f"{bracket(ours['turn'])}; more than not turned back by {bracket(beyond['fixed']['turn'])}",
             _both(above(ours["turn"], LEAST_TURN), above(beyond["fixed"]["turn"], 0)),
         ),
         _random_layers(randomised),
@@ -75,7 +75,7 @@ def judge(
             "hangs on labels",
             f"Maps of a network trained on shuffled labels are other maps: rank correlation inside the cell below "
             f"{MOST_ALIKE}.",
-            "no such network was given" if shuffled is None else words(shuffled.signed),
+            "no such network was given" if shuffled is None else bracket(shuffled.signed),
             None if shuffled is None else shuffled.signed.value < MOST_ALIKE,
         ),
     )
@@ -91,7 +91,8 @@ def _random_layers(randomised: Sequence[Likeness]) -> RuleFacts:
         return judged("hangs on weights", asked, "no randomised network could be made", None)
     top, bottom = randomised[0], randomised[-1]
     holds = max(abs(top.signed.value), abs(bottom.signed.value), bottom.size.value) < MOST_ALIKE
-    found = f"{words(top.signed)} and {words(bottom.signed)}; magnitude with all layers random {words(bottom.size)}"
+    signed = f"{bracket(top.signed)} and {bracket(bottom.signed)}"
+    found = f"{signed}; magnitude with all layers random {bracket(bottom.size)}"
     return judged("hangs on weights", asked, found, holds)
 
 
@@ -217,7 +218,7 @@ def audit_explanations(
         knows=knows,
         randomised=tests,
         shuffled=apart,
-        rules=judge(figures, beyond, knows, tests, apart),
+        rules=judge_maps(figures, beyond, knows, tests, apart),
         counts={
             "cells": len(cells),
             "blasts": int(cells.label.sum()),

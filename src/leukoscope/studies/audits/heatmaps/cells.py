@@ -59,10 +59,10 @@ class Cells:
         return len(self.frames)
 
 
-def coverage(mask: Mask, shape: tuple[int, int]) -> Array:
+def mask_coverage(mask: Mask, shape: tuple[int, int]) -> Array:
     """How much of each field of a map of ``shape`` (h, w) the mask covers, float64 [h, w] in 0..1.
 
-    >>> coverage(np.eye(4, dtype=bool), (2, 2)).tolist()
+    >>> mask_coverage(np.eye(4, dtype=bool), (2, 2)).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
     resized = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from leukoscope.metrics.counts import Array
-from leukoscope.studies.audits.heatmaps.cells import Cells, coverage
+from leukoscope.studies.audits.heatmaps.cells import Cells, mask_coverage
 
 
 def energy_share(magnitude: Array, covered: Array) -> float:
@@ -48,9 +48,9 @@ def place_figures(cells: Cells, maps: Array, side: Array) -> dict[str, Array]:
     """
     rows = []
     for signed, sign, outline, nucleus in zip(maps, side, cells.outline, cells.nucleus, strict=True):
-        size, covered = np.abs(signed), coverage(outline, signed.shape)
+        size, covered = np.abs(signed), mask_coverage(outline, signed.shape)
         inside = energy_share(size, covered)
-        deep = float("nan") if nucleus is None else energy_share(size, coverage(nucleus, signed.shape))
+        deep = float("nan") if nucleus is None else energy_share(size, mask_coverage(nucleus, signed.shape))
         of_cell = deep / inside if inside > 0 else float("nan")
         rows.append((inside, energy_share(np.maximum(sign * signed, 0), covered), deep, of_cell, gini(size)))
     names = ("cell", "cell_decided", "nucleus", "nucleus_of_cell", "gini")

@@ -13,7 +13,7 @@ from leukoscope.reports.plots import BLUE, MUTED, ORANGE, sheet
 from leukoscope.studies.audits.heatmaps.audit import Explanations
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS
 from leukoscope.studies.audits.report import AXES, Table, subtitle, verdict_lines, write_audit
-from leukoscope.studies.audits.rules import words
+from leukoscope.studies.audits.rules import bracket
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ HEADS = {
 NAMES = {"map": "the bundle's map", "random": "random map", "disc": "centred disc", "chance": "chance"}
 
 
-def text_of(found: Explanations) -> str:
+def explanations_text(found: Explanations) -> str:
     """What a terminal shows."""
     lines = [*verdict_lines(found), "", f"  {'':<24}" + "".join(f"{key:>16}" for key in HEADS)]
     for name, figures in found.figures.items():
@@ -65,7 +65,7 @@ def write_explanations(
 
 def _tables(found: Explanations) -> list[Table]:
     rows = [
-        (NAMES.get(name, name), *(words(figures[key]) if key in figures else "" for key in HEADS))
+        (NAMES.get(name, name), *(bracket(figures[key]) if key in figures else "" for key in HEADS))
         for name, figures in found.figures.items()
     ]
     caption = (
@@ -76,7 +76,9 @@ def _tables(found: Explanations) -> list[Table]:
     tests = [*found.randomised, *([found.shuffled] if found.shuffled else [])]
     if tests:
         heads = ("Network", "rank correlation in the cell", "its magnitude", "over the frame, magnitude", "SSIM")
-        body = [(each.name, *(words(one) for one in (each.signed, each.size, each.frame, each.ssim))) for each in tests]
+        body = [
+            (each.name, *(bracket(one) for one in (each.signed, each.size, each.frame, each.ssim))) for each in tests
+        ]
         caption = "How like the bundle's maps are to those of networks that know less (Adebayo et al. 2018)."
         tables.append(Table("Sanity checks", caption, heads, tuple(body)))
     return tables

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from leukoscope.metrics.counts import Array
-from leukoscope.studies.audits.heatmaps.cells import Cells, Frames, Logits, Mask, coverage
+from leukoscope.studies.audits.heatmaps.cells import Cells, Frames, Logits, Mask, mask_coverage
 
 NOISE = 2.5  # levels of 255: 0.01 of the range, as the authors' code has it
 _NEIGHBOURS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], dtype=np.float64) / 12  # 1/6 beside, 1/12 across corners
@@ -119,9 +119,9 @@ def _removals(frame: Frames, outline: Mask, support: Array, seed: tuple[int, int
     size = frame.shape[0]
     grid = min(GRID, size)
     small = cv2.resize(frame, (grid, grid), interpolation=cv2.INTER_AREA).astype(np.float64)
-    inside = coverage(outline, (grid, grid)) > 0.99  # pixels mixed with the surround keep what they are
+    inside = mask_coverage(outline, (grid, grid)) > 0.99  # pixels mixed with the surround keep what they are
     if not inside.any():
-        inside = coverage(outline, (grid, grid)) > 0
+        inside = mask_coverage(outline, (grid, grid)) > 0
     left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
     window = np.s_[top : top + height, left : left + width]
     value = cv2.resize(support, (grid, grid), interpolation=cv2.INTER_LINEAR)

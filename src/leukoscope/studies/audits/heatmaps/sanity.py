@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.counts import Array
-from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, coverage
+from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, mask_coverage
 from leukoscope.studies.audits.rules import mean_estimates
 
 _WINDOW = 7  # fields; Wang et al. for pictures, and as coarse as half a map of 14 fields
@@ -128,7 +128,7 @@ def likeness(
         rows = []
         for first, found, outline in zip(maps, maps_of(cells, explain), cells.outline, strict=True):
             second = _with_fields(found, first.shape)
-            inside = coverage(outline, first.shape) >= 0.5
+            inside = mask_coverage(outline, first.shape) >= 0.5
             within = spearman(first[inside], second[inside])
             # A map without any differences says nothing, so it is like no other.
             within = 0.0 if np.isnan(within) else within

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.metrics.counts import Array
-from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, Frames, Mask, coverage
+from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, Frames, Mask, mask_coverage
 from leukoscope.studies.audits.heatmaps.sanity import pearson
 
 ANGLES = (90.0, 180.0, 270.0, 30.0)  # degrees, counter-clockwise
@@ -57,7 +57,7 @@ def turning_figures(
                 for frame, outline in zip(cells.frames[rows], cells.outline[rows], strict=True)
             ])  # fmt: skip
             for first, second, outline in zip(maps[rows], explain(frames), cells.outline[rows], strict=True):
-                inside = coverage(outline, first.shape) >= 0.5
+                inside = mask_coverage(outline, first.shape) >= 0.5
                 back.append(_agreement(first, np.asarray(turned(second, -degrees)), inside))
                 still.append(_agreement(first, second, inside))
         followed.append(back)

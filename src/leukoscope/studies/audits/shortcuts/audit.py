@@ -15,7 +15,7 @@ from leukoscope.metrics import ranking
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, as_weights, ratio
 from leukoscope.metrics.panel import measure
-from leukoscope.studies.audits.rules import Audit, judged, words
+from leukoscope.studies.audits.rules import Audit, bracket, judged
 
 MOST_BY_SIZE = 0.02  # of AUC
 MOST_CORRELATED = 0.1
@@ -164,14 +164,14 @@ def _judge(
         judged(
             "size",
             f"With all cells scaled to one area, the AUC is within {MOST_BY_SIZE} of that of the plain cells.",
-            f"{words(auc['size normalised'])} against {words(auc['plain'])}, difference {words(size)}",
+            f"{bracket(auc['size normalised'])} against {bracket(auc['plain'])}, difference {bracket(size)}",
             None if np.isnan(size.value) else abs(size.value) <= MOST_BY_SIZE,
         ),
         judged(
             "area",
             "Within the classes the logit does not follow the cell's area: correlation of at most "
             f"{MOST_CORRELATED} in magnitude.",
-            words(partial),
+            bracket(partial),
             None if np.isnan(partial.value) else abs(partial.value) <= MOST_CORRELATED,
         ),
     ]
@@ -182,7 +182,7 @@ def _judge(
             judged(
                 "background",
                 f"Without the cell the AUC is within {MOST_BY_BACKGROUND} of a coin's 0.5.",
-                words(background) + tail,
+                bracket(background) + tail,
                 None if np.isnan(background.value) else abs(background.value - 0.5) <= MOST_BY_BACKGROUND,
             )
         )

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from leukoscope.metrics.bootstrap import Estimate
 from leukoscope.reports.plots import bars, sheet
 from leukoscope.studies.audits.report import AXES, Table, subtitle, verdict_lines, write_audit
-from leukoscope.studies.audits.rules import words
+from leukoscope.studies.audits.rules import bracket
 from leukoscope.studies.audits.shortcuts.audit import Shortcuts
 from leukoscope.studies.audits.shortcuts.variants import MEANING, VARIANTS
 
 ALONE = "area alone, no network"
 
 
-def text_of(found: Shortcuts) -> str:
+def shortcuts_text(found: Shortcuts) -> str:
     """What a terminal shows."""
     lines = [*verdict_lines(found), "", f"  {'AUC on':<26}[95 % interval over patients]"]
-    lines += [f"  {name:<26}{words(each)}" for name, each in (*found.auc.items(), (ALONE, found.area_auc))]
+    lines += [f"  {name:<26}{bracket(each)}" for name, each in (*found.auc.items(), (ALONE, found.area_auc))]
     lines += ["", "  correlation of logit and area"]
-    lines += [f"  {name:<26}{words(each)}" for name, each in _correlations(found)]
+    lines += [f"  {name:<26}{bracket(each)}" for name, each in _correlations(found)]
     return "\n".join(lines)
 
 
@@ -39,7 +39,12 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
         "AUC with one cue taken away or left", [subtitle(found)], bars(rows, "AUC", chance=0.5), size=AXES, close=True
     )
     lost = [
-        (name, MEANING[name], words(found.auc[name]), words(found.lost[name]) if name in found.lost else "")
+        (
+            name,
+            MEANING[name],
+            bracket(found.auc[name]),
+            bracket(found.lost[name]) if name in found.lost else "",
+        )
         for name in VARIANTS
         if name in found.auc
     ]
@@ -48,14 +53,14 @@ def write_shortcuts(found: Shortcuts, folder: Path, pictures: Sequence[tuple[str
             "All figures",
             "AUC of the bundle on the same cells, changed [95 % interval over patient groups]; differences are paired.",
             ("Cells", "What was done", "AUC", "Lost against plain"),
-            (*lost, (ALONE, "The cell's area as the score.", words(found.area_auc), "")),
+            (*lost, (ALONE, "The cell's area as the score.", bracket(found.area_auc), "")),
         ),
         Table(
             "Does the answer follow the size?",
             "Correlation of the logit with the area of the cell. Blasts are larger, so over all cells it would be high "
             "for any good model; within the classes it should not be.",
             ("Cells", "Correlation"),
-            tuple((name, words(each)) for name, each in _correlations(found)),
+            tuple((name, bracket(each)) for name, each in _correlations(found)),
         ),
     ]
     caption = "Points with 95 % intervals over patient groups; the dashed line is a coin."
