@@ -26,6 +26,7 @@ VERBS = {
     "reproduce": ("leukoscope.cli.reproduce", "Run a published protocol again, and decide about its claims."),
     "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refuses, on other patients."),
     "audit": ("leukoscope.cli.audit", "Test a bundle: are its heat maps true, does it take shortcuts?"),
+    "federate": ("leukoscope.cli.federate", "Measure one bundle at several laboratories; no picture leaves its home."),
     "adapt": ("leukoscope.cli.adapt", "Fit the end of a bundle to the cells of one laboratory."),
     "subjects": ("leukoscope.cli.subjects", "Fit how the cells of one subject become one statement."),
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),

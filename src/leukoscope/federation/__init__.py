@@ -1,0 +1,1 @@
+"""Several laboratories: counts that each signs, pooled into figures; no picture leaves its home."""
