@@ -65,7 +65,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", LIVING, ids=lambda page: page.name)
 def test_files_of_the_repository_are_there(page: Path) -> None:
-    named = re.findall(r"\b(?:docs|tests|benchmarks|src)/[\w./*-]*\w", text_of(page))
+    named = re.findall(r"(?<![/\w])(?:docs|tests|benchmarks|src)/[\w./*-]*\w", text_of(page))
     assert [name for name in named if not any(HOME.glob(name))] == []
 
 
@@ -134,15 +134,16 @@ def understood(said: str) -> bool:
     """Whether the words name a verb, its sub-verb, and options that it has; brackets and dots are of the notation."""
     words = shlex.split(re.sub(r"[\[\]|]|\.\.\.", " ", said).replace("'", ""), comments=True)
     command: click.Command = main
+    known = {"--help"}
     context = click.Context(main)
-    while words and isinstance(command, click.Group):
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
         found = command.get_command(context, words.pop(0))
         if found is None:
             return False
         command = found
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     given = {word.partition("=")[0] for word in words if word.startswith("--")}
-    return given <= known | {"--help"}
+    return given <= known
 
 
 @pytest.mark.parametrize("page", LIVING, ids=lambda page: page.name)
