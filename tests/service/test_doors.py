@@ -50,7 +50,7 @@ def every_path(guest) -> list[tuple[str, str]]:
 
 
 def made_up(path: str) -> str:
-    filled = path.replace("{sha256}", "ab" * 32).replace("{name}", "about.json").replace("{what}", "small.webp")
+    filled = path.replace("{sha256}", "ab" * 32).replace("{name}", "about.json").replace("{what}", "small.jpg")
     return "/api/v1" + re.sub(r"\{[a-z_]+\}", NOBODY, filled)
 
 
@@ -116,7 +116,7 @@ def test_answers_to_a_blind_reader_hold_no_suggestion(guest, make_case) -> None:
         *(f"/api/v1/cases/{case}/cells?sort={sort}" for sort in ("change", "probability", "gate", "disagreement")),
     ):  # fmt: skip
         assert reader.get(path).status_code == 403, path
-    assert reader.get(f"{own}/small.webp").status_code == 200
+    assert reader.get(f"{own}/small.jpg").status_code == 200
     assert guest.as_("viewer").get(f"{own}/heat.png").status_code == 403
     read_all(reader, case, "normal")
     assert reader.get(f"{own}/heat.png").status_code == 200

@@ -196,7 +196,7 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
     assert status == 201
     path = f"/cases/{case['id']}"
     readings: dict[str, int] = {}
-    first_cell = picture((1, 2, 3))
+    first_cell = picture((240, 60, 120))
     pictures = {hashlib.sha256(first_cell).hexdigest()}
     assert server.ask("PUT", f"{path}/pictures/{next(iter(pictures))}", first_cell)[0] == 201
     while server.ask("GET", path)[1]["waiting"]:

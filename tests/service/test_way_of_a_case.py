@@ -167,3 +167,15 @@ def test_pictures_that_cannot_be_taken_are_answered_clearly(guest, make_case) ->
     assert large.status_code == 413
     assert not list(guest.bench.store.incoming.iterdir())
     answered(maker, case)
+
+
+def test_a_drawing_that_was_lost_is_drawn_again(guest, make_case) -> None:
+    case = make_case(1)
+    viewer = guest.as_("viewer")
+    own = f"/api/v1/cells/{cells_of(viewer, case)[0]['id']}"
+    before = {what: viewer.get(f"{own}/{what}").content for what in ("small.jpg", "frame.jpg", "heat.png")}
+    files = [path for path in guest.bench.settings.derived.rglob("*") if path.is_file()]
+    assert len(files) == 3
+    files[0].unlink()
+    files[1].write_bytes(b"")  # as a failing power leaves it
+    assert {what: viewer.get(f"{own}/{what}").content for what in before} == before

@@ -20,7 +20,6 @@ from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.cells.read import decode, kind_of
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.files import write_bytes
 from leukoscope.inference.answer import Answer, Answers
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier
@@ -29,6 +28,7 @@ from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, map_scale
 from leukoscope.inference.patients import Judged, state_patient
 
 SMALL, VIEW = 170, 2000  # pixels of a side
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 MEDIA = {
     "BMP": "image/bmp", "PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff", "WebP": "image/webp",
 }  # fmt: skip
@@ -105,7 +105,7 @@ def ask(
     Args:
         bundle: its folder.
         jobs: path of each picture, and the name under which its cells are drawn.
-        folder: where: `NAME-1-small.webp`, `NAME-1-frame.webp`, `NAME-1-heat.png`, and `NAME-view.webp` of a field.
+        folder: where: `NAME-1-small.jpg`, `NAME-1-frame.jpg`, `NAME-1-heat.png`, and `NAME-view.webp` of a field.
         um_per_px: scale of the pictures; None: as they say.
         max_pixels: larger pictures are not read.
     """
@@ -183,7 +183,7 @@ def _asked(facts: BundleFacts, answers: Answers, path: Path, folder: Path, name:
     rgb: NDArray[np.uint8] | None = None
     if finding is not None:
         rgb = decode(path.read_bytes(), name=path.name, max_pixels=max_pixels)
-        write_bytes(folder / f"{name}-view.webp", _encoded(_reduced(rgb, VIEW), ".webp"))
+        _write(folder / f"{name}-view.webp", _encoded(_reduced(rgb, VIEW), ".webp"))
     cells = []
     for number, answer in enumerate(answers.cells, 1):
         _draw(answer, rgb, folder, f"{name}-{number}")
@@ -214,11 +214,11 @@ def _draw(answer: Answer, rgb: NDArray[np.uint8] | None, folder: Path, name: str
         small = answer.frame
     else:
         return
-    write_bytes(folder / f"{name}-small.webp", _encoded(_sized(small, SMALL), ".webp"))
+    _write(folder / f"{name}-small.jpg", _encoded(_sized(small, SMALL), ".jpg"))
     if answer.frame is not None:
-        write_bytes(folder / f"{name}-frame.webp", _encoded(answer.frame, ".webp"))
+        _write(folder / f"{name}-frame.jpg", _encoded(answer.frame, ".jpg"))
     if answer.heatmap is not None:
-        write_bytes(folder / f"{name}-heat.png", _heat(answer.heatmap))
+        _write(folder / f"{name}-heat.png", _heat(answer.heatmap))
 
 
 def _heat(heatmap: NDArray[np.float32]) -> bytes:
@@ -260,8 +260,16 @@ def _reduced(rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def _write(path: Path, data: bytes) -> None:
+    """Write a drawing: whole or not at all, but without waiting for the disk, as it can be drawn again."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
 def _encoded(rgb: NDArray[np.uint8], suffix: str) -> bytes:
-    options = [cv2.IMWRITE_WEBP_QUALITY, 90] if suffix == ".webp" else []
+    options = {".webp": [cv2.IMWRITE_WEBP_QUALITY, 85], ".jpg": _JPEG}.get(suffix, [])
     done, content = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise LeukoscopeError("the picture cannot be encoded")

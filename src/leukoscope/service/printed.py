@@ -142,7 +142,7 @@ def report_pdf(bench: Workbench, report: dict[str, Any]) -> bytes:
 
 
 def _pictured(bench: Workbench, cell: dict[str, Any], style: ParagraphStyle) -> list[Any]:
-    path = bench.drawn(cell["run"], f"{cell['number']}-small.webp")
+    path = bench.drawn(cell["run"], f"{cell['number']}-small.jpg")
     label = "not read" if cell["label"] is None else label_table()[cell["label"]].words
     words = Paragraph(_safe(f"{label}<br/>model {cell['probability']:.3f}").replace("&lt;br/&gt;", "<br/>"), style)
     if not path.is_file():  # the subject was erased

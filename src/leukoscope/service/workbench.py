@@ -59,7 +59,7 @@ class Workbench:
         self.asker = Child(10 * limits.decode_seconds, limits.child_bytes)
 
     def drawn(self, run: str, what: str) -> Path:
-        """Where something lies that was drawn of a picture, by its run: `view.webp`, `1-small.webp`."""
+        """Where something lies that was drawn of a picture, by its run: `view.webp`, `1-small.jpg`."""
         return self.settings.derived / run[-2:] / f"{run}-{what}"
 
     def close(self) -> None:

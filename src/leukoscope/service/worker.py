@@ -56,8 +56,9 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Work."""
         if self._acts is None:
-            self._sweep()
             self._bench.asker.start()
+            self._bench.accounts.warm_up()
+            self._sweep()
         turns = 0
         while not self._ended.is_set():
             try:

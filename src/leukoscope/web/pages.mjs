@@ -98,7 +98,7 @@ export async function differingPage(app, id) {
     const { cells } = await get(`/cases/${id}/differing`);
     fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, `Case ${about.order_no}: ${cells.length} cells on which readers differ`), el("a", { class: "button", href: `#/case/${id}` }, "Back to the case")),
       el("div", { class: "differing" }, cells.map((cell) => el("article", {},
-        el("img", { src: `./api/v1/cells/${cell.id}/frame.webp`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `./api/v1/cells/${cell.id}/small.webp`; } }),
+        el("img", { src: `./api/v1/cells/${cell.id}/frame.jpg`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `./api/v1/cells/${cell.id}/small.jpg`; } }),
         el("ul", {}, cell.readings.map((reading) => el("li", {}, `${reading.reader}: ${words.get(reading.label)}`))),
         form([choice("It is", "label", labels.map((label) => [label.name, label.words]), cell.readings[0]?.label), field("Because", "reason", {})], "Decide",
           async (values) => { await post(`/cases/${id}/adjudications`, { cell: cell.id, ...values }); await draw(); })))),

@@ -141,7 +141,7 @@ export class Review {
         event.dataTransfer.effectAllowed = "move";
         this.grid.paint();
       },
-    }, el("img", { src: `./api/v1/cells/${cell.id}/small.webp`, alt: "", draggable: false, loading: "eager", decoding: "async" }), el("span", { class: "tag" }));
+    }, el("img", { src: `./api/v1/cells/${cell.id}/small.jpg`, alt: "", draggable: false, loading: "eager", decoding: "async" }), el("span", { class: "tag" }));
   }
 
   refresh(tile, cell, at) {
@@ -277,8 +277,8 @@ export class Review {
     this.words = el("p", { class: "words" });
     this.more = el("div", { class: "more" });
     const asked = this.blind || cell.asked;
-    const picture = el("img", { src: asked ? `${own}/frame.webp` : `${own}/small.webp`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `${own}/small.webp`; } });
-    const heat = !this.blind && cell.asked ? el("div", { class: `layers ${this.heat ? "" : "off"}` }, el("img", { src: `${own}/frame.webp`, alt: "" }),
+    const picture = el("img", { src: asked ? `${own}/frame.jpg` : `${own}/small.jpg`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `${own}/small.jpg`; } });
+    const heat = !this.blind && cell.asked ? el("div", { class: `layers ${this.heat ? "" : "off"}` }, el("img", { src: `${own}/frame.jpg`, alt: "" }),
       el("img", { src: `${own}/heat.png`, alt: "heat map: orange speaks for blast, blue for normal", class: "heat" })) : null;
     fill(this.pane, el("div", { class: "pictures" }, el("div", { class: "layers" }, picture), heat), this.said,
       el("div", { class: "row" },
@@ -331,7 +331,7 @@ export class Review {
     const { neighbours } = await get(`/cells/${cell.id}/neighbours`);
     fill(this.more, el("div", { class: "neighbours" }, neighbours.length ? neighbours.map((each) => el("button", {
       type: "button", disabled: !each.here, onclick: () => { const at = this.grid.items.findIndex((other) => other.id === each.id); if (at >= 0) { this.grid.go(at); this.detail(); } },
-    }, el("img", { src: `./api/v1/cells/${each.id}/small.webp`, alt: "" }), el("span", {}, each.label ? this.labels.get(each.label).words : "not read"),
+    }, el("img", { src: `./api/v1/cells/${each.id}/small.jpg`, alt: "" }), el("span", {}, each.label ? this.labels.get(each.label).words : "not read"),
     el("small", {}, `alike ${each.alike.toFixed(2)}`))) : el("p", {}, "There are no others to compare with.")));
   }
 

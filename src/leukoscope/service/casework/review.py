@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, RowMapping, func, insert, select, tuple_, update
 
+from leukoscope.service import answers
 from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.verdicts import Mark, adjudicated, current_marks, readers_done, verdicts
 from leukoscope.service.database.tables import (
     AdjudicationRow,
+    BundleRow,
     CasePictureRow,
     CaseRow,
     CellRow,
@@ -120,10 +123,8 @@ def _sorted(query: Any, sort: str, after: str | None) -> Any:
     if sort == "place":
         return query.where(CellRow.place > place).order_by(CellRow.place)
     if sort == "gate":
-        query = query.order_by(CellRow.gate.desc(), CellRow.place)
-        if after is None:
-            return query
-        return query.where((CellRow.gate < value) | ((CellRow.gate == value) & (CellRow.place > place)))
+        query = query.order_by(CellRow.gate.desc(), CellRow.place.desc())
+        return query if after is None else query.where(tuple_(CellRow.gate, CellRow.place) < tuple_(value, place))
     column = CellRow.doubt if sort == "change" else CellRow.strength
     query = query.order_by(column.desc(), CellRow.place.desc())
     return query if after is None else query.where(tuple_(column, CellRow.place) < tuple_(float(value), place))
@@ -204,8 +205,8 @@ def get_cell(bench: Workbench, person: Person, cell_id: str) -> dict[str, Any]:
         }  # fmt: skip
 
 
-def drawing(bench: Workbench, person: Person, cell_id: str, what: str) -> Any:
-    """The file of a drawing of a cell: `small.webp`, `frame.webp` or `heat.png`.
+def drawing(bench: Workbench, person: Person, cell_id: str, what: str) -> Path:
+    """The file of a drawing of a cell: `small.jpg`, `frame.jpg` or `heat.png`.
 
     Raises:
         Problem: there is none, or it would tell what the model says.
@@ -214,9 +215,29 @@ def drawing(bench: Workbench, person: Person, cell_id: str, what: str) -> Any:
         row, case = _cell_of(connection, cell_id)
         if what == "heat.png" and is_blind_to(connection, case, person):
             raise Problem(403, "the case is read blind: the heat map would tell what the model says")
-    path = bench.drawn(row["run_id"], f"{row['number']}-{what}")
+        run = connection.execute(select(RunRow).where(RunRow.id == row["run_id"])).mappings().one()
+    return drawn_file(bench, run, case, f"{row['number']}-{what}")
+
+
+def drawn_file(bench: Workbench, run: RowMapping, case: RowMapping, what: str) -> Path:
+    """A file that was drawn of a picture; one that was lost, as when the power failed, is drawn again.
+
+    Raises:
+        Problem: there is none.
+    """
+    path = bench.drawn(run["id"], what)
+    if not path.is_file() or not path.stat().st_size:
+        source = bench.store.path(run["picture"])
+        with bench.database.read() as connection:
+            bundle = connection.scalar(select(BundleRow.path).where(BundleRow.id == run["bundle_id"]))
+        wanted = run["error"] is None and (what != "view.webp" or run["kind"] != "cell")
+        if wanted and bundle is not None and source.is_file():
+            bench.asker.call(
+                answers.ask, bundle, [(str(source), f"{run['id'][-2:]}/{run['id']}")], str(bench.settings.derived),
+                case["um_per_px"], bench.settings.limits.picture_pixels,
+            )  # fmt: skip
     if not path.is_file():
-        raise Problem(404, "there is no such drawing of this cell")
+        raise Problem(404, "there is no such drawing")
     return path
 
 

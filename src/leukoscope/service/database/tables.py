@@ -184,6 +184,7 @@ class CellRow(Base):
         UniqueConstraint("run_id", "number", name="uq_cell_run_number"),
         Index("ix_cell_case_place", "case_id", "place"),
         Index("ix_cell_case_doubt", "case_id", "doubt", "place"),
+        Index("ix_cell_case_gate", "case_id", "gate", "place"),
         Index("ix_cell_case_strength", "case_id", "strength", "place"),
     )
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -52,7 +53,15 @@ class Accounts:
         self._chain = chain
         self._hasher = PasswordHasher()
         self._at_once = threading.Semaphore(2)  # each hash takes 64 MiB
-        self._nobody = self._hasher.hash(secrets.token_hex(16))
+
+    @cached_property
+    def _nobody(self) -> str:
+        """What the password of an unknown login is compared with, so that the answer takes as long."""
+        return self._hasher.hash(secrets.token_hex(16))
+
+    def warm_up(self) -> None:
+        """Do what the first log-in would otherwise wait for."""
+        _ = self._nobody
 
     def first_link(self) -> str | None:
         """A token with which the first administrator is made, once and within a day; None: there is an account."""

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from leukoscope.service.casework.cases import case_row, change_case, erase_subject, get_case, list_cases, make_case
 from leukoscope.service.casework.intake import TAKEN, take_picture
+from leukoscope.service.casework.review import drawn_file
 from leukoscope.service.database.tables import CasePictureRow, PictureRow, RunRow
 from leukoscope.service.problems import Problem
 from leukoscope.service.routes.needs import (
@@ -153,12 +154,13 @@ def pictures(case_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any
 @router.get("/cases/{case_id}/pictures/{sha256}/view", response_class=FileResponse)
 def view(case_id: Identifier, sha256: str, bench: Bench, person: Viewer) -> FileResponse:
     """A field as a browser shows it, at most 2,000 pixels long."""
-    query = select(RunRow.id).where(RunRow.case_id == case_id, RunRow.picture == sha256)
+    query = select(RunRow).where(RunRow.case_id == case_id, RunRow.picture == sha256)
     with bench.database.read() as connection:
-        run = connection.scalar(query)
-    path = None if run is None else bench.drawn(run, "view.webp")
-    if path is None or not path.is_file():
-        raise Problem(404, "there is no such view")
+        case = case_row(connection, case_id)
+        run = connection.execute(query).mappings().first()
+    if run is None:
+        raise Problem(404, "there is no such picture with an answer")
+    path = drawn_file(bench, run, case, "view.webp")
     return FileResponse(path, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
 
 

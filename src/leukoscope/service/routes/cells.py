@@ -84,10 +84,10 @@ def alike(cell_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
 
 @router.get("/cells/{cell_id}/{what}", response_class=FileResponse)
 def drawn(
-    cell_id: Identifier, what: Literal["small.webp", "frame.webp", "heat.png"], bench: Bench, person: Viewer
+    cell_id: Identifier, what: Literal["small.jpg", "frame.jpg", "heat.png"], bench: Bench, person: Viewer
 ) -> FileResponse:
     """A drawing of a cell."""
-    kind = "image/png" if what.endswith("png") else "image/webp"
+    kind = "image/png" if what.endswith("png") else "image/jpeg"
     path = drawing(bench, person, cell_id, what)
     return FileResponse(path, media_type=kind, headers={"cache-control": "private, max-age=3600"})
 

@@ -250,6 +250,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("cell", schema=None) as batch_op:
         batch_op.create_index("ix_cell_case_doubt", ["case_id", "doubt", "place"], unique=False)
+        batch_op.create_index("ix_cell_case_gate", ["case_id", "gate", "place"], unique=False)
         batch_op.create_index("ix_cell_case_place", ["case_id", "place"], unique=False)
         batch_op.create_index("ix_cell_case_strength", ["case_id", "strength", "place"], unique=False)
 
@@ -325,6 +326,7 @@ def downgrade() -> None:
     with op.batch_alter_table("cell", schema=None) as batch_op:
         batch_op.drop_index("ix_cell_case_strength")
         batch_op.drop_index("ix_cell_case_place")
+        batch_op.drop_index("ix_cell_case_gate")
         batch_op.drop_index("ix_cell_case_doubt")
 
     op.drop_table("cell")
