@@ -30,7 +30,8 @@ class Heterogeneity:
     """How far the sites differ in one figure, by the random-effects model of DerSimonian & Laird (1986).
 
     Attributes:
-        mean: of the sites, each weighed by what it adds, with its 95 % interval (normal approximation).
+        mean: of the sites, each weighed by what it adds, with its 95 % interval (normal approximation, cut
+            at 0 and 1, where all figures end).
         tau: standard deviation of the sites' true values.
         i_squared: share of the spread between the sites that chance does not explain (Higgins & Thompson 2002).
         sites: how many count: those with an interval.
@@ -231,7 +232,10 @@ def _heterogeneity(figures: Sequence[Estimate], drawn: Sequence[NDArray[np.float
     mean, error = float(np.average(value, weights=full)), float(1 / math.sqrt(full.sum()))
     i_squared = max(0.0, (q - freedom) / q) if q > 0 else 0.0
     return Heterogeneity(
-        Estimate(mean, mean - 1.96 * error, mean + 1.96 * error), math.sqrt(tau2), i_squared, len(known)
+        Estimate(mean, max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)),
+        math.sqrt(tau2),
+        i_squared,
+        len(known),
     )
 
 
