@@ -256,6 +256,13 @@ def test_each_control_of_the_review_page_does_what_it_says(anna: Visitor, cells:
     anna.saved()
     marks = {cell["id"]: cell["label"] for cell in anna.api(f"/cases/{case}/cells")["cells"] if cell["label"]}
     assert sorted(marks.values()) == ["artefact", "smudge", "smudge"]
+    other = anna.context.new_page()  # a second window of the same reader follows the first
+    other.goto(f"{anna.home}#/case/{case}")
+    other.wait_for_selector(".tile")
+    page.locator(".tile.unread").first.click()
+    page.keyboard.press("9")
+    other.wait_for_selector("[data-label=artefact] b >> text=2", timeout=20_000)
+    other.close()
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.set_viewport_size({"width": 1280, "height": 800})
@@ -300,3 +307,49 @@ def test_two_readers_apart_a_decision_and_a_new_model(anna: Visitor, browser: pl
     page.click("text=Export what was signed")
     page.wait_for_selector("text=readings.csv", timeout=120_000)
     assert "kappa of blast or not" in page.inner_text("main")
+
+
+@pytest.mark.data
+def test_three_hundred_real_cells_make_a_new_model_that_answers(anna: Visitor, real_data: Path) -> None:
+    """Six subjects of C-NMC 2019, read by what the set says of them; two of them are the fixed set."""
+    of_subject: dict[str, list[Path]] = {}
+    for path in sorted((real_data / "cnmc2019").rglob("fold_0/*/UID_*")):
+        of_subject.setdefault(path.name.split("_")[1], []).append(path)
+    by_size = sorted(of_subject, key=lambda subject: -len(of_subject[subject]))
+    blasts = [subject for subject in by_size if not subject.startswith("H")][:3]
+    healthy = [subject for subject in by_size if subject.startswith("H")][:3]
+    page = anna.page
+    for subject in (*blasts, *healthy):
+        case = anna.new_case(f"real {subject}", subject, of_subject[subject][:50])
+        anna.open(case)
+        while page.locator(".count span").first.inner_text().find(" left") > 0:  # a screen at a time
+            anna.keys("ja" + ("b" if subject in blasts else "n"))
+            page.wait_for_timeout(50)
+        anna.saved()
+        page.click("text=I have finished")
+        page.click("button >> text=Sign")
+        page.fill("dialog [name=password]", PASSWORD)
+        page.click("dialog >> button >> text=Sign")
+        page.wait_for_selector(".state.signed")
+        if subject in (blasts[0], healthy[0]):
+            page.click("text=Into the fixed set")
+            page.wait_for_selector("text=In the fixed set")
+    page.click("nav >> text=Models")
+    page.click("text=Adapt to what was signed")
+    page.wait_for_selector("text=/A new model, on trial|Make it all the same/", timeout=300_000)
+    if page.locator("text=Make it all the same").count():
+        page.click("text=Make it all the same")
+    page.wait_for_selector("text=A new model, on trial", timeout=300_000)
+    assert "AUC by number of labels" in page.inner_text(".said pre")
+    page.click("text=Try on signed cases")
+    page.wait_for_selector("text=statements would change", timeout=300_000)
+    fixed = page.locator("tr", has_text="Fixed set").inner_text()
+    assert "of 1 subjects" in fixed or "of 2 subjects" in fixed
+    page.click("button >> text=Activate")
+    page.fill("dialog [name=password]", PASSWORD)
+    page.click("dialog >> button >> text=Activate")
+    page.wait_for_selector(".state.retired")
+    states = {each["name"]: each["state"] for each in anna.api("/bundles")["bundles"]}
+    assert sorted(states.values()) == ["active", "retired"]
+    assert next(name for name, state in states.items() if state == "active").endswith("adapted")
+    assert anna.api("/events/verify")["sound"]

@@ -27,7 +27,7 @@ from leukoscope.service.database.migrate import current_revision, downgrade, upg
 from leukoscope.service.database.tables import Base
 from leukoscope.service.settings import ServiceSettings
 from leukoscope.service.workbench import Workbench
-from workbench_client import PASSWORD, Served, answered, cells_of, picture, put, read_all, sign
+from workbench_client import PASSWORD, Served, answered, cells_of, key, picture, put, read_all, sign
 
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -156,6 +156,48 @@ def test_backup_verify_and_restore_need_no_server(guest, make_case, settings, tm
     (copy / "workbench.sqlite").write_bytes((copy / "workbench.sqlite").read_bytes().replace(b"normal", b"normaI"))
     spoilt = run(main, ["serve", "restore", "--data", str(tmp_path / "other"), str(copy)], standalone_mode=False)
     assert "does not verify" in str(spoilt.exception)
+
+
+@SQLITE
+def test_a_bundle_that_vanished_lets_pictures_wait_and_says_so(guest, make_case, settings) -> None:
+    case = make_case(1)
+    maker = guest.as_("reader", login="maker")
+    away = settings.bundle.with_name("away")
+    settings.bundle.rename(away)
+    assert put(maker, case, picture((200, 60, 120))).status_code == 201
+    until = time.monotonic() + 30
+    while (told := maker.get("/api/v1/ready")).status_code == 200 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert told.status_code == 503
+    assert "vanished" in told.json()["detail"]
+    assert maker.get(f"/api/v1/cases/{case}").json()["waiting"] == 1
+    away.rename(settings.bundle)
+    answered(maker, case)
+    assert maker.get(f"/api/v1/cases/{case}").json()["cells"] == 2
+
+
+@SQLITE
+def test_a_full_disk_is_said_and_stores_nothing(guest, make_case, monkeypatch) -> None:
+    case = make_case(1)
+    maker = guest.as_("reader", login="maker")
+    monkeypatch.setattr(guest.bench.store, "_reserve", 1.0)
+    answer = put(maker, case, picture((200, 60, 120)))
+    assert answer.status_code == 507
+    assert answer.json()["remedy"]
+    assert not list(guest.bench.store.incoming.iterdir())
+    assert maker.get(f"/api/v1/cases/{case}").json()["pictures"] == 1
+
+
+@SQLITE
+def test_a_clock_that_goes_back_changes_no_order(guest, make_case, monkeypatch) -> None:
+    case = make_case(1)
+    reader = guest.as_("reader")
+    cell = cells_of(reader, case)[0]["id"]
+    assert key(reader, case, cell, "blast").status_code == 200
+    monkeypatch.setattr("leukoscope.service.database.chain.utc_now", lambda: "2001-01-01T00:00:00.000Z")
+    assert key(reader, case, cell, "normal").status_code == 200
+    assert cells_of(reader, case)[0]["label"] == "normal"  # the order is that of the events, not of the clock
+    assert verify_database(guest.bench.database, guest.bench.chain).sound
 
 
 @SQLITE

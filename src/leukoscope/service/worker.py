@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from leukoscope._version import __version__
-from leukoscope.errors import LeukoscopeError
+from leukoscope.errors import BundleError, LeukoscopeError
 from leukoscope.service import answers
 from leukoscope.service.casework.bundles import active_bundle
 from leukoscope.service.casework.jobs import MOST_ATTEMPTS, Job, claim_jobs
@@ -68,7 +68,8 @@ class Worker(threading.Thread):
                     self._bench.sessions.write_seen()
                 self.fault = None
             except Exception as error:  # noqa: BLE001  (a fault of the disk or the database must not end the worker)
-                self.fault, worked = f"{type(error).__name__}: {error}", False
+                told = str(error) if isinstance(error, LeukoscopeError) else f"{type(error).__name__}: {error}"
+                self.fault, worked = told, False
             if not worked:
                 self._called.wait(1.0)
                 self._called.clear()
@@ -102,7 +103,11 @@ class Worker(threading.Thread):
 
     def _ask(self, jobs: list[Job]) -> None:
         bench = self._bench
-        bundle = active_bundle(bench)
+        try:
+            bundle = active_bundle(bench)
+        except BundleError:
+            self._give_back(jobs)
+            raise
         with bench.database.read() as connection:
             case = connection.execute(select(CaseRow).where(CaseRow.id == jobs[0].case_id)).mappings().one()
         runs = [new_id() for _ in jobs]
@@ -114,6 +119,9 @@ class Worker(threading.Thread):
                 answers.ask, bundle["path"], named, str(folder), case["um_per_px"],
                 bench.settings.limits.picture_pixels,
             )  # fmt: skip
+        except BundleError:
+            self._give_back(jobs)
+            raise
         except (ChildEndedError, LeukoscopeError) as error:
             for job in jobs:  # tried again one by one: the others are not lost to the one that ends the process
                 last = job.attempts >= MOST_ATTEMPTS
@@ -121,6 +129,13 @@ class Worker(threading.Thread):
             return
         for job, run, asked in zip(jobs, runs, found, strict=True):
             self._keep(job, run, bundle["id"], asked)
+
+    def _give_back(self, jobs: list[Job]) -> None:
+        """Let pictures wait: that there is no model to ask is no fault of theirs."""
+        with self._bench.database.write() as connection:
+            for job in jobs:
+                waits = update(JobRow).where(JobRow.id == job.id)
+                connection.execute(waits.values(state="waiting", attempts=job.attempts - 1, claimed_until=None))
 
     def _keep(self, job: Job, run: str, bundle: str, asked: answers.Asked) -> None:
         """What was answered, all of it or nothing."""

@@ -164,6 +164,13 @@ export async function bundlesPage(app) {
   const said = el("div", { role: "status", class: "said" });
   const say = (...words) => fill(said, ...words);
   const attempt = async (act) => { try { await act(); } catch (error) { say(el("p", { class: "error" }, told(error))); } };
+  const adapt = async (force) => {
+    const made = await finished(await post("/adaptations", { force }), (words) => say(el("p", {}, words)));
+    await bundlesPage(app);
+    fill(/** @type {HTMLElement} */ (app.main.querySelector(".said")), el("h2", {}, made.bundle ? "A new model, on trial" : "No model was made: nothing was clearly gained on cells left out of the fit"),
+      el("pre", {}, made.said.join("\n")),
+      made.bundle ? null : el("button", { type: "button", onclick: () => attempt(() => adapt(true)) }, "Make it all the same, to try it"));
+  };
   const activate = (bundle) => {
     const { box } = dialog(`Let ${bundle.name} answer`, el("p", {}, "Your password again: this is a signature. Cases that were answered stay as they are."),
       form([field("Password", "password", { type: "password", autocomplete: "current-password" })], "Activate", async (values) => {
@@ -178,11 +185,7 @@ export async function bundlesPage(app) {
   const number = (value) => (value === null ? "not defined" : value.toFixed(2));
   const ends = (each) => (each.low === null ? "" : ` [${each.low.toFixed(2)} to ${each.high.toFixed(2)}]`);
   fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Models"),
-    manages ? el("button", { type: "button", class: "main", onclick: () => attempt(async () => {
-      const made = await finished(await post("/adaptations"), (words) => say(el("p", {}, words)));
-      await bundlesPage(app);
-      fill(/** @type {HTMLElement} */ (app.main.querySelector(".said")), el("h2", {}, made.bundle ? "A new model, on trial" : "No model was made"), el("pre", {}, [...made.said, ...made.why].join("\n")));
-    }) }, "Adapt to what was signed") : null,
+    manages ? el("button", { type: "button", class: "main", onclick: () => attempt(() => adapt(false)) }, "Adapt to what was signed") : null,
     manages ? el("button", { type: "button", onclick: () => attempt(async () => {
       const done = await finished(await post("/exports"), (words) => say(el("p", {}, words)));
       say(el("p", {}, `${done.cells} cells of ${done.cases} cases: `), ["manifest.csv", "readings.csv", "coco.json"].map((name) => el("a", { class: "button", href: `./api/v1/exports/${done.job}/${name}`, download: name }, name)),

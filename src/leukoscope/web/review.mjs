@@ -284,7 +284,7 @@ export class Review {
       el("div", { class: "row" },
         el("button", { type: "button", onclick: () => this.place(cell), title: "place (p)" }, "Place"),
         this.blind ? null : el("button", { type: "button", onclick: () => this.neighbours(cell), title: "neighbours (o)" }, "Neighbours"),
-        this.blind ? null : el("button", { type: "button", onclick: () => this.toggleHeat(), title: "heat map (h)", "aria-pressed": String(this.heat) }, "Heat map")), this.more, this.words);
+        heat === null ? null : el("button", { type: "button", onclick: () => this.toggleHeat(), title: "heat map (h)", "aria-pressed": String(this.heat) }, "Heat map")), this.more, this.words);
     this.suggestion(cell);
     clearTimeout(this.wordsSoon);
     this.wordsSoon = setTimeout(async () => {
@@ -325,6 +325,7 @@ export class Review {
         Object.assign(spot.style, { left: `${(100 * x) / about.width}%`, top: `${(100 * y) / about.height}%`, width: `${(100 * w) / about.width}%`, height: `${(100 * h) / about.height}%` });
         return spot;
       })));
+    this.more.scrollIntoView({ block: "nearest" });
   }
 
   async neighbours(cell) {
