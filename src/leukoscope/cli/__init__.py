@@ -17,6 +17,7 @@ VERBS = {
     "predict": ("leukoscope.cli.predict", "Say for each picture of a cell: blast or normal, and where it shows."),
     "field": ("leukoscope.cli.field", "Find the white cells of smear fields, answer for each, and for patients."),
     "serve": ("leukoscope.cli.serve", "Serve the workbench: review, correct, sign, and teach the model."),
+    "app": ("leukoscope.cli.app", "Build the app that answers in the browser, offline."),
     "archive": ("leukoscope.cli.archive", "Answer for very many pictures, in parts, on all cores or on an engine."),
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),

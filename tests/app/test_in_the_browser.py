@@ -1,0 +1,303 @@
+"""The app in Chromium against the command line's code: same frames, same answers, offline, and closed where it must."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from leukoscope.app.site import LOGIT_TOLERANCE, POLICY
+from leukoscope.cells.frame import frame_cell
+from leukoscope.cells.quality import measure_quality
+from leukoscope.cells.read import read_picture
+from leukoscope.datasets.synthetic import render_cell
+from leukoscope.errors import PictureError
+from leukoscope.inference.answer import Answer
+from leukoscope.inference.classifier import load
+
+Opener = Callable[..., Any]
+FRAMED = """async (pictures) => {
+  const { frameCell } = await import("/frame.mjs"), { measureQuality } = await import("/quality.mjs");
+  const { sha256 } = await import("/pixels.mjs"), results = [];
+  for (const { pixels, width, height, size } of pictures) {
+    const rgb = Uint8Array.from(atob(pixels), (letter) => letter.charCodeAt(0));
+    try {
+      const frame = frameCell(rgb, width, height, size);
+      results.push({ frame: await sha256(frame), quality: measureQuality(rgb, width, height, frame, size) });
+    } catch (error) { results.push({ error: error.message }); }
+  }
+  return results;
+}"""
+
+
+def in_browser(page: Any, pictures: list[NDArray[np.uint8]], size: int) -> list[dict[str, Any]]:
+    def given(rgb: NDArray[np.uint8]) -> dict[str, Any]:
+        pixels = base64.b64encode(np.ascontiguousarray(rgb).tobytes()).decode()
+        return {"pixels": pixels, "width": rgb.shape[1], "height": rgb.shape[0], "size": size}
+
+    found: list[dict[str, Any]] = []
+    for first in range(0, len(pictures), 25):
+        found += page.evaluate(FRAMED, [given(rgb) for rgb in pictures[first : first + 25]])
+    return found
+
+
+def compare(pictures: list[NDArray[np.uint8]], found: list[dict[str, Any]], size: int) -> int:
+    """Check each frame byte for byte, each measurement, each error; how many were errors."""
+    errors = 0
+    for rgb, other in zip(pictures, found, strict=True):
+        try:
+            frame, why = frame_cell(rgb, size), None
+        except PictureError as error:
+            frame, why = None, str(error)
+        if frame is None:
+            assert other == {"error": why}
+            errors += 1
+            continue
+        assert other.get("frame") == hashlib.sha256(frame.tobytes()).hexdigest(), other.get("error")
+        own = measure_quality(rgb, frame)
+        for name, value in own.values.items():
+            # The second disc's place is one of several equally deep ones: a rounding there moves it by a pixel.
+            assert other["quality"]["values"][name] == pytest.approx(value, abs=0.05 if name == "second_body" else 1e-5)
+        assert other["quality"]["stain"] == pytest.approx(own.stain.tolist(), abs=1e-8)
+        assert other["quality"]["side"] == own.side
+    return errors
+
+
+def malformed(count: int) -> list[NDArray[np.uint8]]:
+    """Specks, blots with holes, cells at edges, pictures of one pixel: from a fixed seed."""
+    rng = np.random.default_rng(5)
+    pictures: list[NDArray[np.uint8]] = [
+        np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8), np.zeros((40, 3, 3), np.uint8),
+    ]  # fmt: skip
+    while len(pictures) < count:
+        kind = len(pictures) % 4
+        height, width = rng.integers(1, 120, 2)
+        share = rng.uniform(0.02, 0.7)
+        lit = rng.random((height, width)) < share
+        if kind:
+            soft = cv2.GaussianBlur(lit.astype(np.float32), (0, 0), float(rng.uniform(0.7, 4)))
+            lit = np.asarray(soft > share * rng.uniform(0.6, 1.2))
+        rgb = (lit[..., None] * rng.integers(8, 256, (height, width, 3))).astype(np.uint8)
+        if kind == 2:
+            rgb = np.pad(rgb, ((5, 5), (5, 5), (0, 0)))
+        if kind == 3:
+            rgb = np.pad(rgb.repeat(6, 0).repeat(6, 1), ((3, 3), (0, 9), (0, 0)))
+        pictures.append(np.ascontiguousarray(rgb))
+    return pictures
+
+
+def test_frames_and_measurements_are_those_of_python(site: Path, opened: Opener) -> None:
+    page = opened(site)
+    cells = [render_cell(seed, "blast" if seed % 2 else "normal", size=450 - 50 * (seed % 4)) for seed in range(12)]
+    assert compare(cells, in_browser(page, cells, 340), 340) == 0
+    assert compare(cells, in_browser(page, cells, 150), 150) == 0  # larger than the frame: cropped to the middle
+    odd = malformed(200)
+    assert 40 < compare(odd, in_browser(page, odd, 200), 200) < 160
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_frames_of_real_cells_are_those_of_python(site: Path, opened: Opener) -> None:
+    pictures = [read_picture(path).rgb for path in real_cells("*.webp", 1000)]
+    assert compare(pictures, in_browser(opened(site), pictures, 340), 340) == 0
+
+
+def real_cells(pattern: str, count: int) -> list[Path]:
+    data = Path(os.environ.get("LEUKOSCOPE_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+    found = sorted(data.glob(f"cnmc2019*/**/{pattern}"))
+    if not found:
+        pytest.skip("no C-NMC 2019 here")
+    random.Random(1).shuffle(found)
+    return found[:count]
+
+
+def answers(page: Any, paths: list[Path]) -> list[dict[str, Any]]:
+    """What the app exports after these pictures were given to it."""
+    before = page.locator(".tile").count()
+    page.set_input_files("#files", [str(path) for path in paths])
+    page.wait_for_function("(count) => document.querySelectorAll('.tile').length === count", arg=before + len(paths),
+                           timeout=240_000)  # fmt: skip
+    return exported(page)["cells"][before:]
+
+
+def exported(page: Any) -> dict[str, Any]:
+    with page.expect_download() as waiting:
+        page.click("#export")
+    content: dict[str, Any] = json.loads(Path(waiting.value.path()).read_text(encoding="utf-8"))
+    return content
+
+
+def agree(found: dict[str, Any], own: Answer, tolerance: float = LOGIT_TOLERANCE) -> float:
+    """Check one answer against the command line's; how far the logits lie apart."""
+    assert own.logit is not None
+    assert found["logit"] == pytest.approx(own.logit, abs=tolerance)
+    assert found["decision"] == own.decision
+    assert found["gate"] == own.gate
+    assert [each["reason"] for each in found["findings"]] == [each.reason for each in own.findings]
+    return abs(float(found["logit"]) - own.logit)
+
+
+def rendered(folder: Path) -> list[Path]:
+    """Cells as files: plain, of a foreign size, blurred, red and blue swapped."""
+    paths = []
+    for seed in range(12):
+        cell = render_cell(seed, "blast" if seed % 2 else "normal", size=300 if seed == 3 else 450)
+        if seed == 4:
+            cell = np.asarray(cv2.GaussianBlur(cell, (0, 0), 4), np.uint8)
+        if seed == 5:
+            cell = np.ascontiguousarray(cell[..., ::-1])
+        paths.append(folder / f"cell-{seed}.{'bmp' if seed % 3 else 'png'}")
+        Image.fromarray(cell).save(paths[-1])
+    return paths
+
+
+def test_answers_are_those_of_the_command_line_also_offline(site: Path, opened: Opener, tmp_path: Path) -> None:
+    page = opened(site)
+    paths = rendered(tmp_path)
+    first = answers(page, paths)
+    for found, own in zip(first, load(threads=1).predict([str(path) for path in paths]), strict=True):
+        agree(found, own)
+        assert found["sha256"] == own.sha256
+        # The same words, without the command line's advice on its options.
+        assert (found["reason"] or "")[:80] == (own.reason or "")[:80]
+    assert {each["gate"] for each in first} == {"passed", "turned down"}
+
+    page.wait_for_selector("html[data-offline=ready]", state="attached", timeout=60_000)
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    assert page.locator(".tile").count() == len(paths)  # the session is kept
+    again = answers(page, paths)
+    assert [each["logit"] for each in again] == [each["logit"] for each in first]
+    assert {urlsplit(url).netloc for url in page.asked if not url.startswith("blob:")} == {urlsplit(page.home).netloc}
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_answers_for_real_cells(site: Path, opened: Opener, tmp_path: Path) -> None:
+    page = opened(site)
+    paths = []
+    for number, path in enumerate(real_cells("*.webp", 500)):
+        paths.append(tmp_path / f"{number}.{'bmp' if number % 2 else 'png'}")
+        Image.fromarray(read_picture(path).rgb).save(paths[-1])
+    own = load(threads=1).predict([str(path) for path in paths])
+    apart = [agree(found, mine) for found, mine in zip(answers(page, paths), own, strict=True)]
+    assert np.median(apart) < 1e-3
+
+
+def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_path: Path) -> None:
+    page = opened(site)
+    answers(page, rendered(tmp_path)[:3])
+    page.locator(".tile").first.click()
+    for key in "bno":
+        page.keyboard.press(key)
+    page.reload()
+    page.wait_for_selector("html[data-state=ready]", state="attached")
+    document = exported(page)
+    assert [each["label"] for each in document["cells"]] == ["blast", "normal", "other"]
+    assert document["format"] == "leukoscope-app-session"
+    assert document["bundle"]["digest"] == load(threads=1).bundle.digest
+    assert "never a diagnosis" in document["statement"]
+
+
+def test_a_policy_without_webassembly_gives_no_answer(site: Path, opened: Opener) -> None:
+    page = opened(site, policy=POLICY.replace("'wasm-unsafe-eval'", ""), state="refused")
+    assert "No answers here" in page.inner_text("#state")
+    assert page.is_hidden("#intake")
+
+
+def test_a_browser_that_alters_pixels_gives_no_answer(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
+    page = opened(altered("pixels.mjs", "rgb[to] = rgba[from];", "rgb[to] = rgba[from] ^ 1;"), state="refused")
+    assert "alters the pixels" in page.inner_text("#state")
+    assert page.is_hidden("#intake")
+
+
+def test_another_graph_gives_no_answer(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
+    page = opened(altered("bundle/bundle.json", '"threshold":0.5', '"threshold":0.4'), state="refused")
+    assert "bundle/bundle.json is not the file" in page.inner_text("#state")
+
+
+def test_what_did_not_arrive_whole_is_not_kept(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
+    page = opened(altered("app.css", "body {", "body  {"))  # answers, but is not the build's
+    page.wait_for_function("document.getElementById('kept').textContent.startsWith('not kept')", timeout=60_000)
+    assert page.evaluate("caches.keys()") == []
+
+
+def bad_pictures() -> dict[str, tuple[bytes, str]]:
+    def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    cell = Image.fromarray(render_cell(1, "blast"))
+    clear = cell.convert("RGBA")
+    clear.putalpha(128)
+    png = encoded(cell, "PNG")
+    return {
+        "empty.png": (b"", "empty"),
+        "deep.png": (encoded(Image.fromarray(np.full((300, 300), 900, np.uint16)), "PNG"), "16 bits"),
+        "moving.png": (encoded(cell, "PNG", save_all=True, append_images=[cell.rotate(90)]), "animated"),
+        "moving.webp": (encoded(cell, "WEBP", save_all=True, append_images=[cell.rotate(90)]), "animated"),
+        "clear.png": (encoded(clear, "PNG"), "transparent"),
+        "cell.gif": (encoded(cell, "GIF"), "GIF"),
+        "cell.heic": (b"\0\0\0\x18ftypheic" + bytes(64), "HEIC"),
+        "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(64), "video"),
+        "scan.tif": (encoded(cell, "TIFF"), "TIFF"),
+        "text.png": (b"hello", "no picture"),
+        "half.png": (png[: len(png) // 3], "damaged"),
+        "black.png": (encoded(Image.new("RGB", (300, 300)), "PNG"), "all black"),
+        "white.png": (encoded(Image.new("RGB", (300, 300), "white"), "PNG"), "no black surround"),
+        "huge.png": (encoded(Image.new("1", (9000, 9000)), "PNG"), "9000 x 9000 pixels"),
+    }
+
+
+def test_what_is_no_cell_is_told_and_nothing_is_lost(site: Path, opened: Opener, tmp_path: Path) -> None:
+    page = opened(site)
+    bad = bad_pictures()
+    for name, (content, _) in bad.items():
+        (tmp_path / name).write_bytes(content)
+    for found, (name, (_, why)) in zip(answers(page, [tmp_path / name for name in bad]), bad.items(), strict=True):
+        assert found["name"] == name
+        assert found["decision"] == "unreadable"
+        assert why in found["error"], name
+    assert answers(page, rendered(tmp_path)[:1])[0]["logit"] is not None
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_nothing_overflows_and_the_statement_is_in_sight(
+    site: Path, opened: Opener, tmp_path: Path, width: int, scheme: str
+) -> None:
+    page = opened(site, viewport={"width": width, "height": 740}, color_scheme=scheme)
+    answers(page, rendered(tmp_path)[:6])
+    page.mouse.wheel(0, 5000)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    use = page.locator(".use")
+    assert use.inner_text() == "Research use, never a diagnosis"
+    box = use.bounding_box()
+    assert 0 <= box["y"] < 200
+    if folder := os.environ.get("LEUKOSCOPE_SCREENSHOTS"):
+        page.mouse.wheel(0, -5000)
+        page.screenshot(path=f"{folder}/app-{width}-{scheme}.png", full_page=True)
+
+
+def test_the_manifest_makes_it_installable(site: Path) -> None:
+    manifest = json.loads((site / "app.webmanifest").read_text(encoding="utf-8"))
+    assert manifest["display"] == "standalone"
+    for entry in manifest["icons"]:
+        with Image.open(site / entry["src"]) as image:
+            assert f"{image.width}x{image.height}" == entry["sizes"]
+    assert manifest["start_url"] == manifest["scope"] == "./"
