@@ -196,7 +196,7 @@ def find_in_crop(
     """Find the white cells of a crop: as `find_cells`, but the middle one is outlined by `cells.crop`.
 
     A crop shows too little ground and too few other cells for levels estimated from the picture; that there is one cell
-    in the middle is known instead. It costs a third of a second more.
+    in the middle is known instead.
 
     Args:
         rgb: uint8 [H, W, 3], told `crop` by `kind_of`.
