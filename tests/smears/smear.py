@@ -17,6 +17,36 @@ GROUND, RED, PALE, NUCLEUS, CYTOPLASM = (
 )
 
 
+Colour = tuple[int, int, int]
+Densities = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Stain:
+    """The colours of a field."""
+
+    ground: Colour = GROUND
+    red: Colour = RED
+    pale: Colour = PALE
+    nucleus: Colour = NUCLEUS
+    cytoplasm: Colour = CYTOPLASM
+
+    @classmethod
+    def of(
+        cls, ground: Colour, red: tuple[float, ...], nucleus: tuple[float, ...], cytoplasm: tuple[float, ...]
+    ) -> Stain:
+        """From the ground's colour and the optical densities of R, G and B over it."""
+
+        def seen(density: Densities, share: float = 1.0) -> Colour:
+            red, green, blue = (round(g * 10 ** (-share * d)) for g, d in zip(ground, density, strict=True))
+            return red, green, blue
+
+        return cls(ground, seen(red), seen(red, 0.4), seen(nucleus), seen(cytoplasm))
+
+
+ORDINARY = Stain()
+
+
 @dataclass
 class Smear:
     """A field to paint on, four times enlarged while painting so that edges are smooth."""
@@ -24,10 +54,11 @@ class Smear:
     height: int = 480
     width: int = 640
     zoom: int = 4
+    stain: Stain = ORDINARY
     canvas: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.canvas = np.full((self.height * self.zoom, self.width * self.zoom, 3), GROUND, np.uint8)
+        self.canvas = np.full((self.height * self.zoom, self.width * self.zoom, 3), self.stain.ground, np.uint8)
 
     def disc(self, x: float, y: float, diameter: float, colour: tuple[int, int, int]) -> Smear:
         z = self.zoom
@@ -35,10 +66,10 @@ class Smear:
         return self
 
     def red(self, x: float, y: float, diameter: float) -> Smear:
-        return self.disc(x, y, diameter, RED).disc(x, y, diameter / 3, PALE)
+        return self.disc(x, y, diameter, self.stain.red).disc(x, y, diameter / 3, self.stain.pale)
 
     def white(self, x: float, y: float, diameter: float, nucleus: float) -> Smear:
-        return self.disc(x, y, diameter, CYTOPLASM).disc(x, y, nucleus, NUCLEUS)
+        return self.disc(x, y, diameter, self.stain.cytoplasm).disc(x, y, nucleus, self.stain.nucleus)
 
     def picture(self, blur: float = 1.0, seed: int = 0) -> NDArray[np.uint8]:
         small = cv2.resize(self.canvas, (self.width, self.height), interpolation=cv2.INTER_AREA)
@@ -48,10 +79,15 @@ class Smear:
 
 
 def with_red_cells(
-    diameter: float, *, height: int = 480, width: int = 640, leave: tuple[float, float, float] = (0, 0, 0)
+    diameter: float,
+    *,
+    height: int = 480,
+    width: int = 640,
+    leave: tuple[float, float, float] = (0, 0, 0),
+    stain: Stain = ORDINARY,
 ) -> Smear:
     """Red cells of one size on a loose grid, none within ``leave`` (x, y, radius)."""
-    smear = Smear(height, width)
+    smear = Smear(height, width, stain=stain)
     pitch = 1.35 * diameter
     random = np.random.default_rng(1)
     for y in np.arange(0.7 * diameter, height - 0.6 * diameter, pitch):

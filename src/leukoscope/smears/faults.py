@@ -27,6 +27,7 @@ _BLACK = 16  # level: a picture whose brightest hundredth is darker has no light
 _FLAT = 6.0  # levels between the 1 % and the 99 % quantile: less is a blank picture
 _DIM = 96.0  # level of the ground's brightest channel: half of the dimmest of four laboratories' (192)
 _FULL = 254.0  # level of the ground's darkest channel: light beyond it is lost, and pale cytoplasm with it
+REFUSED: Final = "larger than any white cell and left out"
 _COARSE = 400  # pixels: the longest side that brightness is judged at
 _TILE = 256  # pixels: windows in which a screen's grid is sought
 _PEAK = (
@@ -87,6 +88,18 @@ def cell_warnings(cells: Sequence[WhiteCell], red_cells: int, ruler: Ruler) -> t
     if cut:
         found.append(f"{cut} white {'cell is' if cut == 1 else 'cells are'} cut by the edge of the picture")
     return tuple(found)
+
+
+def refused_warning(count: int) -> tuple[str, ...]:
+    """That outlines were too large for white cells.
+
+    >>> refused_warning(0)
+    ()
+    """
+    if not count:
+        return ()
+    things = "purple part is" if count == 1 else "purple parts are"
+    return (f"{count} {things} {REFUSED}: white cells may be missed",)
 
 
 def screen_grid(rgb: NDArray[np.uint8]) -> float | None:

@@ -20,20 +20,33 @@ from numpy.typing import NDArray
 from leukoscope.cells.crop import MIN_CROP_SIDE, segment_crop
 from leukoscope.cells.masks import components, opened, reduced_mask
 from leukoscope.cells.segment import segment
+from leukoscope.cells.stain import otsu_levels
 from leukoscope.errors import PictureError
-from leukoscope.smears.faults import blank_reason, cell_warnings, focus_warning, light_warnings, warnings_of
+from leukoscope.smears.axis import UNUSUAL, stain_axis
+from leukoscope.smears.faults import (
+    REFUSED,
+    blank_reason,
+    cell_warnings,
+    focus_warning,
+    light_warnings,
+    refused_warning,
+    warnings_of,
+)
 from leukoscope.smears.nuclei import FAINT, Nuclei, find_nuclei
 from leukoscope.smears.redcells import RedCell
 from leukoscope.smears.ruler import RED_CELL_UM, Ruler, Source, find_red_cells, read_ruler, ruler_of
 from leukoscope.smears.seen import Seen, seen_part
 from leukoscope.smears.stain import Density, density
-from leukoscope.smears.whitecells import WhiteCell, cut_by, grow_cells, white_cell
+from leukoscope.smears.whitecells import WhiteCell, cut_by, grow_cells, outline_cells, white_cell
 
 MIN_FIELD_SIDE = 200  # pixels: the smallest field
 MAX_FIELD_PIXELS = 40_000_000  # of a field: larger ones are scans
 _UNIT = 48.0  # pixels to a red cell at which white cells are sought
 _WORK = 6_000_000  # pixels: the largest picture worked on
 _TYPICAL_NUCLEUS = 1.25  # of a red cell's diameter, used where no red cell is found
+_LARGEST_CELL = 12.0  # of a red cell's area: no white cell of a smear is larger than 26 um across
+_LARGEST_SHARE = 0.5  # of the picture: nor so large a part of a field
+_MOST_NUCLEUS = 0.4  # of the picture: what is more is no nucleus
 _NO_SCALE_SIDE = 700  # pixels: the side worked at where no red cell is found
 
 
@@ -128,14 +141,25 @@ def _find(seen: Seen, um_per_px: float | None, red_cell_um: float) -> Finding:
     scale = _scale(unit, height, width)
     small = _reduced(rgb, scale)
     veiled = None if hidden is None else reduced_mask(hidden, small.shape)
-    stained = density(small, sigma=0.017 * (unit * scale if unit else 60.0), hidden=veiled)
+    sigma = 0.017 * (unit * scale if unit else 60.0)
+    reduced = [replace(cell, x=cell.x * scale, y=cell.y * scale, diameter=cell.diameter * scale) for cell in red_cells]
+    axis = stain_axis(small, reduced, sigma=sigma, hidden=veiled)
+    stained = density(small, sigma=sigma, hidden=veiled, weights=axis.weights.tolist())
     nuclei, red_cell = _nuclei(stained, None if unit is None else unit * scale)
-    cells = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width), veiled)
+    most = min(_LARGEST_CELL * math.pi / 4 * (red_cell / scale) ** 2, _LARGEST_SHARE * height * width)
+    grown = grow_cells(stained.purple, nuclei, red_cell, scale, (height, width), veiled) if axis.ordinary else []
+    if not axis.ordinary or any(cell.area > most for cell in grown):
+        grown = outline_cells(small, stained, nuclei, red_cell, scale, (height, width), veiled)
+    cells = [cell for cell in grown if cell.area <= most]
+    refused = nuclei.refused + len(grown) - len(cells)
     if hidden is not None:
         cells = [cut_by(cell, hidden) for cell in cells]
     focus = focus_warning(rgb, red_cell / scale, known=unit is not None, hidden=hidden)
     spoilt = (*light_warnings(stained.ground), *focus)
-    warnings = (*ruler.warnings, *spoilt, *warnings_of(rgb, cells, len(red_cells), ruler))
+    warnings = (
+        *axis.warnings, *refused_warning(refused), *ruler.warnings, *spoilt,
+        *warnings_of(rgb, cells, len(red_cells), ruler),
+    )  # fmt: skip
     return Finding(tuple(cells), tuple(red_cells), ruler, nuclei.platelets, warnings, (height, width))
 
 
@@ -180,9 +204,13 @@ def _nuclei(stained: Density, red_cell: float | None) -> tuple[Nuclei, float]:
         return find_nuclei(stained.purple, stained.middle, stained.spread, red_cell), red_cell
     # No ruler: what is largest and purple stands for a nucleus, and a red cell is somewhat smaller.
     # Ground at the top of all levels has no spread: then what is more than faint.
-    beyond = np.asarray(stained.purple > stained.middle + max(5 * stained.spread, FAINT))
-    _, areas = components(opened(beyond, 1))
-    largest = float(areas.max())
+    level = stained.middle + max(5 * stained.spread, FAINT)
+    largest = math.inf
+    while largest > _MOST_NUCLEUS * stained.purple.size:
+        _, areas = components(opened(np.asarray(stained.purple > level), 1))
+        largest = float(areas.max())
+        above = stained.purple[stained.purple > level]
+        level = max(float(np.nextafter(level, np.inf)), *otsu_levels(above)) if above.size else level
     guess = max(8.0, float(np.sqrt(4 * largest / np.pi)) / _TYPICAL_NUCLEUS)
     return find_nuclei(stained.purple, stained.middle, stained.spread, guess), guess
 
@@ -214,7 +242,9 @@ def find_in_crop(
     others = [cell for cell in finding.cells if not _covers(middle, cell)]
     cells = sorted([*others, middle], key=lambda cell: (cell.box[1], cell.box[0]))
     old, new = (cell_warnings(each, len(finding.red_cells), finding.ruler) for each in (finding.cells, cells))
-    warnings = (*(text for text in finding.warnings if text not in old), *new)
+    # What an outline was in a field's eyes says nothing of the one that took its place.
+    kept = (text for text in finding.warnings if text not in (*old, UNUSUAL) and REFUSED not in text)
+    warnings = (*kept, *new)
     return replace(finding, cells=tuple(cells), warnings=warnings)
 
 
@@ -246,7 +276,7 @@ WINDOW = 2048  # pixels: side of the part of a window that is its own
 _LAP = 3.5  # of a red cell's diameter, 26 um: windows overlap by it, so that half of it holds half of any white cell
 _LAP_UNKNOWN = 600  # pixels, where the middle of the scan shows no red cell
 _SLACK = 8  # pixels: the middle of one cell may differ by it between two windows
-_OF_WINDOWS = ("out of focus", "underexposed", "overexposed", "it may be a photograph of a screen")
+_OF_WINDOWS = (UNUSUAL, "out of focus", "underexposed", "overexposed", "it may be a photograph of a screen")
 _SAME = 0.3  # overlap of boxes from which two cells of two windows are one
 
 
@@ -294,6 +324,7 @@ def find_in_windows(
         # Those in the overlap are seen twice, and where they are is not known.
         platelets += found.platelets * (bottom - top) * (right - left) / part[..., 0].size
         warnings.update(name for name in _OF_WINDOWS if any(name in text for text in found.warnings))
+        warnings.update(f"purple parts {REFUSED}" for text in found.warnings if REFUSED in text)
     if refused is not None and warnings[refused.what] == count:
         raise refused
     ruler = ruler_of(red_cells, um_per_px=um_per_px, red_cell_um=red_cell_um)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -26,21 +26,33 @@ _EXTENT = 2.6  # of it: the longest nucleus, 20 um
 _LEAST_AREA = 0.30  # of a red cell's area: a platelet is smaller; a nucleus cut by the picture's edge may be
 _LEAST_CUT = 0.15
 _LEAST_PART = 0.04  # of it: smaller parts are no lobes
+_LARGEST_AREA = 7.0  # of it: no nucleus is larger than 20 um across; those of five laboratories had 4.2 at most
+_CONTRAST = 0.25  # of the height of such a part: nuclei stand out of it by more
+_TRIES = 3  # times that a level is sought again within a part that is too large
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nuclei:
-    """Nuclei of a field, each a mask within a window; ``label`` int32 [H, W] numbers them from 1."""
+    """Nuclei of a field.
+
+    Attributes:
+        label: int32 [H, W], numbers them from 1.
+        count: how many.
+        platelets: things too small or too pale for a nucleus.
+        refused: things larger than any nucleus, in which no level parts what would be one.
+    """
 
     label: NDArray[np.int32]
     count: int
     platelets: int
+    refused: int = 0
 
 
 def find_nuclei(purple: Floats, middle: float, spread: float, red_cell: float) -> Nuclei:
     """Find the nuclei.
 
-    Of what is purple beyond doubt, Otsu's level parts nuclei from cytoplasm. Parts with two full bodies and a neck are
+    Of what is purple beyond doubt, Otsu's level parts nuclei from cytoplasm; within a part that no nucleus is as large
+    as, it is sought again. Parts with two full bodies and a neck are
     split along the watershed of their distance transform (Vincent & Soille 1991, IEEE PAMI 13); lobes that lie near
     each other are put together unless both are full nuclei.
 
@@ -63,9 +75,34 @@ def find_nuclei(purple: Floats, middle: float, spread: float, red_cell: float) -
     parts, areas = components(dark)
     small = np.flatnonzero(areas < _LEAST_PART * disc)
     parts[np.isin(parts, small)] = 0
-    parts = _split(parts, red_cell)
+    parts, refused = _sought_again(_split(parts, red_cell), purple - np.float32(middle), red_cell)
     groups = _together(parts, red_cell)
-    return _worthy(parts, groups, purple - np.float32(middle), spread, disc)
+    return replace(_worthy(parts, groups, purple - np.float32(middle), spread, disc), refused=refused)
+
+
+def _sought_again(parts: NDArray[np.int32], height: Floats, red_cell: float) -> tuple[NDArray[np.int32], int]:
+    """The parts with those that are too large divided at a higher level, and how many were given up."""
+    disc = math.pi / 4 * red_cell**2
+    for _ in range(_TRIES):
+        large = np.flatnonzero(np.bincount(parts.ravel())[1:] > _LARGEST_AREA * disc) + 1
+        if not len(large):
+            break
+        for index in large:
+            mask = np.asarray(parts == index)
+            own = height[mask]
+            (level,) = otsu_levels(own)
+            if np.median(own[own > level]) - np.median(own[own <= level]) < _CONTRAST * np.median(own):
+                continue  # of one height: what Otsu's level parts there is noise
+            inner = opened(np.asarray(mask & (height > level)), _GRAIN * red_cell)
+            pieces, sizes = components(filled(inner, _HOLE * disc))
+            pieces[np.isin(pieces, np.flatnonzero(sizes < _LEAST_PART * disc))] = 0
+            again = _split(pieces, red_cell)
+            parts[mask] = 0
+            parts[again > 0] = again[again > 0] + int(parts.max())
+    large = np.flatnonzero(np.bincount(parts.ravel())[1:] > _LARGEST_AREA * disc) + 1
+    parts[np.isin(parts, large)] = 0
+    _, numbers = np.unique(np.append(parts.ravel(), 0), return_inverse=True)  # from 1 on without gaps again
+    return numbers[:-1].reshape(parts.shape).astype(np.int32), len(large)
 
 
 def _split(parts: NDArray[np.int32], red_cell: float) -> NDArray[np.int32]:

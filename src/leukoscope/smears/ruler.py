@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.masks import Mask, grown, opened, reduced_mask
+from leukoscope.smears.axis import stain_axis
 from leukoscope.smears.redcells import STEP, RedCell, find_edges, vote
 from leukoscope.smears.stain import density
 
@@ -29,6 +30,8 @@ _BAND = 0.06  # of the diameter: width of the kernel that finds the commonest si
 _KEEP = 0.25  # natural logarithm: sizes farther from the commonest are something else
 _WINDOW = 1_500_000  # pixels: the middle of the reduced picture in which cells are measured, if it is larger
 _TO_CHOOSE, _TO_MEASURE = 3.0, 1.5  # bins: spread of votes; the commonest of all sizes needs the finer ones
+_MOST_PURPLE = 0.3  # of the picture: where more is purple, the red cells may be
+_LEAST_PURPLE = 0.04  # in density: less is the camera's rounding, where the ground is smooth
 _DRAWS = 400
 
 Source = Literal["red cells", "given", "training cells", "unknown"]
@@ -188,8 +191,14 @@ def _search(
     rgb = rgb[top : height - top, left : width - left]
     small = rgb if scale == 1 else cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     part = None if hidden is None else reduced_mask(hidden[top : height - top, left : width - left], small.shape)
-    stained = density(np.ascontiguousarray(small, np.uint8), sigma=1.0, hidden=part)
+    small = np.ascontiguousarray(small, np.uint8)
+    stained = density(small, sigma=1.0, hidden=part)
     leave_out = purple_parts(stained.purple, stained.middle, stained.spread)
+    if leave_out.mean() > _MOST_PURPLE:
+        axis = stain_axis(small, (), sigma=1.0, hidden=part)
+        if not axis.ordinary:
+            stained = density(small, sigma=1.0, hidden=part, weights=axis.weights.tolist())
+            leave_out = purple_parts(stained.purple, stained.middle, stained.spread)
     edges = find_edges(stained.red, leave_out if part is None else leave_out | grown(part, 3))
     if edges.contrast <= 0 or not len(edges.x):
         return []
@@ -199,7 +208,7 @@ def _search(
 
 def purple_parts(purple: NDArray[np.float32], middle: float, spread: float) -> Mask:
     """White cells and platelets with a margin, bool [H, W]: their edges are no red cell's."""
-    return grown(opened(np.asarray(purple > middle + 5 * spread), 2), 4)
+    return grown(opened(np.asarray(purple > middle + max(5 * spread, _LEAST_PURPLE)), 2), 4)
 
 
 def _bounds(um_per_px: float) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ the lamp, and rises with purple: one number tells white cells and platelets from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.stain import Floats, Mask, otsu_levels
 
+AZURE: Final = (1.0, 1.0, -2.0)  # weights of R, G and B in density: what azure dyes have and red cells have not
 _SAMPLE = 1 << 18  # pixels that levels are estimated from
 
 
@@ -26,7 +28,7 @@ class Density:
 
     Attributes:
         ground: light of the empty ground, float64 [3], levels 0 to 255, RGB.
-        purple: float32 [H, W], ``R + G - 2 B`` in density; near 0 for the ground and for red cells.
+        purple: float32 [H, W], ``R + G - 2 B`` in density, or along another axis; near 0 for ground and red cells.
         red: float32 [H, W], ``G + B`` in density: what shows red cells best.
         middle: median of ``purple``: of ground and red cells, where white cells are the lesser part.
         spread: of ``purple`` around it, as a standard deviation, see `middle_and_spread`.
@@ -39,22 +41,31 @@ class Density:
     spread: float
 
 
-def density(rgb: NDArray[np.uint8], *, sigma: float, hidden: Mask | None = None) -> Density:
+def density(
+    rgb: NDArray[np.uint8], *, sigma: float, hidden: Mask | None = None, weights: Sequence[float] = AZURE
+) -> Density:
     """Optical densities of a picture, smoothed.
 
     Args:
         rgb: uint8 [H, W, 3].
         sigma: width of the Gaussian in pixels; 0 for none.
         hidden: bool [H, W], what no level is estimated from, see `smears.seen`.
+        weights: of R, G and B in ``purple``.
     """
-    light = cv2.GaussianBlur(rgb, (0, 0), sigma) if sigma > 0 else rgb
     ground = ground_light(rgb, hidden)
-    levels = np.arange(256, dtype=np.float64)
-    tables = [-np.log10((levels + 1) / (light_of + 1)).astype(np.float32) for light_of in ground]
-    red, green, blue = (table[light[..., channel]] for channel, table in enumerate(tables))
-    purple = np.asarray(red + green - 2 * blue, np.float32)
+    red, green, blue = absorbed(rgb, ground, sigma)
+    by = [np.float32(weight) for weight in weights]
+    purple = np.asarray(by[0] * red + by[1] * green + by[2] * blue, np.float32)
     middle, spread = middle_and_spread(purple, hidden)
     return Density(ground, purple, np.asarray(green + blue, np.float32), middle, spread)
+
+
+def absorbed(rgb: NDArray[np.uint8], ground: NDArray[np.float64], sigma: float) -> list[Floats]:
+    """Optical density of R, G and B over a ground, float32 [H, W] each, smoothed by a Gaussian of ``sigma`` pixels."""
+    light = cv2.GaussianBlur(rgb, (0, 0), sigma) if sigma > 0 else rgb
+    levels = np.arange(256, dtype=np.float64)
+    tables = [-np.log10((levels + 1) / (light_of + 1)).astype(np.float32) for light_of in ground]
+    return [table[light[..., channel]] for channel, table in enumerate(tables)]
 
 
 def ground_light(rgb: NDArray[np.uint8], hidden: Mask | None = None) -> NDArray[np.float64]:

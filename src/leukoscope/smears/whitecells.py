@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.masks import Mask, closed, components, filled, grown, opened, reduced_mask
-from leukoscope.cells.stain import Floats
+from leukoscope.cells.outline import outline_around
+from leukoscope.cells.stain import Floats, otsu_levels
 from leukoscope.smears.nuclei import Nuclei, windows_of
-from leukoscope.smears.stain import middle_and_spread
+from leukoscope.smears.stain import Density, middle_and_spread
 
 _PALE = 2.0  # spreads above the middle: where cytoplasm ends
 _REACH = 0.8  # of a red cell's diameter beyond the nucleus' hull: cytoplasm reaches no farther (6 um)
@@ -22,6 +23,10 @@ _CLOSE, _OPEN = 0.12, 0.2  # of a red cell's diameter: gaps closed, necks to wha
 _PARTS = 4  # of a pixel's side: in which contours are drawn and filled
 _RAGGED = 0.80  # solidity below which a cell is smudged
 _SWOLLEN = 1.9  # of a red cell's diameter: a nucleus of 14 um and more without cytoplasm is spread out
+
+_AROUND = 1.8  # of a red cell's diameter: surroundings of a nucleus in which its cell is outlined
+_BEYOND = 0.15  # of it: margin by which a window is continued
+_SAMPLE = 60_000  # pixels that a level is estimated from
 
 _TOUCH = 3  # pixels between a contour and what hides the rest of the cell
 _TOUCHING = 0.04  # of the contour: less is a corner
@@ -113,6 +118,53 @@ def grow_cells(
         whole = _whole(height, floor, label, owner, number, unit, reach.get(number))
         inner = (np.asarray(nuclei.label[window] == number), window[1].start, window[0].start)
         cell = None if whole is None else white_cell(whole, inner, fine, scale, shape, red_cell / scale)
+        if cell is not None:
+            cells.append(cell)
+    return sorted(cells, key=lambda cell: (cell.box[1], cell.box[0]))
+
+
+def outline_cells(
+    rgb: NDArray[np.uint8],
+    stained: Density,
+    nuclei: Nuclei,
+    red_cell: float,
+    scale: float,
+    shape: tuple[int, int],
+    hidden: Mask | None = None,
+) -> list[WhiteCell]:
+    """The whole cells around nuclei by colours and edges about each, where the stain does not tell cytoplasm.
+
+    Args:
+        rgb: uint8 [h, w, 3], the reduced picture.
+        stained: its densities.
+        nuclei: from `find_nuclei`, at the same size.
+        red_cell: diameter of a red cell in pixels of the reduced picture.
+        scale: pixels of the reduced picture per pixel of the picture.
+        shape: height and width of the picture.
+        hidden: bool [h, w] of the reduced picture, what shows no smear.
+
+    Returns:
+        Cells in pixels of the picture, from top to bottom.
+    """
+    if not nuclei.count:
+        return []
+    around, margin = round(_AROUND * red_cell), round(_BEYOND * red_cell) + 2
+    owner = _territories(nuclei.label, red_cell)
+    (level,) = otsu_levels(stained.red.ravel()[:: max(1, stained.red.size // _SAMPLE)])
+    red = np.asarray((stained.red > level) & (nuclei.label == 0))
+    cells = []
+    for number, (rows, columns) in windows_of(nuclei.label).items():
+        top, left = max(0, rows.start - around), max(0, columns.start - around)
+        part = np.s_[top : rows.stop + around, left : columns.stop + around]
+        nucleus = np.asarray(nuclei.label[part] == number)
+        barred = np.asarray((owner[part] != number) & (owner[part] > 0) & ~nucleus)
+        if hidden is not None:
+            barred |= hidden[part]
+        # Beyond the picture a cell goes on: without that, none would reach the edge that cuts it.
+        light = cv2.copyMakeBorder(rgb[part], margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        inner, stop, pale = (np.pad(mask, margin, mode="edge") for mask in (nucleus, barred, red[part]))
+        whole = outline_around(np.asarray(light, np.uint8), inner, pale, stop)[margin:-margin, margin:-margin]
+        cell = white_cell((whole, left, top), (nucleus, left, top), 1.0, scale, shape, red_cell / scale)
         if cell is not None:
             cells.append(cell)
     return sorted(cells, key=lambda cell: (cell.box[1], cell.box[0]))
