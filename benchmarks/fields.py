@@ -1,8 +1,8 @@
 """Fields: white cells found, the ruler, kinds of pictures, cost of a 5 MP field; against boxes and masks drawn by hand.
 
-Run: python benchmarks/fields.py --data DIR [--out docs/figures/fields.json] [--parts white ruler kind masks cost]
-DIR holds bccd, pbc, cnmc2019 and wbc-seg. Constants were chosen on bccd files of even number; odd ones are reported.
-Intervals are from a bootstrap over fields; 21 of the 364 overlap another one, so they are slightly too narrow.
+Run: python benchmarks/fields.py --data DIR [--out FILE] [--parts white ruler kind masks cost stains]
+DIR holds bccd, txl-pbc-raabin, pbc, cnmc2019 and wbc-seg. Constants were chosen on bccd files of even number; odd ones
+are reported. Intervals: bootstrap over fields; 21 of the 364 overlap another one, so they are a little too narrow.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from _common import command_line
 from fields_ruler import ruler
+from fields_stains import stains
 from fields_truth import SEED, bccd, halves, match, ratio
 from leukoscope._version import __version__
 from leukoscope.cells.read import read_picture
@@ -197,7 +198,7 @@ def one(path: Path) -> None:
 
 def main() -> None:
     """Measure and write the figures."""
-    parser = command_line(__doc__, data=Path, out=Path, parts=("white", "ruler", "kind", "masks", "cost"))
+    parser = command_line(__doc__, data=Path, out=Path, parts=("white", "ruler", "kind", "masks", "cost", "stains"))
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -213,6 +214,7 @@ def main() -> None:
         "ruler": lambda: ruler(rows),
         "kind": lambda: kinds(args.data),
         "masks": lambda: masks(args.data),
+        "stains": lambda: stains(args.data),
         "cost": lambda: cost(args.data),
     }
     for part in args.parts:
