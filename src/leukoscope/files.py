@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,11 @@ def recover(path: str | os.PathLike[str]) -> None:
         return
 
 
+def sweep(path: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left of what they were making in the place of ``path``."""
+    _sweep(Path(path), _leftovers(Path(path)))
+
+
 def exchange(one: Path, other: Path) -> bool:
     """Exchange what two names stand for in one step; False where the system or the file system cannot.
 
@@ -247,6 +252,38 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON; NaN and infinity are refused, they are not JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_checked_json(path: str | os.PathLike[str], value: Any, files: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Write ``value`` as JSON with its SHA-256, and with those of files beside it, for `read_checked_json`."""
+    digests = {Path(file).name: _sha256(Path(file)) for file in files}
+    text = json.dumps({"value": value, "files": digests}, ensure_ascii=False, allow_nan=False)
+    write_json(path, {"text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def read_checked_json(path: str | os.PathLike[str]) -> Any:
+    """What `write_checked_json` wrote; the files that it names are read and checked too.
+
+    Raises:
+        ValueError: it, or a file that it names, is not what was written.
+        OSError: a file cannot be read.
+    """
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or set(found) != {"text", "sha256"}:
+        raise ValueError("it has no checksum")
+    text = str(found["text"])
+    if hashlib.sha256(text.encode()).hexdigest() != found["sha256"]:
+        raise ValueError("its SHA-256 is another")
+    checked = json.loads(text)
+    for name, digest in checked["files"].items():
+        if _sha256(Path(path).with_name(name)) != digest:
+            raise ValueError(f"the SHA-256 of {name} is another")
+    return checked["value"]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -75,6 +76,19 @@ def _await_end() -> None:
 
 
 @contextmanager
+def _children_deaf_to_interrupts() -> Iterator[None]:
+    """Processes started meanwhile do not hear Ctrl-C, which a terminal sends to all; their parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
     """Processes that share the work; with one job, the work is done in this process.
 
@@ -94,7 +108,8 @@ def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
                     results[number] = function(*call)
                     advance(1)
                 return results
-            waiting: dict[Future[Any], int] = {pool.submit(function, *call): n for n, call in enumerate(calls)}
+            with _children_deaf_to_interrupts():
+                waiting: dict[Future[Any], int] = {pool.submit(function, *call): n for n, call in enumerate(calls)}
             for future in as_completed(waiting):
                 results[waiting[future]] = future.result()
                 advance(1)

@@ -19,6 +19,7 @@ from bundle_factory import make_bundle
 from leukoscope.bundle.export import ExplainedGraph, graph_bytes
 from leukoscope.bundle.quantize import logit_correction, quantized, round_filters, rounded_graph
 from leukoscope.bundle.read import read_bundle
+from leukoscope.bundle.seal import unsealed
 from leukoscope.errors import BundleError, DataError
 from leukoscope.models import create_model
 
@@ -129,7 +130,7 @@ def test_cells_of_another_frame_size_are_refused(parent: Path) -> None:
 
 
 def test_a_bundle_that_says_int8_without_a_parent_is_refused(child: Path, tmp_path: Path) -> None:
-    facts = json.loads((child / "bundle.json").read_text())
+    facts = unsealed((child / "bundle.json").read_bytes())
     for name in facts["files"]:
         (tmp_path / name).write_bytes((child / name).read_bytes())
     (tmp_path / "bundle.json").write_text(json.dumps(facts | {"quantised": None}))
@@ -143,6 +144,7 @@ from pathlib import Path
 import numpy as np
 from leukoscope.bundle.quantize import quantized
 from leukoscope.bundle.read import read_bundle
+from leukoscope.bundle.seal import unsealed
 
 def frames():
     yield from np.load(sys.argv[3])

@@ -300,3 +300,14 @@ def test_a_bitmap_whose_fourth_byte_is_0() -> None:
         info = struct.pack("<IiiHHIIiiII", header, 7, 5, 1, 32, 3 if fields else 0, len(lines), 0, 0, 0, 0) + fields
         data = b"BM" + struct.pack("<IHHI", 14 + len(info) + len(lines), 0, 0, 14 + len(info)) + info + lines
         np.testing.assert_array_equal(decode(data, name="x"), rgb)
+
+
+@pytest.mark.parametrize("kind", [11, 9])
+def test_places_of_strips_that_are_no_whole_numbers(kind: int) -> None:
+    """Two of 50,000 altered files had them as floats."""
+    data = bytearray(encode(noise(), "TIFF"))
+    start = struct.unpack_from("<I", data, 4)[0]
+    (entry,) = (at for at in range(start + 2, len(data) - 12, 12) if struct.unpack_from("<H", data, at)[0] == 273)
+    struct.pack_into("<HIi", data, entry + 2, kind, 1, -8)
+    with pytest.raises(PictureError, match="no whole numbers"):
+        decode(bytes(data), name="x")

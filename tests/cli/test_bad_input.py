@@ -190,7 +190,7 @@ def remove(bundle: Path) -> None:
         (corrupt, "model.onnx: is damaged or was altered"),
         (edit, "bundle.json: is invalid at name"),
         (foreign, "model.onnx: has other inputs and outputs"),
-        (no_graph, "model.onnx: cannot be run"),
+        (no_graph, "model.onnx: is no ONNX graph"),
         (remove, "the bundle does not exist"),
     ],
 )

@@ -232,7 +232,7 @@ def test_a_picture_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.frames[-1], resize_frame(prepare(disc(99), PLAIN), SIZE))
 
 
-@pytest.mark.parametrize("fault", ["truncated", "not numpy", "no facts", "damaged facts"])
+@pytest.mark.parametrize("fault", ["truncated", "not numpy", "no facts", "damaged facts", "one bit", "an index"])
 def test_a_damaged_entry_is_built_again(manifest: Manifest, tmp_path: Path, fault: str) -> None:
     first = open_cache(manifest, PLAIN, SIZE, tmp_path / "cache")
     expected, frames, facts = np.array(first.frames), first.path / "frames.npy", first.path / "entry.json"
@@ -242,6 +242,12 @@ def test_a_damaged_entry_is_built_again(manifest: Manifest, tmp_path: Path, faul
         frames.write_bytes(b"PK" * 100)
     elif fault == "no facts":
         facts.unlink()
+    elif fault == "one bit":
+        content = bytearray(frames.read_bytes())
+        content[-100] ^= 1
+        frames.write_bytes(content)
+    elif fault == "an index":
+        facts.write_text(facts.read_text().replace("pictures", "pictured", 1))
     else:
         facts.write_text("[]")
     again = open_cache(manifest, PLAIN, SIZE, tmp_path / "cache")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,6 +122,26 @@ def rows(path: Path) -> Any:
         return [{name: value for name, value in row.items() if name != "ms"} for row in csv.DictReader(file)]
 
 
+def seen_page(page: Path) -> Any:
+    """What a page says of the model, and the very pictures that it shows; their folders may have any name."""
+    if not page.exists():
+        return None
+    text = page.read_text(encoding="utf-8")
+    shown = sorted(set(re.findall(r'(?:src|href)="((?:cells|overlays)[^"]*/[^"]*)"', text)))
+    return [re.findall(r"logit [^ ]+", text), [(page.parent / name).read_bytes() for name in shown]]
+
+
+def seen_fields(out: Path) -> View:
+    """What is written of each field; where its JSON is, all is there."""
+    found: View = {}
+    for name in sorted(path.stem for path in (out / "fields").glob("[!.]*.json")):
+        record = json.loads((out / "fields" / f"{name}.json").read_text(encoding="utf-8"))
+        pictures = [(out / "overlays" / f"{name}.png").read_bytes()]
+        pictures += [path.read_bytes() for path in sorted((out / "cells").glob(f"{name}-*.webp"))]
+        found[name] = [record["cells"], pictures, (out / "geojson" / f"{name}.geojson").read_bytes()]
+    return found
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb: its command, that which made what was there before, and what a reader sees of the result."""
@@ -150,6 +171,17 @@ VERBS = {
         lambda p: ["predict", str(p.cells), "--bundle", str(p.other), "--format", "csv", "--out", str(p.out)],
         lambda p: ["predict", str(p.cells), "--bundle", str(p.one), "--format", "csv", "--out", str(p.out)],
         lambda p: {"rows": rows(p.out / "predictions.csv")},
+    ),
+    "gallery": Verb(
+        lambda p: ["predict", str(p.cells), "--bundle", str(p.other), "--format", "html", "--out", str(p.out)],
+        lambda p: ["predict", str(p.cells), "--bundle", str(p.one), "--format", "html", "--out", str(p.out)],
+        lambda p: {"page": seen_page(p.out / "report.html")},
+    ),
+    "field": Verb(
+        lambda p: None,
+        lambda p: ["field", str(p.cells), "--bundle", str(p.one), "--out", str(p.out), "--threads", "1"],
+        lambda p: {"rows": rows(p.out / "cells.csv"), **seen_fields(p.out)},
+        tried=10,
     ),
     "calibrate": Verb(
         bundle_copied,
@@ -215,7 +247,7 @@ def test_old_or_new(name: str, mode: str, place: Place, zygote: Zygote, tmp_path
             if disk is not None:
                 put(place.root.with_name(disk))
             for unit, content in verb.seen(place).items():
-                assert content in (old[unit], new[unit]), (at, disk, unit, content)
+                assert content in (old.get(unit), new[unit]), (at, disk, unit, content)
             again = zygote(place.root, "count", 0, command)
             assert again["status"] == 0, (at, disk, again)
             assert "Traceback" not in again["told"], (at, disk, again)

@@ -16,10 +16,12 @@ from leukoscope.files import (
     atomic_path,
     exchange,
     exclusive,
+    read_checked_json,
     recover,
     settle,
     together,
     write_bytes,
+    write_checked_json,
     write_json,
 )
 
@@ -273,6 +275,26 @@ def test_long_names_fit(tmp_path):
     folder_of(tmp_path / name, "2")
     write_json(tmp_path / ("a" * 250), [1])
     assert names(tmp_path) == ["a" * 250, name]
+
+
+def test_a_value_and_its_files_are_read_as_they_were_written_or_not_at_all(tmp_path):
+    file, other = tmp_path / "state.json", tmp_path / "weights"
+    other.write_bytes(bytes(range(100)))
+    write_checked_json(file, {"a": [1, "ü"]}, [other])
+    assert read_checked_json(file) == {"a": [1, "ü"]}
+    for path in (file, other):
+        content = path.read_bytes()
+        for bit in range(8 * len(content)):
+            damaged = bytearray(content)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            try:
+                value = read_checked_json(file)
+            except ValueError:
+                continue
+            assert value == {"a": [1, "ü"]}, bit  # white space, which says nothing
+            assert path == file
+        path.write_bytes(content)
 
 
 def test_one_at_a_time(tmp_path):

@@ -231,6 +231,7 @@ def _without_days(value: Any) -> Any:
         "software",
         "command",
         "sha256",
+        "digest",
         "cache",
     }
     if isinstance(value, dict):

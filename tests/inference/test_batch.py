@@ -94,7 +94,7 @@ def test_the_gallery_is_whole_safe_and_needs_nothing_outside(
     assert len(files) == 9  # per cell: picture, map, link to the map
     assert all((out / file).is_file() for file in files)
     assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {*files, "report.html", "summary.json"}
-    assert "http" not in text
+    assert "://" not in text
     assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
     cells = [attrs for tag, attrs in page.tags if tag == "li" and "data-p" in attrs]
     truth = [a for a in classifier.predict_many(find_pictures([folder])) if a.logit is not None]
@@ -133,14 +133,17 @@ def test_an_earlier_gallery_is_replaced_and_foreign_folders_are_left_alone(
     out = tmp_path / "out"
     run_batch(classifier, find_pictures([folder]), format="html", out=out)
     run_batch(classifier, [folder / "b.png"], format="html", out=out)
-    assert [path.name for path in (out / "cells").iterdir()] == ["00001-b.webp"]
+    assert [path.name for path in (out / "cells-2").iterdir()] == ["00001-b.webp"]
+    assert sorted(path.name for path in out.iterdir()) == ["cells-2", "overlays-2", "report.html", "summary.json"]
+    assert 'src="cells-2/00001-b.webp"' in (out / "report.html").read_text()
+    run_batch(classifier, [folder / "b.png"], format="html", out=out)
+    assert sorted(path.name for path in out.iterdir()) == ["cells", "overlays", "report.html", "summary.json"]
     foreign = tmp_path / "mine"
     (foreign / "cells").mkdir(parents=True)
     (foreign / "cells/precious.tif").write_bytes(b"x")
-    with pytest.raises(LeukoscopeError, match="not written by leukoscope"):
-        run_batch(classifier, [folder / "b.png"], format="html", out=foreign)
-    assert (foreign / "cells/precious.tif").exists()
-    assert [path.name for path in foreign.iterdir()] == ["cells"]
+    run_batch(classifier, [folder / "b.png"], format="html", out=foreign)
+    assert [path.name for path in (foreign / "cells").iterdir()] == ["precious.tif"]
+    assert 'src="cells-2/00001-b.webp"' in (foreign / "report.html").read_text()
 
 
 def interrupt(_: int) -> None:

@@ -86,6 +86,9 @@ def test_bad_recipe_files(tmp_path) -> None:
     for text, message in (
         ("a: [1", "not valid YAML"),
         ("- 1", "no keys at the top"),
+        ("[" * 100_000, "not valid YAML .more than 200,000 characters or 500 brackets"),
+        ("- " * 3000 + "1", "not valid YAML .nested too deeply"),
+        ("a: " + "x" * 300_000, "more than 200,000 characters"),
         ("name: x", "model: Field required"),
     ):
         (tmp_path / "r.yaml").write_text(text)

@@ -18,7 +18,7 @@ Kind = Literal["explanations", "shortcuts"]
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RuleFacts(_Facts):

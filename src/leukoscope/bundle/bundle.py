@@ -13,7 +13,8 @@ from typing import Any, Final, Self
 from leukoscope import _version
 from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.schema import CARD_FILE, FACTS_FILE, GRAPH_FILE, BundleFacts, DecisionFacts, MeasuredFacts
-from leukoscope.files import atomic_folder, write_json
+from leukoscope.bundle.seal import sealed
+from leukoscope.files import atomic_folder, write_bytes
 from leukoscope.metrics.glossary import BAND_KEYS
 
 # Figures of what is stated, not of the order of the pictures or of the side of the threshold they are on.
@@ -105,7 +106,7 @@ class Bundle:
         with atomic_folder(folder) as temporary:
             for name, content in contents.items():
                 (temporary / name).write_bytes(content)
-            write_json(temporary / FACTS_FILE, facts.model_dump(mode="json"))
+            write_bytes(temporary / FACTS_FILE, sealed(facts.model_dump(mode="json")))
         return type(self)(folder, facts, self.graph)
 
 

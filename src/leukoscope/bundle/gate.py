@@ -27,7 +27,7 @@ STAIN_NUMBERS = 9
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Packed(_Facts):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.schema import FACTS_FILE, FORMAT, FORMAT_VERSION, GRAPH_FILE, BundleFacts
+from leukoscope.bundle.seal import AlteredError, unsealed
 from leukoscope.errors import BundleError
 from leukoscope.files import recover
 
@@ -73,7 +74,9 @@ def default_bundle() -> Path:
 def _read_facts(path: Path) -> BundleFacts:
     content = _bytes(path, MAX_FACTS_BYTES)
     try:
-        value: Any = json.loads(content)
+        value: Any = unsealed(content)
+    except AlteredError as error:
+        raise BundleError(f"is damaged or was altered ({error})", path=path, remedy=_AGAIN) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"is not JSON ({error})", path=path, remedy=_AGAIN) from error
     found = value.get("format") if isinstance(value, dict) else None
@@ -91,7 +94,7 @@ def _read_facts(path: Path) -> BundleFacts:
             remedy="run: pip install --upgrade leukoscope",
         )
     try:
-        return BundleFacts.model_validate_json(content)
+        return BundleFacts.model_validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -20,7 +20,7 @@ CARD_FILE = "README.md"
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class WeightsFacts(_Facts):
@@ -117,7 +117,7 @@ class DecisionFacts(_Facts):
     """How a logit becomes a decision; see `leukoscope.bundle.decision`."""
 
     threshold: Share = 0.5  # blast where probability >= threshold
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # probability = sigmoid(logit / temperature)
+    temperature: Annotated[float, Field(gt=0, le=1e6)] = 1.0  # probability = sigmoid(logit / temperature)
     map: None = None  # of format 1: other maps than a temperature were tried once, and given up
     calibrated: bool = False  # fitted on held-out groups
     calibration: CalibrationFacts | None = None
@@ -252,8 +252,8 @@ class BundleFacts(_Facts):
     created: str  # ISO 8601 date
     classes: tuple[Literal["normal"], Literal["blast"]] = ("normal", "blast")
     preparation: Preparation
-    input_size: int  # pixels: what the graph resizes the frame to
-    um_per_px: float | None = None  # of the frame; None where the training data do not say
+    input_size: Annotated[int, Field(ge=1, le=4096)]  # pixels: what the graph resizes the frame to
+    um_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None  # of the frame; None where the data do not say
     decision: DecisionFacts = DecisionFacts()
     gate: GateFacts | None = None  # which pictures are judged; None: none is checked
     training: TrainingFacts | None = None

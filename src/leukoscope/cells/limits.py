@@ -6,7 +6,10 @@ Without limits a file of some kilobytes can keep a decoder busy for minutes, or 
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from leukoscope.errors import PictureError
@@ -32,6 +35,8 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         PictureError: it has more pixels, or a longer side than `MAX_SIDE`.
     """
     width, height = size
+    if width > 0 and height > 0 and width * height <= max_pixels:
+        IN_WORK.take(width * height)
     if width * height > max_pixels:
         raise PictureError(
             f"has {width} x {height} pixels, more than the {max_pixels:,} allowed", path=name,
@@ -62,6 +67,46 @@ def check_passes(scans: int, size: tuple[int, int], name: str, max_pixels: int) 
             f"has {scans:,} scans of {size[0]} x {size[1]} pixels, more than the {most} allowed", path=name,
             remedy="save it as a JPEG that is not progressive",
         )  # fmt: skip
+
+
+class Room:
+    """Room for pictures in work: threads that would need more wait, so that memory does not grow with their number.
+
+    Args:
+        pixels: that find room together; a picture of more has it to itself.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+        self._taken = 0
+        self._free = threading.Condition()
+        self._here = threading.local()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Work on one picture in this thread; the room that it takes meanwhile is free again afterwards."""
+        self._here.pixels = 0
+        try:
+            yield
+        finally:
+            with self._free:
+                self._taken -= self._here.pixels
+                self._free.notify_all()
+            del self._here.pixels
+
+    def take(self, pixels: int) -> None:
+        """Wait for room for this thread's picture, once it is known how large it is; outside of a turn do nothing."""
+        if getattr(self._here, "pixels", None) != 0:
+            return
+        with self._free:
+            self._free.wait_for(lambda: self._taken == 0 or self._taken + pixels <= self.pixels)
+            self._taken += pixels
+        self._here.pixels = pixels
+
+
+#: Of a process: two of the largest pictures, or five of a camera's 36 million pixels, each of which takes 11 to 15
+#: bytes a pixel while it is decoded and its cells are found.
+IN_WORK: Final = Room(2 * MAX_PIXELS)
 
 
 class Deadline:

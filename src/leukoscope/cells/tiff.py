@@ -309,6 +309,8 @@ def _decoded(page: _Page, data: bytes, deadline: Deadline) -> NDArray[Any]:
     apart = page.one(284, 1) == 2 and page.bands > 1
     offsets = page.tags.get(324 if tiled else 273, ())
     counts = page.tags.get(325 if tiled else 279, ())
+    if not all(isinstance(value, int) and value >= 0 for value in (*offsets, *counts)):
+        raise Damaged("strips at places that are no whole numbers")
     columns, rows = -(-width // across), -(-height // down)
     if len(offsets) < columns * rows * (min(page.bands, 4) if apart else 1):
         raise Damaged("strips are missing")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,6 +20,7 @@ from leukoscope.text import printable
 USAGE = 2  # wrong usage, or something named on the command line is unusable
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT
+_GRACE = 1.5  # seconds that threads and processes have to end in after Ctrl-C
 
 
 @dataclass(slots=True)
@@ -35,7 +39,8 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run()
+        with _ending_soon():
+            code = run()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -54,6 +59,32 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
         _say(f"error: unexpected {type(error).__name__}: {error}; for the traceback run: leukoscope --debug ...")
         sys.exit(UNEXPECTED)
     sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
+
+
+@contextmanager
+def _ending_soon() -> Iterator[None]:
+    """Let Ctrl-C end the process within `_GRACE`, whatever its threads are decoding or computing then.
+
+    What was being written is left under a temporary name, and removed by the next run: see `leukoscope.files`.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupted(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        timer = threading.Timer(_GRACE, os._exit, (INTERRUPTED,))
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _told(error: Exception) -> str:

@@ -36,7 +36,7 @@ from leukoscope.datasets.digests import Digests, pixel_digest, pixel_digests
 from leukoscope.datasets.pictures import shorten
 from leukoscope.datasets.verify import sha256_of
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
-from leukoscope.files import atomic_folder, write_bytes, write_json
+from leukoscope.files import atomic_folder, read_checked_json, write_bytes, write_checked_json, write_json
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Advance, Progress
 from leukoscope.workers import in_order
@@ -372,7 +372,7 @@ def _build(
                 "preparation": preparation.model_dump(mode="json"),
                 "unreadable": [{"index": index, "reason": reason} for index, reason in reasons.items()],
             }
-            write_json(folder / FACTS_FILE, facts)
+            write_checked_json(folder / FACTS_FILE, facts, [folder / FRAMES_FILE])
     except PictureChangedError:
         forget(entry.parent)  # in case a stale digest was to blame, files are read again next time
         raise
@@ -381,7 +381,7 @@ def _build(
 def _load(entry: Path, count: int, size: int) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
     """Frames and unreadable pictures of an entry; None where there is none or it is damaged."""
     try:
-        facts = json.loads((entry / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = read_checked_json(entry / FACTS_FILE)  # reads the frames once: a second for each gigabyte
         reasons = {int(item["index"]): str(item["reason"]) for item in facts["unreadable"]}
         frames = np.load(entry / FRAMES_FILE, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError):

@@ -18,8 +18,9 @@ from PIL import Image
 
 from leukoscope.cells.cutout import cutout_of_frame
 from leukoscope.cells.frame import Preparation, equalise, frame_cell
+from leukoscope.cells.limits import IN_WORK, MAX_PIXELS
 from leukoscope.cells.quality import Quality, measure_quality
-from leukoscope.cells.read import MAX_PIXELS, decode, read_picture
+from leukoscope.cells.read import decode, read_picture
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.morphology import MeasuredCell, measure_cell
 from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, kind_of, standard_cell
@@ -166,9 +167,16 @@ class CellReader:
         return self.um_per_px or STANDARD_UM_PER_PX
 
     def read(self, source: Source) -> Reading:
-        """Read one picture; what is wrong with it ends up in `Reading.error`, which holds no pixels."""
+        """Read one picture; what is wrong with it ends up in `Reading.error`, which holds no pixels.
+
+        Where other threads work on large pictures, it waits for room; see `leukoscope.cells.limits.IN_WORK`.
+        """
         if isinstance(source, PictureError):
-            return Reading(path=source.path, error=source)
+            return Reading(path=source.path, error=_bare(source, None))
+        with IN_WORK.turn():
+            return self._read(source)
+
+    def _read(self, source: Source) -> Reading:
         path: str | None = None
         sha256: str | None = None
         timings: dict[str, float] = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, count, islice
 from pathlib import Path, PurePath
 from typing import Any
 from unicodedata import normalize
@@ -19,7 +21,7 @@ from leukoscope.bundle.decision import refer_claim
 from leukoscope.bundle.patients import subject_claim, telling
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import LeukoscopeError
-from leukoscope.files import atomic_folder, atomic_path
+from leukoscope.files import atomic_folder, atomic_path, sweep
 from leukoscope.inference.answer import HONEST, Answer
 from leukoscope.inference.morphology import shipped_reference
 from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
@@ -30,6 +32,7 @@ from leukoscope.text import printable
 PAGE = "report.html"
 CELLS, OVERLAYS = "cells", "overlays"
 MARK = '<meta name="generator" content="leukoscope'
+_PICTURE = re.compile(r"\d{5}(-[A-Za-z0-9_-]+)?\.(webp|png)")  # as `safe_stem` names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,9 @@ def gallery(
 ) -> Iterator[Callable[[Answer], None]]:
     """Yield a function that takes predictions one by one; on success the gallery appears in ``out`` whole.
 
-    Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.png`` (heat map with its scale). An earlier
-    gallery in ``out`` is replaced; folders of these names that are not ours are left alone.
+    Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.png`` (heat map with its scale). Where there
+    are folders of these names already they are ``cells-2``, ``overlays-2`` and so on: the page takes the place of an
+    earlier one in one step, and each page shows its own pictures. Then those of the earlier page are removed.
 
     Args:
         out: the folder to write into.
@@ -77,19 +81,21 @@ def gallery(
         states: takes the same predictions in the same order, and at the end states the patients; None: no patients.
 
     Raises:
-        LeukoscopeError: ``out`` cannot be written, or holds foreign folders of the same names.
+        LeukoscopeError: ``out`` cannot be written.
     """
-    _check_ours(out)
+    names = next(names for names in _generations() if not any((out / name).exists() for name in names))
+    older = _shown_by(out / PAGE)
     cards: list[Card] = []
     existed = out.exists()
     try:
         with (
             atomic_path(out / PAGE) as page,  # leaves last to be entered, first to be placed: pictures, then the page
-            atomic_folder(out / OVERLAYS) as overlays,
-            atomic_folder(out / CELLS) as cells,
+            atomic_folder(out / names[1]) as overlays,
+            atomic_folder(out / names[0]) as cells,
         ):
             yield lambda answer: cards.append(_save(answer, len(cards) + 1, cells, overlays))
-            page.write_text(render_page(cards, facts, synthetic=synthetic, states=states), encoding="utf-8")
+            page.write_text(render_page(cards, facts, names, synthetic=synthetic, states=states), encoding="utf-8")
+        _remove(out, [name for name in older if name not in names])
     finally:
         if not existed:
             with suppress(OSError):  # not empty, which is the good case
@@ -97,12 +103,19 @@ def gallery(
 
 
 def render_page(
-    cards: list[Card], facts: BundleFacts, *, synthetic: bool = False, states: PatientTally | None = None
+    cards: list[Card],
+    facts: BundleFacts,
+    names: tuple[str, str] = (CELLS, OVERLAYS),
+    *,
+    synthetic: bool = False,
+    states: PatientTally | None = None,
 ) -> str:
-    """The page as HTML. All values are escaped."""
+    """The page as HTML, whose pictures lie in the folders named. All values are escaped."""
     readable = [card for card in cards if card.error is None and card.probability is not None]
     return render(
         "inference/gallery.html.j2",
+        cells=names[0],
+        overlays=names[1],
         cards=readable,
         unreadable=[card for card in cards if card.error is not None],
         unasked=[card for card in cards if card.error is None and card.probability is None],
@@ -171,21 +184,29 @@ def _extent(frame: NDArray[np.uint8]) -> float:
     return float(np.abs(places + 0.5 - half).max() / half) if places.size else 1.0
 
 
-def _check_ours(out: Path) -> None:
-    """Refuse to replace folders that an earlier gallery did not write."""
-    taken = [folder for folder in (CELLS, OVERLAYS) if (out / folder).exists()]
-    if not taken:
-        return
+def _generations() -> Iterator[tuple[str, str]]:
+    """Names of the two folders of pictures of a gallery, and of those after it."""
+    yield CELLS, OVERLAYS
+    for number in count(2):
+        yield f"{CELLS}-{number}", f"{OVERLAYS}-{number}"
+
+
+def _shown_by(page: Path) -> list[str]:
+    """The folders of pictures of the gallery that a page of ours shows; none where it is not ours."""
     try:
-        ours = MARK in (out / PAGE).read_text(encoding="utf-8", errors="replace")[:2000]
+        text = page.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        ours = False
-    if not ours:
-        raise LeukoscopeError(
-            "exists already and was not written by leukoscope",
-            path=out / taken[0],
-            remedy="choose another --out folder",
-        )
+        return []
+    return sorted(set(re.findall(rf'"((?:{CELLS}|{OVERLAYS})(?:-\d+)?)/', text))) if MARK in text[:2000] else []
+
+
+def _remove(out: Path, names: Sequence[str]) -> None:
+    """Remove folders of pictures, unless something else was put into one; and what killed processes left."""
+    for name in (*names, *chain.from_iterable(islice(_generations(), 3))):
+        sweep(out / name)
+    for folder in (out / name for name in names):
+        if folder.is_dir() and all(_PICTURE.fullmatch(each.name) for each in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_page(

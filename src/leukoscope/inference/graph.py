@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from leukoscope.bundle.operators import check_operators
 from leukoscope.bundle.read import Bundle
 from leukoscope.errors import BundleError, PictureError
 
@@ -57,6 +58,7 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     # Threads that wait by spinning take a quarter of the processor from those that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # failures come as exceptions; its log would repeat them on stderr
+    check_operators(bundle.graph, str(bundle.folder / "model.onnx"))
     try:
         session = ort.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception

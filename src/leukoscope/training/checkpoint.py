@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from leukoscope.errors import TrainingError
-from leukoscope.files import atomic_folder, write_json
+from leukoscope.files import atomic_folder, read_checked_json, write_checked_json
 from leukoscope.models import CellClassifier, create_model
 from leukoscope.training.recipe import Recipe
 
@@ -54,15 +54,13 @@ def save_checkpoint(
     state = optimizer.state_dict()
     tensors, scalars = _split_optimizer(state["state"])
     with atomic_folder(folder / f"{_PREFIX}{progress.epoch:04d}") as temporary:
-        save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-        save_file(best, temporary / "best.safetensors")
+        _save(_contiguous(model.state_dict()), temporary / "model.safetensors")
+        _save(best, temporary / "best.safetensors")
         if average is not None:
-            save_file(_contiguous(average), temporary / "average.safetensors")
-        save_file(tensors, temporary / "optimizer.safetensors")
-        write_json(
-            temporary / "state.json",
-            {"progress": asdict(progress), "optimizer": {"scalars": scalars, "param_groups": state["param_groups"]}},
-        )
+            _save(_contiguous(average), temporary / "average.safetensors")
+        _save(tensors, temporary / "optimizer.safetensors")
+        optimizer_state = {"scalars": scalars, "param_groups": state["param_groups"]}
+        _write_state(temporary, {"progress": asdict(progress), "optimizer": optimizer_state})
     for old in sorted(folder.glob(f"{_PREFIX}*"))[:-1]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -70,8 +68,8 @@ def save_checkpoint(
 def save_finished(folder: Path, model: nn.Module, progress: TrainingState) -> None:
     """Write the state of a run that nothing is left to do for: its weights and its figures."""
     with atomic_folder(folder / f"{_PREFIX}{progress.epoch:04d}") as temporary:
-        save_file(_contiguous(model.state_dict()), temporary / "best.safetensors")
-        write_json(temporary / "state.json", {"progress": asdict(progress)})
+        _save(_contiguous(model.state_dict()), temporary / "best.safetensors")
+        _write_state(temporary, {"progress": asdict(progress)})
 
 
 def load_checkpoint(
@@ -91,7 +89,7 @@ def load_checkpoint(
         return None
     newest = checkpoints[-1]
     try:
-        state = json.loads((newest / "state.json").read_text())
+        state = _read_state(newest)
         model.load_state_dict(load_file(newest / "model.safetensors"))
         best = load_file(newest / "best.safetensors")
         optimizer.load_state_dict(
@@ -109,6 +107,32 @@ def load_checkpoint(
         raise TrainingError(
             f"the checkpoint cannot be used ({error})", path=newest, remedy="remove this folder or train into a new one"
         ) from error
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # of a full disk too
+        raise OSError(str(error)) from error
+
+
+def _write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write what is no tensor, and the checksums of all."""
+    write_checked_json(folder / "state.json", state, sorted(folder.glob("*.safetensors")))
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """What is no tensor.
+
+    Raises:
+        ValueError: a file is not what was written.
+    """
+    file = folder / "state.json"
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(found, dict) and {"progress"} <= set(found) <= {"progress", "optimizer"}:
+        return found  # from before there were checksums
+    state: dict[str, Any] = read_checked_json(file)
+    return state
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -162,7 +186,7 @@ def best_network(folder: Path, recipe: Recipe) -> tuple[CellClassifier, int]:
     try:
         model = create_model(recipe.model.name, **recipe.model.arguments)
         model.load_state_dict(load_file(checkpoints[-1] / "best.safetensors"))
-        epochs = int(json.loads((checkpoints[-1] / "state.json").read_text())["progress"]["epoch"])
+        epochs = int(_read_state(checkpoints[-1])["progress"]["epoch"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"the run is damaged ({error})", path=folder, remedy="train it again") from error
     return model.eval(), epochs

@@ -14,6 +14,8 @@ from leukoscope.cells.frame import Preparation
 from leukoscope.errors import RecipeError
 from leukoscope.training.heads import HeadChoice
 
+_MOST_YAML, _MOST_BRACKETS = 200_000, 500  # of a recipe or plan; the package's own have 2,000 and 60
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -203,7 +205,7 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
             )
         text = (resources.files("leukoscope.training") / "recipes" / f"{name_or_path}.yaml").read_text("utf-8")
     try:
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"not valid YAML ({error})", path=path, remedy="mend the line it names") from error
     if not isinstance(tree, dict):
@@ -215,6 +217,20 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise RecipeError(faults, path=name_or_path, remedy="mend these keys of the recipe or of --set") from error
+
+
+def read_yaml(text: str) -> Any:
+    """What YAML says, if it is of the size and depth of what people write.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or larger, or deeper: to read that would take minutes.
+    """
+    if len(text) > _MOST_YAML or text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise yaml.YAMLError(f"more than {_MOST_YAML:,} characters or {_MOST_BRACKETS} brackets")
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -235,7 +251,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _scalar(text: str) -> Any:
     # YAML 1.1 reads 3e-4 as a string; people do not.
-    value = yaml.safe_load(text)
+    try:
+        value = read_yaml(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set ...={text[:40]!r} is not valid YAML ({error})", remedy="mend it") from error
     if isinstance(value, str) and text[:1] not in {'"', "'"}:  # what stands in quotes is meant as text
         try:
             return float(value)

@@ -194,7 +194,9 @@ def peaks(subject: Subject, batches: Sequence[int]) -> dict[int, float]:
 
 
 _SCRIPT = """
-import json, resource, sys
+import ctypes, json, resource, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)  # killed when the thread that started it ends
 import numpy as np, onnxruntime as ort
 graph, size, batch, threads = sys.argv[1], *map(int, sys.argv[2:])
 options = ort.SessionOptions()

@@ -136,8 +136,10 @@ def read_plan(path: Path | None, given: dict[str, Any]) -> Plan:
 def _yaml(path: Path) -> dict[str, Any]:
     import yaml  # noqa: PLC0415 - an optional extra
 
+    from leukoscope.training.recipe import read_yaml  # noqa: PLC0415
+
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"cannot be read as YAML ({error})", path=path, remedy="mend the line it names") from error
     if not isinstance(tree, dict):
