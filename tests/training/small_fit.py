@@ -1,6 +1,6 @@
 """A small run as a program of its own, so that tests can kill it or start several processes of it.
 
-Usage: python small_fit.py FOLDER [--epochs N] [--dropout P] [--kill EPOCH STEP] [--set KEY=VALUE]
+Usage: python small_fit.py FOLDER [--epochs N] [--dropout P] [--kill EPOCH STEP] [--set KEY=VALUE] [--alone]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from leukoscope.models import create_model
 from leukoscope.training.batches import FrameSource
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--kill", type=int, nargs=2)
     parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--alone", action="store_true")
     args = parser.parse_args()
 
     def on_step(at: dict[str, float]) -> None:
@@ -55,23 +57,38 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.set_num_threads(1)
-    small_run(args.folder, (f"epochs={args.epochs}", *args.settings), args.dropout, on_step)
+    small_run(args.folder, (f"epochs={args.epochs}", *args.settings), args.dropout, on_step, alone=args.alone)
 
 
 def small_run(
-    folder: Path, settings: tuple[str, ...], dropout: float, on_step: Callable[[dict[str, float]], None] | None = None
+    folder: Path,
+    settings: tuple[str, ...],
+    dropout: float,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+    *,
+    alone: bool = False,
 ) -> None:
-    """The run itself; its weights end in final.safetensors."""
+    """The run itself; its weights end in final.safetensors. ``alone``: see `each_cell_alone`."""
     recipe = load_recipe("paper", (*OVERRIDES, "epochs=5", *settings))
     frames, labels = frames_and_labels()
     with start_runtime(recipe.precision, "cpu") as runtime:
         torch.manual_seed(0)
         model = create_model("crse_cnn", widths=(8, 16), dropout=dropout)
+        if alone:
+            each_cell_alone(model)
         train = FrameSource(frames, labels, np.arange(45), runtime.device)
         val = FrameSource(frames, labels, np.arange(45, 60), runtime.device)
         fit(model, recipe, train, val, folder, runtime, on_step=on_step)
         if runtime.is_main:
             save_file(weights_of(model), folder / "final.safetensors")
+
+
+def each_cell_alone(model: nn.Module) -> None:
+    """Normalise each cell by itself, so that a batch can be shared by processes of the CPU."""
+    for block in list(model.modules()):
+        for name, part in block.named_children():
+            if isinstance(part, nn.BatchNorm2d):
+                setattr(block, name, nn.GroupNorm(1, part.num_features))
 
 
 if __name__ == "__main__":

@@ -40,13 +40,13 @@ def run(folder: Path, *arguments: str, torchrun: int = 0) -> subprocess.Complete
     )
 
 
-def run_here(folder: Path, settings: tuple[str, ...], dropout: float) -> None:
+def run_here(folder: Path, settings: tuple[str, ...], dropout: float, *, alone: bool = False) -> None:
     """The same program in this process, on one thread as there."""
     folder.mkdir()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        small_run(folder, settings, dropout)
+        small_run(folder, settings, dropout, alone=alone)
     finally:
         torch.set_num_threads(threads)
 
@@ -82,13 +82,20 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    """First the head alone, then everything."""
+    """First the head alone, then everything. On the CPU only a network without batch normalisation can be shared."""
     one, two = tmp_path / "one", tmp_path / "two"
-    run_here(one, ("stages.frozen_epochs=1", "epochs=4"), dropout=0.0)
-    outcome = run(two, "--dropout", "0", "--set", "stages.frozen_epochs=1", "--epochs", "4", torchrun=2)
+    run_here(one, ("stages.frozen_epochs=1", "epochs=4"), dropout=0.0, alone=True)
+    outcome = run(two, "--alone", "--dropout", "0", "--set", "stages.frozen_epochs=1", "--epochs", "4", torchrun=2)
     assert outcome.returncode == 0, outcome.stderr[-2000:]
     np.testing.assert_allclose(losses(one), losses(two), rtol=2e-3)
     assert losses(one)[-1][0] < 0.8 * losses(one)[0][0]  # something was learnt, or the comparison says nothing
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_cpu_refuse_batch_normalisation_in_a_line(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "two", "--epochs", "1", torchrun=2)
+    assert outcome.returncode != 0
+    assert "several processes on the CPU cannot normalise over one batch; use one process, or GPUs" in outcome.stderr
 
 
 @pytest.fixture
