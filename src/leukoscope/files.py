@@ -58,6 +58,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(final)
         _sync_folder(final.parent)
+    except BrokenPipeError:  # of what the body tells meanwhile: no fault of the file's
+        raise
     except OSError as error:
         raise _unwritable(final, error) from error
     finally:
@@ -100,6 +102,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.rename(final)
             shutil.rmtree(retired)
         _sync_folder(final.parent)
+    except BrokenPipeError:  # of what the body tells meanwhile: no fault of the file's
+        raise
     except OSError as error:
         raise _unwritable(final, error) from error
     finally:

@@ -246,3 +246,22 @@ def test_out_that_is_a_file_or_within_one(run, cells: Path, small_bundle: Path, 
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "html"])
+def test_a_reader_that_has_enough_is_no_fault(cells: Path, small_bundle: Path, tmp_path: Path, kind: str) -> None:
+    """As in `leukoscope predict ... | head -1`; beside a gallery, `demo` writes a table too."""
+    for number in range(3000 if kind == "jsonl" else 300):
+        (cells / f"{number}.png").symlink_to(cells / "red.png")
+    rows = ["predict", str(cells), "--format", "jsonl"]
+    verb = rows if kind == "jsonl" else ["demo", str(cells), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-u", "-m", "leukoscope", *verb, "--bundle", str(small_bundle)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        told = running.stderr.read()
+    assert running.returncode == 1, told  # as click ends there
+    assert b"error" not in told
+    assert b"Traceback" not in told
