@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import stat
 import threading
@@ -24,10 +25,12 @@ from leukoscope.service.people.accounts import Person
 from leukoscope.service.people.roles import rights
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import SYSTEM, Workbench
+from leukoscope.text import printable
 
 LOGIN = "watched-folder"
 SECONDS = 2.0
 Stood = tuple[int, int]
+_log = logging.getLogger("leukoscope.service")
 
 
 class Watch(threading.Thread):
@@ -75,6 +78,7 @@ class Watch(threading.Thread):
                 if problem.status >= 500:  # the disk is full, the database is busy: the next look will do
                     continue
                 self.refused[path] = str(problem)
+                _log.warning("%s is not taken: %s", printable(str(path)), problem)
             except OSError as error:
                 self.refused[path] = str(error.strerror or error)
                 continue
