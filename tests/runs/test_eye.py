@@ -54,6 +54,23 @@ def made(cells: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     return run, finish_run(run, "eye")
 
 
+def test_a_steady_head_is_another_head_on_the_same_trunk(
+    made: tuple[Run, Finished], cells: Path, weights: Path, tmp_path: Path
+) -> None:
+    plain, _ = made
+    recipe_ = load_recipe("eye_steady", ("input.size=96", "split.folds=3", "head.components=6", "head.parts=4"))
+    steady = recipe_.model_copy(update={"model": plain.recipe.model})
+    assert steady.head is not None
+    assert set(steady.head.steady.weights()) == {"dyes", "detail", "outline", "size"}
+    run = train_run(read_dataset(cells), steady, tmp_path / "run", CPU, cache_folder=tmp_path / "cache")
+    (first, _), (second, _) = plain.network(), run.network()
+    assert isinstance(first, Eye)
+    assert isinstance(second, Eye)
+    for name, tensor in first.trunk.state_dict().items():
+        assert torch.equal(tensor, second.trunk.state_dict()[name])
+    assert not torch.allclose(second.project.weight, first.project.weight, rtol=1e-2)
+
+
 def test_every_learning_group_is_trained_and_left_out_in_turn(made: tuple[Run, Finished]) -> None:
     run, done = made
     left_out = run.left_out()
