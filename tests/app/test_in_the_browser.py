@@ -19,7 +19,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.app.site import LOGIT_TOLERANCE, POLICY
+from leukoscope.app.site import LOGIT_TOLERANCE, POLICY, build_site
+from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.quality import measure_quality
 from leukoscope.cells.read import read_picture
@@ -211,6 +212,83 @@ def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_pat
     assert document["format"] == "leukoscope-app-session"
     assert document["bundle"]["digest"] == load(threads=1).bundle.digest
     assert "never a diagnosis" in document["statement"]
+
+
+def test_an_answer_of_an_earlier_bundle_keeps_its_digest(
+    site: Path, runtime: Path, opened: Opener, tmp_path: Path
+) -> None:
+    own = read_bundle(default_bundle())
+    folder = tmp_path / "site"
+    build_site(folder, own, runtime)
+    page = opened(folder, service_workers="block")
+    answers(page, rendered(tmp_path)[:1])
+    ungated = Bundle(own.folder, own.facts.model_copy(update={"gate": None}), own.graph)
+    build_site(folder, ungated, runtime)
+    page.reload()
+    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    assert "another bundle" in page.inner_text("#cell")
+    answers(page, rendered(tmp_path)[1:2])
+    assert "another bundle" not in page.inner_text("#cell")
+    # Without a gate nothing is shown as if it were checked.
+    assert "Picture quality not checked." in page.inner_text("#cell")
+    assert page.inner_text("#cell h1") == "Refer to a person"
+    cells = exported(page)["cells"]
+    assert [each["bundle_digest"] for each in cells] == [own.digest, ungated.digest]
+    assert [each["gate"] for each in cells] == ["passed", "not checked"]
+    assert cells[1]["decision"] == "refer"
+    assert cells[1]["logit"] is not None
+
+
+def test_a_pasted_picture_is_answered(site: Path, opened: Opener, tmp_path: Path) -> None:
+    page = opened(site)
+    path = rendered(tmp_path)[0]
+    page.evaluate(
+        """(content) => {
+          const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0)), data = new DataTransfer();
+          data.items.add(new File([bytes], "image.png", { type: "image/png" }));
+          dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+        }""",
+        base64.b64encode(path.read_bytes()).decode(),
+    )
+    page.wait_for_selector(".tile", timeout=60_000)
+    agree(exported(page)["cells"][0], load(threads=1).predict(str(path)))
+
+
+CONTRAST = """() => {
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[0-9.]+/g).map((part) => part / 255);
+    const lin = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * lin(r) + 0.7152 * lin(g) + 0.0722 * lin(b);
+  };
+  const under = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const poor = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+    if (!own || node.tagName === "NOSCRIPT" || !node.checkVisibility()) continue;
+    const [one, other] = [light(getComputedStyle(node).color), light(under(node))];
+    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (ratio < 4.5) poor.push([node.tagName, node.className, node.textContent.slice(0, 40), ratio]);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_has_a_name_and_enough_contrast(site: Path, opened: Opener, tmp_path: Path, scheme: str) -> None:
+    page = opened(site, color_scheme=scheme)
+    answers(page, rendered(tmp_path)[3:6])
+    assert page.evaluate(CONTRAST) == []  # WCAG 2.2, 1.4.3
+    nameless = page.evaluate("[...document.querySelectorAll('button, input, [role=img]')].filter((node) => !("
+                             "node.ariaLabel || node.textContent.trim() || node.labels?.length)).length")  # fmt: skip
+    assert nameless == 0
+    small = page.evaluate("[...document.querySelectorAll('button')].filter((node) => node.offsetHeight < 44).length")
+    assert small == 0
 
 
 def test_a_policy_without_webassembly_gives_no_answer(site: Path, opened: Opener) -> None:

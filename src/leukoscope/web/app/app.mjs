@@ -70,7 +70,7 @@ async function takeAll(list) {
       worker.postMessage({ id, file });
     });
     const { answer, error, frame, map, sha256, width, height, format } = reply;
-    const record = { id, name: file.name || "pasted picture", sha256, width, height, format, answer, error, thumb: frame ? reduced(frame) : null, label: null, answered: new Date().toISOString() };
+    const record = { id, name: file.name || "pasted picture", sha256, width, height, format, answer, error, thumb: frame ? reduced(frame) : null, label: null, answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build };
     const stored = await session.put(record, frame ? { frame, map } : null);
     if (kept && !stored) tell("This device's storage is full: newer cells end with this page. Export the session.", true);
     current = id;
@@ -192,11 +192,12 @@ function shown(record, pixels) {
         "not checked": "Picture quality not checked.",
       }[answer.gate] }),
       make("p", { textContent: `Probability of blast ${answer.probability.toFixed(3)}${bundle.decision.calibrated ? "" : ", not calibrated: it ranks cells and is no chance"}; logit ${answer.logit.toFixed(3)}; ${answer.ms.toFixed(0)} ms` }),
-      make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: "■ speaks for blast" }), " ", make("span", { className: "normal", textContent: "■ for normal" })),
+      make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: "speaks for blast" }), " ", make("span", { className: "normal", textContent: "for normal" })),
     ]
     : [make("p", { className: "bad", textContent: sentence(error) })];
   const lossy = record.format === "JPEG" || record.format === "WebP"
     ? make("p", { className: "soft", textContent: `${record.format}: decoders differ by a level or two, so the command line's answer may differ slightly.` }) : "";
+  const earlier = record.bundle === site.bundle_digest ? "" : make("p", { className: "bad", textContent: "Answered by another bundle than the one that answers now: give the picture again to compare." });
   const labels = Object.entries(LABELS).map(([key, value]) => {
     const button = make("button", { type: "button", textContent: value ? `${value[0].toUpperCase()}${value.slice(1)} (${key.toUpperCase()})` : "No label (U)", onclick: () => void mark(value) });
     button.setAttribute("aria-pressed", String(label === value));
@@ -206,7 +207,7 @@ function shown(record, pixels) {
     make("div", { className: "view" }, canvas, make("div", { className: "tools" }, toggle)),
     make("div", { className: "facts" },
       make("h1", { className: decision, textContent: WORDS[decision] }),
-      make("p", { className: "soft name", textContent: name }), ...facts, lossy,
+      make("p", { className: "soft name", textContent: name }), earlier, ...facts, lossy,
       make("div", { className: "tools", role: "group", ariaLabel: "Your label" }, ...labels)),
   ];
 }
@@ -219,8 +220,8 @@ async function mark(label) {
   const record = session.records.find(({ id }) => id === current);
   if (!record) return;
   record.label = label;
-  await session.put(record);
-  step(1);
+  step(1); // before it is stored: the next key is for the next cell
+  if (!(await session.put(record)) && kept) tell("The label cannot be stored on this device: export the session.", true);
 }
 
 function step(by) {

@@ -93,8 +93,8 @@ export function exported(records, site, bundle) {
     app: { version: site.version, build: site.build, runtime: site.runtime, browser: navigator.userAgent },
     bundle: { name: bundle.name, digest: site.bundle_digest, graph: site.files["bundle/model.onnx"] },
     share: share(records),
-    cells: records.map(({ name, sha256, width, height, format, answer, error, label, answered }) => ({
-      name, sha256, width, height, format, answered, label, error: error ?? null, ...(answer ?? { decision: "unreadable" }),
+    cells: records.map(({ name, sha256, width, height, format, answer, error, label, answered, bundle: digest, build }) => ({
+      name, sha256, width, height, format, answered, bundle_digest: digest, build, label, error: error ?? null, ...(answer ?? { decision: "unreadable" }),
     })),
   };
 }
