@@ -205,6 +205,7 @@ def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_pat
     page.locator(".tile").first.click()
     for key in "bno":
         page.keyboard.press(key)
+    page.wait_for_selector("html[data-saving='0']", state="attached")
     page.reload()
     page.wait_for_selector("html[data-state=ready]", state="attached")
     document = exported(page)

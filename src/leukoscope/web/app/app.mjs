@@ -71,7 +71,7 @@ async function takeAll(list) {
     });
     const { answer, error, frame, map, sha256, width, height, format } = reply;
     const record = { id, name: file.name || "pasted picture", sha256, width, height, format, answer, error, thumb: frame ? reduced(frame) : null, label: null, answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build };
-    const stored = await session.put(record, frame ? { frame, map } : null);
+    const stored = await saved(session.put(record, frame ? { frame, map } : null));
     if (kept && !stored) tell("This device's storage is full: newer cells end with this page. Export the session.", true);
     current = id;
     render();
@@ -214,6 +214,22 @@ function shown(record, pixels) {
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
+/** Closing the page asks first while something is on its way to the storage: milliseconds. */
+let saving = 0;
+
+async function saved(work) {
+  document.documentElement.dataset.saving = String(++saving);
+  try {
+    return await work;
+  } finally {
+    document.documentElement.dataset.saving = String(--saving);
+  }
+}
+
+addEventListener("beforeunload", (event) => {
+  if (saving) event.preventDefault();
+});
+
 // -- labels and keys -----------------------------------------------------------------------------------------------
 
 async function mark(label) {
@@ -221,7 +237,7 @@ async function mark(label) {
   if (!record) return;
   record.label = label;
   step(1); // before it is stored: the next key is for the next cell
-  if (!(await session.put(record)) && kept) tell("The label cannot be stored on this device: export the session.", true);
+  if (!(await saved(session.put(record))) && kept) tell("The label cannot be stored on this device: export the session.", true);
 }
 
 function step(by) {
