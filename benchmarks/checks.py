@@ -3,8 +3,8 @@
     python benchmarks/checks.py [--rounds 20]
 
 Rendered cells as BMP, PNG, JPEG and WebP, from the file to the answer with the default bundle on one thread; once as it
-is, once with the checks taken out: checksums of PNG, parts and scans, the room that large pictures wait for, and JPEG by
-Pillow, which hears no warning. Processor time of the thread; its median ratio over the rounds.
+is, once with the checks taken out: checksums of PNG, parts and scans, the room that large pictures wait for, and JPEG
+by Pillow, which hears no warning. Processor time of the thread; its median ratio over the rounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 
 from leukoscope.cells import limits, read
 from leukoscope.datasets.synthetic import render_cell
-from leukoscope.inference.classifier import load
+from leukoscope.inference.classifier import Classifier, load
 
 KINDS = {"BMP": {}, "PNG": {}, "JPEG": {"quality": 95}, "WEBP": {"quality": 98}}
 
@@ -40,6 +40,14 @@ def unchecked() -> Iterator[None]:
         yield
 
 
+def spent(classifier: Classifier, files: list[bytes]) -> float:
+    """Processor time for one file, seconds."""
+    start = time.thread_time()
+    for data in files:
+        classifier.predict(data)
+    return (time.thread_time() - start) / len(files)
+
+
 def main() -> None:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -54,22 +62,16 @@ def main() -> None:
             Image.fromarray(render_cell(seed, "blast" if seed % 2 else "normal")).save(buffer, kind, **options)
             files.append(buffer.getvalue())
 
-        def spent() -> float:
-            start = time.thread_time()
-            for data in files:
-                classifier.predict(data)
-            return (time.thread_time() - start) / len(files)
-
         pairs = []
         for turn in range(given.rounds + 1):
             if turn % 2:
                 with unchecked():
-                    without = spent()
-                pairs.append((spent(), without))
+                    without = spent(classifier, files)
+                pairs.append((spent(classifier, files), without))
             else:
-                checked = spent()
+                checked = spent(classifier, files)
                 with unchecked():
-                    pairs.append((checked, spent()))
+                    pairs.append((checked, spent(classifier, files)))
         ratios = sorted(a / b for a, b in pairs[1:])
         found[kind] = {
             "ms_checked": round(1e3 * statistics.median(a for a, _ in pairs[1:]), 2),
