@@ -45,6 +45,9 @@ def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], jobs:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+_UNSAID = "ignore:resource_tracker:UserWarning"
+
+
 class Run(Protocol):
     """Runs a function over many arguments and gives the outcomes in their order."""
 
@@ -96,6 +99,9 @@ def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
         jobs: number of processes.
         progress: shows each stage, with its calls.
     """
+    # Python's own watcher would speak of semaphores where this process is interrupted; it clears them away anyhow.
+    if jobs > 1 and _UNSAID not in sys.warnoptions:
+        sys.warnoptions.append(_UNSAID)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), start_worker) if jobs > 1 else None
 
     def run(stage: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:

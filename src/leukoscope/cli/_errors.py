@@ -61,6 +61,11 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
     sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
 
+def _end_now() -> None:
+    os.write(2, b"interrupted\n")  # threads that are stuck may hold the lock of standard error
+    os._exit(INTERRUPTED)
+
+
 @contextmanager
 def _ending_soon() -> Iterator[None]:
     """Let Ctrl-C end the process within `_GRACE`, whatever its threads are decoding or computing then.
@@ -74,7 +79,7 @@ def _ending_soon() -> Iterator[None]:
 
     def interrupted(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        timer = threading.Timer(_GRACE, os._exit, (INTERRUPTED,))
+        timer = threading.Timer(_GRACE, _end_now)
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
