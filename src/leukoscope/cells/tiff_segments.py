@@ -30,7 +30,7 @@ _GROWTH: Final = 8  # most bytes that a packed part may have for each of its sam
 _BLOCK = 64  # rows of odd depth that are spread into bits at once
 
 # OpenCV's log names no file, and what it says is said by our own errors. From 4.13 on the function lies elsewhere.
-(cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(0)
+getattr(cv2.utils, "logging", cv2).setLogLevel(0)
 
 
 class Damaged(Exception):  # noqa: N818  (never leaves the reader)
