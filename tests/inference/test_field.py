@@ -247,3 +247,18 @@ def test_predict_and_field_state_the_same_of_the_same_pictures(tmp_path: Path) -
     assert (bob["patient"], bob["unreadable"], bob["answered"], bob["turned_down"]) == ("Bob", 2, 0, 1)
     assert "0 of 1 cells found could be judged" in bob["words"]
     assert all(f"{each['patient']}: {each['words']}" in done.stdout for each in asked)
+
+
+def test_what_speaks_against_the_cells_stands_on_top(bundle: Path, tmp_path: Path) -> None:
+    """A wash of stain over a field: refused, and said before any field and any patient."""
+    sound = write(tmp_path / "in" / "sound.png", smear().picture())
+    wash = with_red_cells(40, height=600, width=800, leave=(250, 300, 260)).disc(250, 300, 470, NUCLEUS)
+    spoilt = write(tmp_path / "in" / "wash.png", wash.picture())
+    run_fields(load(bundle, threads=1), [sound, spoilt], tmp_path / "out", ReadOptions())
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    note = page[page.index("<main>") : page.index("<section>")]
+    assert "cannot be relied on" in note
+    assert "wash.png: 1 purple part is larger than any white cell" in note
+    assert "sound.png" not in note
+    run_fields(load(bundle, threads=1), [sound], tmp_path / "well", ReadOptions())
+    assert "cannot be relied on" not in (tmp_path / "well" / "report.html").read_text(encoding="utf-8")

@@ -23,6 +23,7 @@ from leukoscope.inference.overlay import annotated, encode, reduced, thumbnail
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
 from leukoscope.inference.writers import Record, write_coco, write_csv, write_geojson
+from leukoscope.smears.faults import doubts
 from leukoscope.text import decodable
 
 SETTINGS = "leukoscope-fields.json"
@@ -77,8 +78,10 @@ class FieldFolder:
         write_csv(self._out / "cells.csv", self._records())
         write_coco(self._out / "cells.coco.json", self._records)
         tally = None if owners is None else PatientTally(facts, owners)
+        doubted: list[tuple[str, str]] = []
         for name in self._stems:
             record = self._record(name)
+            doubted += [(name, text) for text in doubts(() if record is None else record.get("warnings", ()))]
             self.unread += record is None or record["error"] is not None
             for answer in _answers(record, name):
                 if tally is not None:
@@ -90,7 +93,7 @@ class FieldFolder:
             claim = {"statement": HONEST, "rule": subject_claim(facts), "named_by": tally.owners.how}
             write_json(self._out / "patients.json", claim | {"patients": statements})
         stems = list(self._stems.values())
-        write_page(self._out / PAGE, (self._record(name) for name in self._stems), stems, statements)
+        write_page(self._out / PAGE, (self._record(name) for name in self._stems), stems, statements, doubted)
 
     def close(self) -> None:
         """End the threads that write."""

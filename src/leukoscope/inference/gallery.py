@@ -214,13 +214,18 @@ def write_page(
     records: Iterable[dict[str, Any] | None],
     stems: Sequence[str],
     patients: Sequence[dict[str, Any]] | None,
+    doubted: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page, one field after another: it is never held whole. All values are escaped."""
+    """Write the page, one field after another: it is never held whole. All values are escaped.
+
+    What speaks against the cells of a field, by its path, stands on top.
+    """
     pairs = ((_shown(record), stem) for record, stem in zip(records, stems, strict=True) if record is not None)
     parts = stream(
         "inference/fields.html.j2",
         fields=pairs,
         patients=patients,
+        doubted=[(printable(name), text) for name, text in doubted],
         honest=HONEST,
         colours={name: "rgb({} {} {})".format(*rgb) for name, rgb in COLOURS.items()},
     )

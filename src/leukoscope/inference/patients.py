@@ -30,6 +30,8 @@ _WORKLIST: dict[Statement, int] = {
     "blasts likely": 0, "refer": 1, "withheld": 2, "too few cells": 3, "blasts not seen": 4
 }  # fmt: skip
 _TOLD = {
+    "unusual stain": "a stain that tells white cells badly",
+    "larger than any white cell": "purple parts larger than any white cell",
     "out of focus": "out of focus",
     "underexposed": "underexposed",
     "overexposed": "overexposed",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.masks import Mask, grown, reduced_mask
 from leukoscope.cells.stain import otsu_levels
+from leukoscope.smears.axis import UNUSUAL
 from leukoscope.smears.ruler import Ruler
 from leukoscope.smears.stain import density
 from leukoscope.smears.whitecells import WhiteCell
@@ -100,6 +101,11 @@ def refused_warning(count: int) -> tuple[str, ...]:
         return ()
     things = "purple part is" if count == 1 else "purple parts are"
     return (f"{count} {things} {REFUSED}: white cells may be missed",)
+
+
+def doubts(warnings: Sequence[str]) -> tuple[str, ...]:
+    """Those of a field's warnings that say its cells themselves cannot be relied on."""
+    return tuple(text for text in warnings if UNUSUAL in text or REFUSED in text)
 
 
 def screen_grid(rgb: NDArray[np.uint8]) -> float | None:
