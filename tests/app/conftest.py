@@ -58,7 +58,7 @@ def served(folder: Path, policy: str = POLICY) -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two at once in one process are not allowed
 def browser() -> Iterator[Any]:
     if not CHROMIUM.is_file():
         pytest.skip(f"no Chromium at {CHROMIUM}")
