@@ -245,8 +245,10 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
         time.sleep(0.1)
     restarts = []
     shade = 0
-    for _ in range(turns):
-        threading.Timer(rng.uniform(0.05, 3), server.kill).start()
+    for turn in range(turns):
+        end = threading.Timer(rng.uniform(0.0, 2), server.kill)
+        if turn % 3 == 0:  # as it starts; in the other turns in the midst of the work, however slow the machine
+            end.start()
         try:
             while True:
                 content = picture((250, shade % 256, shade // 256))
@@ -254,6 +256,8 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
                 if server.ask("PUT", f"{path}/pictures/{digest}", content)[0] == 201:
                     pictures.add(digest)
                     shade += 1
+                    if not end.is_alive():
+                        end.start()
                 _, page = server.ask("GET", f"{path}/cells")
                 for cell in page["cells"][:3]:
                     one = {"event": str(uuid.uuid4()), "cell": cell["id"], "label": "blast"}
