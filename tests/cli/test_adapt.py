@@ -45,6 +45,7 @@ def test_an_adapted_bundle_names_its_parent_and_answers_by_its_new_head(run, par
     result = run("adapt", parent, "--data", table, "--out", tmp_path / "new")
     assert result.exit_code == 0, result.output
     assert "4 patients" in result.stdout
+    assert "CAUTION" not in result.stdout
     new = read_bundle(tmp_path / "new")
     origin = new.facts.parent
     assert origin is not None
@@ -61,6 +62,15 @@ def test_an_adapted_bundle_names_its_parent_and_answers_by_its_new_head(run, par
     assert all(np.array_equal(a.embedding, b.embedding) for a, b in zip(old, answers, strict=True))
     assert not any(np.allclose(a.heatmap, b.heatmap) for a, b in zip(old, answers, strict=True))
     assert "seen are left out" in run("adapt", tmp_path / "new", "--data", table, "--out", tmp_path / "again").stderr
+
+
+def test_cells_of_unnamed_patients_come_with_a_caution(run, parent: Path, tmp_path: Path) -> None:
+    table = make_cells(tmp_path / "site")
+    lines = [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()]
+    table.write_text("\n".join(lines) + "\n")
+    result = run("adapt", parent, "--data", table, "--out", tmp_path / "new", "--force")
+    assert result.exit_code == 0, result.output
+    assert "CAUTION: no patient is named" in result.stdout
 
 
 def test_refusals_leave_nothing(run, parent: Path, small_bundle: Path, tmp_path: Path) -> None:
