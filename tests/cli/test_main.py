@@ -119,6 +119,10 @@ def test_a_closed_pipe_is_quiet(small_bundle: Path, cells: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def _hearing() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_is_130(small_bundle: Path, tmp_path: Path, cells: Path) -> None:
     """Interrupted while a batch is read from a great many pictures."""
     command = [sys.executable, "-m", "leukoscope", "predict", "--bundle", str(small_bundle), "--batch-size", "1"]
@@ -126,7 +130,10 @@ def test_ctrl_c_is_130(small_bundle: Path, tmp_path: Path, cells: Path) -> None:
     many.mkdir()
     for i in range(20_000):  # enough that the batch outlasts a busy machine
         (many / f"{i}.png").symlink_to(cells / "red.png")
-    process = subprocess.Popen([*command, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_hearing,  # noqa: PLW1509  (a job in the background is deaf to it)
+    )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()  # the header: the batch has begun
     process.send_signal(signal.SIGINT)

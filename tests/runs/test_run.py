@@ -18,10 +18,12 @@ from leukoscope.datasets.digests import packed, pixel_digests
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import LeukoscopeError, TrainingError
+from leukoscope.files import write_checked_json
 from leukoscope.inference import cells as asked
 from leukoscope.runs.finish import finish_run
 from leukoscope.runs.run import Run, is_measured
 from leukoscope.runs.train import train_run
+from leukoscope.training.checkpoint import read_state
 from leukoscope.training.recipe import Recipe, load_recipe
 from leukoscope.training.runtime import Runtime
 
@@ -70,9 +72,9 @@ def test_a_run_is_training_then_trained_then_measured(tmp_path: Path, monkeypatc
     shutil.rmtree(run.folder / "bundle")
     assert run.state == "trained"
     (newest,) = (run.folder / "checkpoints").iterdir()
-    state = json.loads((newest / "state.json").read_text())
+    state = read_state(newest)
     state["progress"]["finished"] = False
-    (newest / "state.json").write_text(json.dumps(state))
+    write_checked_json(newest / "state.json", state, sorted(newest.glob("*.safetensors")))
     assert run.state == "training"
 
 

@@ -212,9 +212,11 @@ class Run:
                 return "measured"
         except LeukoscopeError:
             pass
+        from leukoscope.training.checkpoint import read_state  # noqa: PLC0415 - needs torch
+
         states = sorted((self.folder / "checkpoints").glob("epoch-*/state.json"))
         try:
-            done = bool(states) and bool(json.loads(states[-1].read_text(encoding="utf-8"))["progress"]["finished"])
+            done = bool(states) and bool(read_state(states[-1].parent)["progress"]["finished"])
         except _DAMAGED:
             done = False
         return "trained" if done else "training"

@@ -89,7 +89,7 @@ def load_checkpoint(
         return None
     newest = checkpoints[-1]
     try:
-        state = _read_state(newest)
+        state = read_state(newest)
         model.load_state_dict(load_file(newest / "model.safetensors"))
         best = load_file(newest / "best.safetensors")
         optimizer.load_state_dict(
@@ -121,11 +121,12 @@ def _write_state(folder: Path, state: dict[str, Any]) -> None:
     write_checked_json(folder / "state.json", state, sorted(folder.glob("*.safetensors")))
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
-    """What is no tensor.
+def read_state(folder: Path) -> dict[str, Any]:
+    """What of a checkpoint is no tensor: its ``progress``, and how the optimiser stands.
 
     Raises:
         ValueError: a file is not what was written.
+        OSError: a file cannot be read.
     """
     file = folder / "state.json"
     found = json.loads(file.read_text(encoding="utf-8"))
@@ -186,7 +187,7 @@ def best_network(folder: Path, recipe: Recipe) -> tuple[CellClassifier, int]:
     try:
         model = create_model(recipe.model.name, **recipe.model.arguments)
         model.load_state_dict(load_file(checkpoints[-1] / "best.safetensors"))
-        epochs = int(_read_state(checkpoints[-1])["progress"]["epoch"])
+        epochs = int(read_state(checkpoints[-1])["progress"]["epoch"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"the run is damaged ({error})", path=folder, remedy="train it again") from error
     return model.eval(), epochs
