@@ -65,3 +65,5 @@ def test_predict_takes_a_picture_of_one_cell_on_black_or_not(classifier: leukosc
     assert [each.decision == "unreadable" for each in told] == [True, False]
     with pytest.raises(PictureError, match="no white cell was found"):
         classifier.predict(with_red_cells(60).picture())
+    with pytest.raises(PictureError, match=r"as Classifier\.read_field has it: the field is blank"):
+        classifier.predict(np.full((480, 640, 3), 220, np.uint8))

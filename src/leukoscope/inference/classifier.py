@@ -96,8 +96,12 @@ class Classifier:
         if isinstance(source, list | tuple):
             return [self._only(answers) for answers in self.answers(source, options)]
         (answers,) = self.ask([self._reader(options).read(cast("Source", source))])
-        if answers.reading.error is not None:
-            raise answers.reading.error
+        error = answers.reading.error
+        if error is not None and error.what.startswith(UNFRAMED):
+            told = error.what.replace(UNFRAMED, "no cell on a black surround; as Classifier.read_field has it")
+            raise PictureError(told, path=error.path, remedy=error.remedy)
+        if error is not None:
+            raise error
         answer = self._only(answers)
         if len(answers.cells) != 1:
             raise PictureError(answer.error or "", path=answer.path)
