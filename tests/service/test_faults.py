@@ -247,16 +247,22 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
     shade = 0
     for turn in range(turns):
         end = threading.Timer(rng.uniform(0.0, 2), server.kill)
-        if turn % 3 == 0:  # as it starts; in the other turns in the midst of the work, however slow the machine
+        waits = turn % 3 != 0  # else it ends as it starts; here in the midst of the work, however slow the machine
+        latest = time.monotonic() + 20  # or where it takes no more pictures for now
+        if not waits:
             end.start()
         try:
             while True:
+                if waits and time.monotonic() > latest:
+                    waits = False
+                    end.start()
                 content = picture((250, shade % 256, shade // 256))
                 digest = hashlib.sha256(content).hexdigest()
                 if server.ask("PUT", f"{path}/pictures/{digest}", content)[0] == 201:
                     pictures.add(digest)
                     shade += 1
-                    if not end.is_alive():
+                    if waits:
+                        waits = False
                         end.start()
                 _, page = server.ask("GET", f"{path}/cells")
                 for cell in page["cells"][:3]:
