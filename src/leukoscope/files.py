@@ -55,9 +55,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary, lock = _fresh(final, folder=False)
         yield temporary
         temporary.chmod(0o644)
-        _sync(temporary)
-        temporary.replace(final)
-        _sync_folder(final.parent)
+        place(temporary, final)
     except BrokenPipeError:  # of what the body tells meanwhile: no fault of the file's
         raise
     except OSError as error:
@@ -288,6 +286,18 @@ def read_checked_json(path: str | os.PathLike[str]) -> Any:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def place(temporary: Path, final: Path) -> None:
+    """Give a whole file its final name, in a folder that is made if absent: data, name and folder are on the disk then.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    _sync(temporary)
+    _make_folder(final.parent)
+    temporary.replace(final)
+    _sync_folder(final.parent)
 
 
 def _make_folder(folder: Path) -> None:

@@ -59,6 +59,7 @@ def plan(
     from leukoscope.archive.plan import plan as plan_parts
     from leukoscope.bundle.read import default_bundle
     from leukoscope.inference.cells import ReadOptions
+    from leukoscope.inference.sources import left_out_words
 
     left_out: Counter[str] = Counter()
     found = plan_parts(
@@ -67,9 +68,8 @@ def plan(
     )  # fmt: skip
     planned = found.planned
     click.echo(f"{planned.pictures:,} pictures of {planned.size / 1e6:,.0f} MB in {planned.parts:,} parts: {out}")
-    if left_out:
-        told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in left_out.most_common(5))
-        click.echo(f"left out, as they hold no picture: {told}", err=True)
+    if told := left_out_words(left_out):
+        click.echo(told, err=True)
 
 
 @archive.command()

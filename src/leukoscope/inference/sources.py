@@ -33,11 +33,16 @@ class PictureList(list[Path | PictureError]):
         >>> found = PictureList(); found.left_out.update([".csv", ".csv", ".pdf"]); found.left_out_words()
         'left out, as they hold no picture: 2 .csv, 1 .pdf'
         """
-        if not self.left_out:
-            return ""
-        told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in self.left_out.most_common(5))
-        rest = sum(self.left_out.values()) - sum(count for _, count in self.left_out.most_common(5))
-        return f"left out, as they hold no picture: {told}" + (f", {rest:,} others" if rest else "")
+        return left_out_words(self.left_out)
+
+
+def left_out_words(left_out: Counter[str]) -> str:
+    """Files that hold no picture, by suffix, in a line; empty where there are none."""
+    if not left_out:
+        return ""
+    told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in left_out.most_common(5))
+    rest = sum(left_out.values()) - sum(count for _, count in left_out.most_common(5))
+    return f"left out, as they hold no picture: {told}" + (f", {rest:,} others" if rest else "")
 
 
 def find_pictures(paths: Iterable[str | PathLike[str]]) -> PictureList:

@@ -24,10 +24,10 @@ from leukoscope.service.people.guards import Guards
 from leukoscope.service.problems import MEDIA, Problem, problem_document
 from leukoscope.service.routes import cases, cells, events, session, signatures, system, teaching, users
 from leukoscope.service.routes.needs import somebody
-from leukoscope.service.settings import RESEARCH_USE
 from leukoscope.service.watch import Watch
 from leukoscope.service.workbench import Workbench
 from leukoscope.service.worker import Worker
+from leukoscope.text import RESEARCH_USE
 
 PAGES = Path(leukoscope.web.__file__).parent
 _log = logging.getLogger("leukoscope.service")

@@ -22,8 +22,8 @@ from leukoscope.service.database.tables import UserRow
 from leukoscope.service.labels import label_table
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
-from leukoscope.service.settings import RESEARCH_USE
 from leukoscope.service.workbench import Workbench
+from leukoscope.text import RESEARCH_USE
 
 
 def case_report(bench: Workbench, person: Person, case_id: str, version: int | None = None) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.chain import Chain, ChainVerdict, read_key
 from leukoscope.service.database.engine import Database
 from leukoscope.service.demo import furnish
-from leukoscope.service.settings import RESEARCH_USE, ServiceSettings
+from leukoscope.service.settings import ServiceSettings
 from leukoscope.service.workbench import Workbench
+from leukoscope.text import RESEARCH_USE
 
 _KEPT = ("chain.key", "anchors.log", "store", "derived", "bundles", "exports")
 _ROWS = "workbench.sqlite"

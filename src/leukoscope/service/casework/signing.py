@@ -24,8 +24,8 @@ from leukoscope.service.database.tables import AmendmentRow, BundleRow, CaseRow,
 from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
-from leukoscope.service.settings import RESEARCH_USE
 from leukoscope.service.workbench import Workbench
+from leukoscope.text import RESEARCH_USE
 
 MEANINGS = ("review", "approval", "responsibility")
 

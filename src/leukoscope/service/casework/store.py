@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from leukoscope.files import place
 from leukoscope.service.problems import Problem
 
 _SHA = re.compile(r"[0-9a-f]{64}")
@@ -65,11 +66,7 @@ class Store:
         """
         final = self.path(sha256)
         try:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            final.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(final)
-            _sync(final.parent)
+            place(temporary, final)
         except OSError as error:
             raise disk_problem(error) from error
 
@@ -89,11 +86,3 @@ def disk_problem(error: OSError) -> Problem:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(507, "the disk is full: nothing was stored", remedy="free disk space and try again")
     return Problem(503, f"the disk cannot be written ({error.strerror})", remedy="check the folder of the workbench")
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -25,8 +25,8 @@ from leukoscope.service.casework.verdicts import (
 from leukoscope.service.database.tables import BundleRow, CellRow, JobRow, RunRow
 from leukoscope.service.labels import label_table
 from leukoscope.service.people.accounts import Person
-from leukoscope.service.settings import RESEARCH_USE
 from leukoscope.service.workbench import Workbench
+from leukoscope.text import RESEARCH_USE
 
 STRONGEST = 10
 

@@ -14,7 +14,7 @@ from leukoscope.service.casework.jobs import job_json
 from leukoscope.service.database.tables import CellRow, EventRow, JobRow, ReadingRow
 from leukoscope.service.problems import Problem
 from leukoscope.service.routes.needs import Admin, Bench, Identifier, Somebody, TheWorker, Viewer
-from leukoscope.service.settings import RESEARCH_USE
+from leukoscope.text import RESEARCH_USE
 
 router = APIRouter(tags=["system"])
 
