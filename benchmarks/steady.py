@@ -90,7 +90,7 @@ class Sample:
         self.row: list[int] = []  # in the data, of each picture of the sample
         self.change: list[str] = []
         for fold in range(FOLDS):
-            part = limit(data.select(split_of(data, fold)[1]), CELLS, SEED)
+            part = limit(data.select(split_of(data, fold, FOLDS)[1]), CELLS, SEED)
             for path, record in zip(part.paths(), part.records, strict=True):
                 self._paths.append(path)
                 for change in ("", *(each.name for each in CHANGES)):
@@ -211,7 +211,7 @@ def main() -> None:
     sample = Sample(data, args.cache)
     parts = []
     for fold in range(FOLDS):
-        learned, test = split_of(data, fold)
+        learned, test = split_of(data, fold, FOLDS)
         dealt = StratifiedGroupKFold(INNER, shuffle=True, random_state=0).split(
             learned, labels[learned], groups[learned]
         )
@@ -227,7 +227,9 @@ def main() -> None:
     found = {row["trial"]: row for row in kept_rows(
         args.cache / "steady-trials.jsonl", "trial", (*trials, "default bundle"), work
     )}  # fmt: skip
-    area = plain_unit(data, measures(open_cache(data, Preparation(frame_size=340), 112, args.cache).frames)[:, :1])
+    area = plain_unit(
+        data, measures(open_cache(data, Preparation(frame_size=340), 112, args.cache).frames)[:, :1], FOLDS
+    )
     default = found["default bundle"]
     theirs, told = np.array(default["rows"]), np.array(default["changed"])
     rows = []

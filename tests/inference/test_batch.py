@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from bundle_factory import disc, make_bundle
+from leukoscope.bundle.schema import ReferFacts
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.batch import JOURNAL, find_pictures, run_batch, summary
 from leukoscope.inference.cells import CellReader
@@ -235,3 +237,45 @@ def test_stems_are_unique_and_plain() -> None:
     assert all(
         stem.isascii() and len(stem) <= 46 and stem.replace("-", "").replace("_", "").isalnum() for stem in stems
     )
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_cells_in_the_order_to_look_at_them(classifier: Classifier, folder: Path, tmp_path: Path, out: bool) -> None:
+    """By score, whatever was decided; the place is stated; what was not asked comes last, without a place."""
+    pictures = find_pictures([folder])
+    answers = list(classifier.predict_many(pictures))
+    scores = sorted((a.logit for a in answers if a.logit is not None), reverse=True)
+    told: dict[RowFormat, list[str]] = {"csv": [], "jsonl": [], "table": []}
+    for kind, lines in told.items():
+        if out:
+            run_batch(classifier, pictures, format=kind, out=tmp_path / kind, order="score")
+            file = tmp_path / kind / f"predictions.{SUFFIX[kind]}"
+            lines.extend(file.read_text(encoding="utf-8").splitlines())
+        else:
+            run_batch(classifier, pictures, format=kind, emit=lines.append, order="score")
+    rows = [json.loads(line) for line in told["jsonl"]]
+    assert [row["logit"] for row in rows] == [*scores, None]
+    assert [row["order"] for row in rows] == [1, 2, 3, None]
+    table = list(csv.DictReader(io.StringIO("\n".join(told["csv"]))))
+    assert [row["order"] for row in table] == ["1", "2", "3", ""]
+    assert [row["path"] for row in table][:3] == [row["path"] for row in rows][:3]
+    assert [line.split()[0] for line in told["table"]] == ["order", "1", "2", "3", "-"]
+
+
+def test_a_referred_cell_keeps_its_place(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    band = classifier.bundle.facts.decision.model_copy(
+        update={"threshold": 1.0, "no_refer": None,
+                "refer": ReferFacts(low=0.0, high=1.0, level=0.01, guarantee="same patients", confidence=0.9,
+                                    groups=2, blasts=9, missed=0.0, smallest_level=0.1, groups_needed=9)}
+    )  # fmt: skip
+    referring = Classifier(classifier.bundle.with_facts(decision=band))
+    pictures = find_pictures([folder])
+    run_batch(referring, pictures, format="html", out=tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    cells = re.findall(r'class="(\w+)" data-n="(\d+)" data-o="(\d+)"', page)
+    assert {decision for decision, _, _ in cells} == {"refer"}
+    logits = [answer.logit for answer in classifier.predict_many(pictures) if answer.logit is not None]
+    by_place = [logits[int(number) - 1] for _, number, _ in sorted(cells, key=lambda cell: int(cell[2]))]
+    assert by_place == sorted(logits, reverse=True)
+    assert "look at it as 1 of 3" in page
+    assert "it is no probability" in page

@@ -153,6 +153,12 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
     coco = json.loads((out / "cells.coco.json").read_text())
     records = [json.loads(path.read_text()) for path in sorted((out / "fields").glob("*.json"))]
     assert len(rows) == len(coco["annotations"]) == sum(len(r["cells"]) for r in records) == 3
+    told = {(r["path"], str(c["number"])): c["logit"] for r in records for c in r["cells"] if c["logit"] is not None}
+    ranked = sorted((row for row in rows if row["order"]), key=lambda row: int(row["order"]))
+    assert [int(row["order"]) for row in ranked] == list(range(1, len(told) + 1))
+    scores = [told[row["path"], row["number"]] for row in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert (out / "report.html").read_text().count("look at it as") == len(told)
     assert [image["id"] for image in coco["images"]] == [1, 2]
     for item in coco["annotations"]:
         ring = np.array(item["segmentation"][0]).reshape(-1, 2)

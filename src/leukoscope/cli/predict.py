@@ -17,10 +17,19 @@ from leukoscope.cli._patients import by_patient, owners_of
 from leukoscope.cli._show import Terminal
 from leukoscope.errors import PictureError
 from leukoscope.inference.answer import HONEST
-from leukoscope.inference.batch import DEFAULT_GALLERY, RESEARCH_USE, BatchTally, OutputFormat, run_batch, summary
+from leukoscope.inference.batch import (
+    DEFAULT_GALLERY,
+    RESEARCH_USE,
+    BatchTally,
+    Order,
+    OutputFormat,
+    run_batch,
+    summary,
+)
 from leukoscope.inference.cells import BATCH_SIZE
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.gallery import PAGE
+from leukoscope.inference.order import ORDER
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.writers import SUFFIX
 from leukoscope.progress import Advance
@@ -56,6 +65,11 @@ if TYPE_CHECKING:
     "--morphology/--no-morphology", default=None,
     help="Measure each cell, for jsonl and html.  [default: in html only]",
 )  # fmt: skip
+@click.option(
+    "--order", type=click.Choice(["given", "score"]), default="given", show_default=True,
+    help="Order of the rows; score: those to look at first come first, referred ones in their place. A ranking, no "
+    "probability.",
+)  # fmt: skip
 @by_patient
 def predict(
     paths: tuple[Path, ...],
@@ -67,6 +81,7 @@ def predict(
     max_pixels: int,
     um_per_px: float | None,
     morphology: bool | None,
+    order: Order,
     by: str | None,
     patients: str | None,
 ) -> int:
@@ -99,7 +114,7 @@ def predict(
     emit = None if out else emitter(chosen)
     tally = answer_all(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-        morphology=morphology, owners=owners, um_per_px=um_per_px,
+        morphology=morphology, owners=owners, um_per_px=um_per_px, order=order,
     )  # fmt: skip
     if said := pictures.left_out_words():
         click.echo(said, err=True)
@@ -119,6 +134,7 @@ def answer_all(
     morphology: bool | None = None,
     owners: Owners | None = None,
     um_per_px: float | None = None,
+    order: Order = "given",
 ) -> BatchTally:
     """Run `run_batch`; say its sum, and where files went, on standard error."""
 
@@ -126,7 +142,7 @@ def answer_all(
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
             progress=progress, synthetic=synthetic, morphology=morphology, owners=owners,
-            um_per_px=um_per_px,
+            um_per_px=um_per_px, order=order,
         )  # fmt: skip
 
     try:
@@ -150,6 +166,8 @@ def answer_all(
     rule = classifier.bundle.facts.decision
     if not rule.calibrated:
         click.echo(UNCALIBRATED, err=True)
+    if order == "score":
+        click.echo(ORDER, err=True)
     claim = refer_claim(rule)
     if claim:
         click.echo(claim, err=True)

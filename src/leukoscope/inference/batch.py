@@ -14,11 +14,12 @@ from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import PictureError
 from leukoscope.files import atomic_path, exclusive, write_json, write_text
 from leukoscope.inference.answer import Answer, Decision
-from leukoscope.inference.cells import BATCH_SIZE, ReadOptions
+from leukoscope.inference.cells import BATCH_SIZE, Cell, ReadOptions
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.folder import FieldFolder
 from leukoscope.inference.gallery import gallery
 from leukoscope.inference.journal import Journal, Stamp, settings_of, stamp
+from leukoscope.inference.order import places
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
 from leukoscope.inference.sources import PictureList, find_pictures
@@ -29,6 +30,7 @@ from leukoscope.text import RESEARCH_USE
 __all__ = ["DEFAULT_GALLERY", "RESEARCH_USE", "OutputFormat", "find_pictures", "run_batch", "run_fields", "summary"]
 
 OutputFormat = Literal["table", "csv", "jsonl", "html"]
+Order = Literal["given", "score"]
 DEFAULT_GALLERY = Path("leukoscope-report")
 SUMMARY = "summary.json"
 JOURNAL = "predictions.unfinished.jsonl"
@@ -93,6 +95,7 @@ def run_batch(
     morphology: bool | None = None,
     owners: Owners | None = None,
     um_per_px: float | None = None,
+    order: Order = "given",
 ) -> BatchTally:
     """Answer for every picture and write the answers down.
 
@@ -114,6 +117,8 @@ def run_batch(
         owners: whose the pictures are: then one statement for each patient is written, as ``patients.*`` beside
             ``predictions.*``, into the gallery, or to ``emit`` in place of the cells.
         um_per_px: the scale of the pictures, micrometres per pixel, where it is known.
+        order: of the rows of text: ``score`` puts the highest first, whatever was decided, states each cell's place,
+            and writes when all are answered. The gallery always states places.
 
     Returns:
         How many answers got each decision: one for each picture of a cell on black, one for each white cell of a field.
@@ -139,12 +144,15 @@ def run_batch(
 
     if format == "html":
         folder = out or DEFAULT_GALLERY
-        with gallery(folder, classifier.bundle.facts, synthetic=synthetic, states=states) as add:
-            rows = _rows("table", emit)
+        with (
+            gallery(folder, classifier.bundle.facts, synthetic=synthetic, states=states) as add,
+            _rows("table", emit, "given") as rows,
+        ):
             fill(lambda answer: (add(answer), rows(answer))[1], fresh())
         write_json(folder / SUMMARY, tally.to_json(classifier))
     elif out is None:
-        fill(_rows(format, None if states is not None else emit), fresh())
+        with _rows(format, None if states is not None else emit, order) as rows:
+            fill(rows, fresh())
         if states is not None and emit is not None:
             for line in patient_lines(format, states.statements()):
                 emit(line)
@@ -154,8 +162,9 @@ def run_batch(
             with (
                 atomic_path(out / f"predictions.{SUFFIX[format]}") as temporary,
                 temporary.open("w", encoding="utf-8", newline="") as file,
+                _rows(format, lambda line: file.write(f"{line}\n"), order) as rows,
             ):
-                fill(_rows(format, lambda line: file.write(f"{line}\n")), kept)
+                fill(rows, kept)
             if states is not None:
                 lines = patient_lines(format, states.statements())
                 write_text(out / f"patients.{SUFFIX[format]}", "".join(f"{line}\n" for line in lines))
@@ -273,14 +282,21 @@ def _resumed(
         pass
 
 
-def _rows(kind: RowFormat, write: Callable[[str], object] | None) -> Sink:
+@contextmanager
+def _rows(kind: RowFormat, write: Callable[[str], object] | None, order: Order) -> Iterator[Sink]:
     if write is None:
-        return lambda answer: None
-    first = header(kind)
+        yield lambda answer: None
+        return
+    ordered = order == "score"
+    first = header(kind, ordered=ordered)
     if first is not None:
         write(first)
-
-    def add(answer: Answer) -> None:
-        write(row(kind, answer))
-
-    return add
+    if not ordered:
+        yield lambda answer: (write(row(kind, answer)), None)[1]
+        return
+    held: list[Answer] = []
+    # Without pixels and maps, which no row holds.
+    yield lambda answer: held.append(replace(answer, cell=Cell(place=answer.place), heatmap=None, embedding=None))
+    told = zip(places(answer.logit for answer in held), held, strict=True)
+    for place, answer in sorted(told, key=lambda pair: (pair[0] is None, pair[0] or 0)):
+        write(row(kind, answer, place, ordered=True))

@@ -19,6 +19,7 @@ from leukoscope.inference.answer import HONEST, Answer, Answers
 from leukoscope.inference.cells import Cell, Place
 from leukoscope.inference.gallery import PAGE, safe_stem, write_page
 from leukoscope.inference.journal import Stamp, stamp
+from leukoscope.inference.order import places
 from leukoscope.inference.overlay import annotated, encode, reduced, thumbnail
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
@@ -75,7 +76,8 @@ class FieldFolder:
         """Write what belongs to all fields; yield the answers for all, without their arrays."""
         while self._flight:
             self._flight.popleft().result()
-        write_csv(self._out / "cells.csv", self._records())
+        order = places(cell["logit"] for record in self._records() for cell in record["cells"])
+        write_csv(self._out / "cells.csv", self._records(), order)
         write_coco(self._out / "cells.coco.json", self._records)
         tally = None if owners is None else PatientTally(facts, owners)
         doubted: list[tuple[str, str]] = []
@@ -93,7 +95,8 @@ class FieldFolder:
             claim = {"statement": HONEST, "rule": subject_claim(facts), "named_by": tally.owners.how}
             write_json(self._out / "patients.json", claim | {"patients": statements})
         stems = list(self._stems.values())
-        write_page(self._out / PAGE, (self._record(name) for name in self._stems), stems, statements, doubted)
+        shown = (self._record(name) for name in self._stems)
+        write_page(self._out / PAGE, shown, stems, statements, doubted, order)
 
     def close(self) -> None:
         """End the threads that write."""

@@ -24,6 +24,7 @@ from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path, sweep
 from leukoscope.inference.answer import HONEST, Answer
 from leukoscope.inference.morphology import shipped_reference
+from leukoscope.inference.order import ORDER, places
 from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
 from leukoscope.inference.patients import PatientTally, interval
 from leukoscope.page import render, stream
@@ -117,6 +118,8 @@ def render_page(
         cells=names[0],
         overlays=names[1],
         cards=readable,
+        order=dict(zip((card.number for card in readable), places(card.logit for card in readable), strict=True)),
+        order_claim=ORDER,
         unreadable=[card for card in cards if card.error is not None],
         unasked=[card for card in cards if card.error is None and card.probability is None],
         counts={
@@ -214,24 +217,30 @@ def write_page(
     records: Iterable[dict[str, Any] | None],
     stems: Sequence[str],
     patients: Sequence[dict[str, Any]] | None,
-    doubted: Sequence[tuple[str, str]] = (),
+    doubted: Sequence[tuple[str, str]],
+    order: Sequence[int | None],
 ) -> None:
     """Write the page, one field after another: it is never held whole. All values are escaped.
 
-    What speaks against the cells of a field, by its path, stands on top.
+    What speaks against the cells of a field, by its path, stands on top. Cells are told their place in ``order``, which
+    is that of all cells of the readable fields.
     """
-    pairs = ((_shown(record), stem) for record, stem in zip(records, stems, strict=True) if record is not None)
+    place = iter(order)
+    pairs = ((_shown(record, place), stem) for record, stem in zip(records, stems, strict=True) if record is not None)
     parts = stream(
         "inference/fields.html.j2",
         fields=pairs,
         patients=patients,
         doubted=[(printable(name), text) for name, text in doubted],
         honest=HONEST,
+        order=ORDER,
+        asked=sum(each is not None for each in order),
         colours={name: "rgb({} {} {})".format(*rgb) for name, rgb in COLOURS.items()},
     )
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(parts)
 
 
-def _shown(record: dict[str, Any]) -> dict[str, Any]:
-    return record | {"path": printable(str(record["path"]))}
+def _shown(record: dict[str, Any], place: Iterator[int | None]) -> dict[str, Any]:
+    cells = [cell | {"order": next(place)} for cell in record["cells"]]
+    return record | {"path": printable(str(record["path"])), "cells": cells}

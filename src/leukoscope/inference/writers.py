@@ -21,30 +21,34 @@ SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
 CELL_COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate", "cell")
 
 
-def header(kind: RowFormat) -> str | None:
-    """First line of the output, if it has one.
+def header(kind: RowFormat, *, ordered: bool = False) -> str | None:
+    """First line of the output, if it has one; ``ordered``: of rows that state their place, see `row`.
 
     >>> header("csv")
     'path,sha256,probability,logit,decision,model,ms,error,reason,gate,cell'
     """
     if kind == "table":
-        return f"{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
-    return ",".join(CELL_COLUMNS) if kind == "csv" else None
+        first = f"{'order':>6}  " if ordered else ""
+        return f"{first}{'probability':>11}  {'logit':>7}  {'decision':<10}  picture"
+    return ",".join((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS) if kind == "csv" else None
 
 
-def row(kind: RowFormat, answer: Answer) -> str:
+def row(kind: RowFormat, answer: Answer, place: int | None = None, *, ordered: bool = False) -> str:
     """One line for one prediction; only CSV may hold line breaks, quoted, where a file's name does.
+
+    With ``ordered`` it also states the cell's ``place`` among those of the batch (`leukoscope.inference.order`), as
+    ``order``: None where the network was not asked.
 
     >>> answer = Answer("a.png", None, 0.98, 3.9, "blast", "m", 1.0)
     >>> row("table", answer)
     '      0.980    +3.90  blast       a.png'
     """
     if kind == "table":
-        return _cell_row(answer)
-    values = answer.to_json()
+        return (f"{'-' if place is None else place:>6}  " if ordered else "") + _cell_row(answer)
+    values = answer.to_json() | ({"order": place} if ordered else {})
     if kind == "jsonl":
         return json_line(values)
-    return csv_line(values[name] for name in CELL_COLUMNS)
+    return csv_line(values[name] for name in ((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS))
 
 
 def _cell_row(answer: Answer) -> str:
@@ -63,20 +67,21 @@ Record = dict[str, Any]
 Source = Callable[[], Iterable[Record]]
 FIELD_COLUMNS = (
     "path", "number", "state", "decision", "probability", "logit", "reason", "x", "y", "width", "height",
-    "diameter_um", "nucleus_area_um2", "nucleus_share", "um_per_px",
+    "diameter_um", "nucleus_area_um2", "nucleus_share", "um_per_px", "order",
 )  # fmt: skip
 CATEGORIES = ("blast", "normal", "refer")
 
 
-def write_csv(path: Path, records: Iterable[Record]) -> None:
-    """One row for each white cell."""
+def write_csv(path: Path, records: Iterable[Record], order: Sequence[int | None]) -> None:
+    """One row for each white cell, with its place in the order in which to look at them."""
+    place = iter(order)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(csv_line(FIELD_COLUMNS) + "\r\n")
         for record in records:
             for cell in record["cells"]:
                 x, y, width, height = cell["box"]
-                place = {"path": record["path"], "x": x, "y": y, "width": width, "height": height}
-                told = cell | place | {"um_per_px": record["ruler"]["um_per_px"]}
+                where = {"path": record["path"], "x": x, "y": y, "width": width, "height": height}
+                told = cell | where | {"um_per_px": record["ruler"]["um_per_px"], "order": next(place)}
                 file.write(csv_line(told.get(name) for name in FIELD_COLUMNS) + "\r\n")
 
 
