@@ -20,7 +20,8 @@ ANY = frozenset({"viewer", "reader", "manager", "auditor", "admin", "signer"})
 #: Who may use each path; a path that is not here fails the test.
 ALLOWED = {
     "GET /session": ANY, "GET /ready": ANY, "GET /metrics": {"admin"},
-    "GET /jobs/{job_id}": {"viewer"}, "GET /bundles": {"viewer"}, "GET /labels": {"viewer"},
+    "GET /jobs/{job_id}": {"viewer"}, "GET /bundles": {"viewer"},
+    "GET /labels": {"viewer"}, "POST /labels": {"manager"},
     "GET /users": {"admin"}, "POST /users": {"admin"}, "PATCH /users/{user_id}": {"admin"}, "GET /sessions": {"admin"},
     "POST /users/{user_id}/log-out": {"admin"},
     "GET /cases": {"viewer"}, "POST /cases": {"reader", "manager"}, "GET /cases/{case_id}": {"viewer"},

@@ -18,6 +18,7 @@ class Label:
         key: of the keyboard, which labels and goes on to the next cell.
         counts: whether the cell is one of the white cells of which shares are counted.
         blast: whether it is a blast for the statement.
+        offered: whether it is a lane now; one that was read stays known for ever.
     """
 
     name: str
@@ -25,11 +26,16 @@ class Label:
     key: str
     counts: bool = True
     blast: bool = False
+    offered: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
         return asdict(self)
 
+
+#: Where the lanes of a laboratory are kept, and the act that changes them.
+LANES: Final = "lanes"
+LANES_CHANGED: Final = "lanes.changed"
 
 DEFAULT_LABELS: Final = (
     Label("blast", "Blast", "b", blast=True),

@@ -19,7 +19,7 @@ from leukoscope.service.casework.review import is_blind_to
 from leukoscope.service.casework.signing import freeze, signed_content
 from leukoscope.service.casework.summary import read_case
 from leukoscope.service.database.tables import UserRow
-from leukoscope.service.labels import label_table
+from leukoscope.service.labels import DEFAULT_LABELS
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
@@ -61,21 +61,21 @@ def case_report(bench: Workbench, person: Person, case_id: str, version: int | N
 
 def report_html(report: dict[str, Any]) -> str:
     """The report as one page without scripts."""
-    return _template().render(**report, lines=report_lines(report), labels=label_table())
+    return _template().render(**report, lines=report_lines(report), words=_words(report))
 
 
 def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     """What the report says, as pairs of a heading and words."""
     content, signature = report["content"], report["signature"]
     after, before = content["after"], content["before"]
-    labels = label_table()
+    words = _words(report)
     told = [
         ("Order", str(report["order_no"])), ("Subject", str(report["subject"])),
         ("Version", f"{report['version']}" + ("" if signature else " (draft, not signed)")),
         ("Read by", ", ".join(content["readers"]) or "nobody yet"),
         ("Protocol", _protocol(content["case"])),
     ]  # fmt: skip
-    counts = ", ".join(f"{labels[name].words} {number}" for name, number in after["counts"].items())
+    counts = ", ".join(f"{words[name]} {number}" for name, number in after["counts"].items())
     told.append(("After review", f"{counts or 'nothing was read'}; {after['white_cells']} white cells"))
     if after["share"] is not None:
         told.append(("Blasts after review", f"{_percent(after['share'])}; {after['share']['method']}"))
@@ -118,7 +118,8 @@ def report_pdf(bench: Workbench, report: dict[str, Any]) -> bytes:
         Table(rows, colWidths=[42 * mm, 128 * mm], style=[("VALIGN", (0, 0), (-1, -1), "TOP")]),
         Spacer(1, 5 * mm),
     ]
-    cells = [_pictured(bench, each, small) for each in report["content"]["strongest"]]
+    words = _words(report)
+    cells = [_pictured(bench, each, small, words) for each in report["content"]["strongest"]]
     if cells:
         story.append(Paragraph("The cells of highest probability by the model, and what they were called", bold))
         lines = [cells[start : start + 5] for start in range(0, len(cells), 5)]
@@ -141,13 +142,19 @@ def report_pdf(bench: Workbench, report: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _pictured(bench: Workbench, cell: dict[str, Any], style: ParagraphStyle) -> list[Any]:
+def _pictured(bench: Workbench, cell: dict[str, Any], style: ParagraphStyle, known: dict[str, str]) -> list[Any]:
     path = bench.drawn(cell["run"], f"{cell['number']}-small.jpg")
-    label = "not read" if cell["label"] is None else label_table()[cell["label"]].words
+    label = "not read" if cell["label"] is None else known[cell["label"]]
     words = Paragraph(_safe(f"{label}<br/>model {cell['probability']:.3f}").replace("&lt;br/&gt;", "<br/>"), style)
     if not path.is_file():  # the subject was erased
         return [Spacer(30 * mm, 30 * mm), words]
     return [Image(BytesIO(path.read_bytes()), 30 * mm, 30 * mm), words]
+
+
+def _words(report: dict[str, Any]) -> dict[str, str]:
+    """What labels were called when this was signed; cases that were signed earlier have none but the first lanes."""
+    signed: dict[str, str] = report["content"].get("labels", {})
+    return {each.name: each.words for each in DEFAULT_LABELS} | signed
 
 
 def _protocol(case: dict[str, Any]) -> str:

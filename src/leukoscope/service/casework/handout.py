@@ -18,7 +18,6 @@ from leukoscope.service.casework.jobs import Job
 from leukoscope.service.casework.summary import CaseFile, read_case
 from leukoscope.service.database.tables import BundleRow, CaseRow, CellRow, PictureRow
 from leukoscope.service.database.triggers import ERASED
-from leukoscope.service.labels import label_table
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
 from leukoscope.tables import csv_text
@@ -119,7 +118,7 @@ def _write_cells(
 
 def _records(file: CaseFile, paths: dict[str, str], seen: set[str]) -> Iterator[Record]:
     """The cells of a case that count, each picture of a cell once over all cases."""
-    known, subject = label_table(), file.case["subject"]
+    known, subject = file.lanes, file.case["subject"]
     for cell in file.cells:
         label = file.found[cell["id"]].label
         path = paths.get(cell["id"], "")
@@ -143,7 +142,7 @@ def _readings(file: CaseFile, paths: dict[str, str]) -> Iterator[tuple[object, .
 
 
 def _coco(bench: Workbench, files: list[CaseFile], media: dict[str, str]) -> dict[str, Any]:
-    names = list(label_table())
+    names = list(files[0].lanes)
     with bench.database.read() as connection:
         sizes = {
             row.sha256: (row.width, row.height)

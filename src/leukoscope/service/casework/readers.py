@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
+from leukoscope.service.casework.lanes import known_lanes
 from leukoscope.service.casework.verdicts import current_marks, kappa_of_table, readers_done
 from leukoscope.service.database.tables import CaseRow, CellRow, UserRow
-from leukoscope.service.labels import label_table
 from leukoscope.service.workbench import Workbench
 
 REPLICATES = 1000
@@ -24,10 +24,10 @@ def agreement_of_readers(bench: Workbench) -> dict[str, Any]:
     Intervals are of subjects drawn again, 95 %; None where there are fewer than two subjects. `anchoring` is the share
     of cells that a reader calls as the model does where the suggestion was seen, minus that where it was not.
     """
-    labels = label_table()
     tables: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = defaultdict(dict)
     seen: dict[str, dict[str, NDArray[np.float64]]] = defaultdict(dict)
     with bench.database.read() as connection:
+        labels = known_lanes(connection)
         names = dict(connection.execute(select(UserRow.id, UserRow.name)).all())
         query = select(CaseRow.id, CaseRow.subject, CaseRow.version, CaseRow.readers)
         for case in connection.execute(query.where(CaseRow.state.in_(("complete", "signed")))):

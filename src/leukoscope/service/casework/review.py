@@ -7,6 +7,7 @@ heat map, neighbours, and what another reader says. It is hidden here, not in th
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, tuple_, upd
 
 from leukoscope.service import answers
 from leukoscope.service.casework.cases import case_row
+from leukoscope.service.casework.lanes import known_lanes
 from leukoscope.service.casework.verdicts import Mark, adjudicated, current_marks, readers_done, verdicts
 from leukoscope.service.database.tables import (
     AdjudicationRow,
@@ -30,7 +32,7 @@ from leukoscope.service.database.tables import (
     UserRow,
     WithdrawalRow,
 )
-from leukoscope.service.labels import label_table
+from leukoscope.service.labels import Label
 from leukoscope.service.moments import new_id
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
@@ -98,7 +100,9 @@ def list_cells(
             query = query.where(CellRow.id.not_in(mine))
         limit = min(limit, MOST_ROWS)
         if sort == "disagreement":
-            rows = _disagreeing(list(connection.execute(query).mappings()), marks, after)[: limit + 1]
+            rows = _disagreeing(list(connection.execute(query).mappings()), marks, after, known_lanes(connection))[
+                : limit + 1
+            ]
         else:
             rows = list(connection.execute(query.limit(limit + 1)).mappings())
         page, more = rows[:limit], len(rows) > limit
@@ -148,9 +152,10 @@ def _parsed(after: str | None, sort: str) -> tuple[str, int]:
         raise Problem(422, "is not the `next` of a page", remedy="begin with the first page") from error
 
 
-def _disagreeing(rows: list[RowMapping], marks: dict[str, Mark], after: str | None) -> list[RowMapping]:
+def _disagreeing(
+    rows: list[RowMapping], marks: dict[str, Mark], after: str | None, labels: Mapping[str, Label]
+) -> list[RowMapping]:
     """Cells that the reader calls otherwise than the model first."""
-    labels = label_table()
 
     def differs(row: RowMapping) -> bool:
         mark = marks.get(row["id"])
@@ -289,14 +294,12 @@ def add_readings(bench: Workbench, person: Person, case_id: str, given: list[New
         Problem: the case is signed or finished by this reader, a cell is not of this case, a label is unknown, or an
             event is there with another content.
     """
-    labels = label_table()
     if not 0 < len(given) <= MOST_READINGS:
         raise Problem(422, f"1 to {MOST_READINGS} readings are taken at once")
-    unknown = next((each.label for each in given if each.label not in labels), None)
-    if unknown is not None:
-        raise Problem(422, f"there is no label {unknown!r}", remedy=f"use one of {', '.join(labels)}")
     with bench.database.write() as connection:
         case = case_row(connection, case_id)
+        for label in {each.label for each in given}:
+            _check_label(connection, label)
         there = {
             row["id"]: row
             for row in connection.execute(
@@ -373,6 +376,13 @@ def withdraw(bench: Workbench, person: Person, event: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _check_label(connection: Connection, label: str) -> None:
+    """A label that is no lane any more is still taken: a reading that waited for the network is not lost."""
+    known = known_lanes(connection)
+    if label not in known:
+        raise Problem(422, f"there is no label {label!r}", remedy=f"use one of {', '.join(known)}")
+
+
 def _check_open(connection: Connection, case: RowMapping, person: Person) -> None:
     if case["state"] == "signed":
         raise Problem(409, "the case is signed", remedy="amend it with a reason first")
@@ -447,7 +457,12 @@ def differing(bench: Workbench, person: Person, case_id: str) -> list[dict[str, 
         rows = list(connection.execute(select(*_COLUMNS).where(CellRow.case_id == case_id)).mappings())
         marks = current_marks(connection, case_id)
         found = verdicts(
-            [row["id"] for row in rows], marks, case["readers"], done, adjudicated(connection, case_id), label_table()
+            [row["id"] for row in rows],
+            marks,
+            case["readers"],
+            done,
+            adjudicated(connection, case_id),
+            known_lanes(connection),
         )
         names = dict(connection.execute(select(UserRow.id, UserRow.name)).all())
         told: dict[str, list[dict[str, str]]] = {}
@@ -467,11 +482,10 @@ def adjudicate(bench: Workbench, person: Person, case_id: str, cell: str, label:
     Raises:
         Problem: the two do not differ, the person is one of them and no signer, or the case is signed.
     """
-    if label not in label_table():
-        raise Problem(422, f"there is no label {label!r}")
     left = {row["id"] for row in differing(bench, person, case_id)}
     with bench.database.write() as connection:
         case = case_row(connection, case_id)
+        _check_label(connection, label)
         if case["state"] != "complete":
             raise Problem(409, f"the case is {case['state']}, not complete")
         done = readers_done(connection, case_id, case["version"])

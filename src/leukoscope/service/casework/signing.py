@@ -112,6 +112,7 @@ def freeze(bench: Workbench, file: CaseFile) -> dict[str, Any]:
         (cell for cell in file.cells if cell["logit"] is not None and cell["gate"] != "turned down"),
         key=lambda cell: (-float(cell["logit"]), int(cell["place"])),
     )[:STRONGEST]
+    called = {label for each in file.found.values() for label in (each.label, *each.labels)}
     return {
         "notice": RESEARCH_USE,
         "case": {name: case[name] for name in ("id", "version", "readers", "blind", "target", "created")},
@@ -132,6 +133,7 @@ def freeze(bench: Workbench, file: CaseFile) -> dict[str, Any]:
             for cell in strongest
         ],
         "amendments": amendments,
+        "labels": {name: each.words for name, each in file.lanes.items() if name in called},
     }  # fmt: skip
 
 

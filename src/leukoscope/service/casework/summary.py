@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 from leukoscope.bundle.patients import Proportion, exact_interval, share_of
 from leukoscope.service import answers
 from leukoscope.service.casework.cases import case_row
+from leukoscope.service.casework.lanes import known_lanes
 from leukoscope.service.casework.review import is_blind_to
 from leukoscope.service.casework.verdicts import (
     Mark,
@@ -23,7 +24,7 @@ from leukoscope.service.casework.verdicts import (
     verdicts,
 )
 from leukoscope.service.database.tables import BundleRow, CellRow, JobRow, RunRow
-from leukoscope.service.labels import label_table
+from leukoscope.service.labels import Label
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.workbench import Workbench
 from leukoscope.text import RESEARCH_USE
@@ -39,7 +40,7 @@ class CaseFile:
         case: its row; ``cells``, ``runs`` those of its cells and pictures.
         marks: of all readers, in the order of their events.
         done: who has read this version to its end; ``decided``: between them, by cell.
-        found: what each cell is called.
+        found: what each cell is called; ``lanes``: what that means.
         waiting, failed: pictures without an answer.
     """
 
@@ -50,6 +51,7 @@ class CaseFile:
     done: list[str]
     decided: dict[str, str]
     found: dict[str, Verdict]
+    lanes: Mapping[str, Label]
     waiting: int
     failed: int
 
@@ -65,11 +67,12 @@ def read_case(connection: Connection, case_id: str) -> CaseFile:
     runs = list(connection.execute(select(RunRow).where(RunRow.case_id == case_id).order_by(RunRow.id)).mappings())
     marks = current_marks(connection, case_id)
     done, decided = readers_done(connection, case_id, case["version"]), adjudicated(connection, case_id)
-    found = verdicts([cell["id"] for cell in cells], marks, case["readers"], done, decided, label_table())
+    lanes = known_lanes(connection)
+    found = verdicts([cell["id"] for cell in cells], marks, case["readers"], done, decided, lanes)
     jobs = select(JobRow.state, func.count()).where(JobRow.case_id == case_id, JobRow.kind == "ask")
     states = dict(connection.execute(jobs.group_by(JobRow.state)).all())
     waiting = states.get("waiting", 0) + states.get("running", 0)
-    return CaseFile(case, cells, runs, marks, done, decided, found, waiting, states.get("failed", 0))
+    return CaseFile(case, cells, runs, marks, done, decided, found, lanes, waiting, states.get("failed", 0))
 
 
 def summarise(bench: Workbench, person: Person, case_id: str) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def summarise(bench: Workbench, person: Person, case_id: str) -> dict[str, Any]:
     mine = {mark.cell: mark.label for mark in file.marks if mark.reader == person.id}
     told: dict[str, Any] = {
         "blind": blind, "state": file.case["state"], "version": file.case["version"], "cells": len(file.cells),
-        "read_by_me": len(mine), "target": file.case["target"], "mine": differential(list(mine.values())),
+        "read_by_me": len(mine), "target": file.case["target"], "mine": differential(list(mine.values()), file.lanes),
         "share": _as_it_stands(file, mine, use_model=not blind), "checks": checks(file), "notice": RESEARCH_USE,
     }  # fmt: skip
     if not blind:
@@ -88,9 +91,8 @@ def summarise(bench: Workbench, person: Person, case_id: str) -> dict[str, Any]:
     return told
 
 
-def differential(labels: Sequence[str]) -> dict[str, Any]:
+def differential(labels: Sequence[str], known: Mapping[str, Label]) -> dict[str, Any]:
     """Counts of each label, how many count as white cells, and the share of blasts among them."""
-    known = label_table()
     counts = Counter(labels)
     counting = sum(number for name, number in counts.items() if known[name].counts)
     blasts = sum(number for name, number in counts.items() if known[name].blast)
@@ -106,11 +108,11 @@ def differential(labels: Sequence[str]) -> dict[str, Any]:
 
 def after_review(file: CaseFile) -> dict[str, Any]:
     """What the readers' labels say, with the interval of the share of blasts."""
-    known = label_table()
+    known = file.lanes
     by_id = {cell["id"]: cell for cell in file.cells}
     labelled = [(by_id[cell], each.label) for cell, each in file.found.items() if each.label is not None]
     rows = [(known[label].blast, cell) for cell, label in labelled if known[label].counts]
-    return differential([label for _, label in labelled]) | {"share": _share(rows)}
+    return differential([label for _, label in labelled], known) | {"share": _share(rows)}
 
 
 def before_review(bench: Workbench, file: CaseFile) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def agreement(file: CaseFile) -> dict[str, Any] | None:
     """How far two readers agree, over all labels and over blast or not; None where there are not two who have read."""
     if file.case["readers"] < 2 or len(file.done) < 2:
         return None
-    known = label_table()
+    known = file.lanes
     both = [each.labels for each in file.found.values() if len(each.labels) == 2]
     one, other = [labels[0] for labels in both], [labels[1] for labels in both]
 
@@ -173,7 +175,8 @@ def checks(file: CaseFile) -> list[dict[str, Any]]:
     """What must be, or should be, before a case is signed: each with whether it is met and whether it must be."""
     unread = sum(each.by == "unread" for each in file.found.values())
     differ = sum(each.by == "differ" for each in file.found.values())
-    counted = differential([each.label for each in file.found.values() if each.label is not None])["white_cells"]
+    called = [each.label for each in file.found.values() if each.label is not None]
+    counted = differential(called, file.lanes)["white_cells"]
     need = file.case["readers"]
     made = [
         ("answers", "every picture has its answers", file.waiting == 0, True, f"{file.waiting} wait"),
@@ -195,7 +198,7 @@ def checks(file: CaseFile) -> list[dict[str, Any]]:
 
 def _as_it_stands(file: CaseFile, mine: dict[str, str], *, use_model: bool) -> dict[str, Any] | None:
     """Share of blasts: what the person called a cell, and where nothing was, what the model says if it may be told."""
-    known = label_table()
+    known = file.lanes
     rows: list[tuple[bool, RowMapping]] = []
     for cell in file.cells:
         label = mine.get(cell["id"])

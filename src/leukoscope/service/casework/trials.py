@@ -20,7 +20,6 @@ from leukoscope.service.casework.jobs import Job
 from leukoscope.service.casework.summary import CaseFile, before_review, read_case
 from leukoscope.service.database.tables import BundleRow, CaseRow, JobRow
 from leukoscope.service.database.triggers import ERASED
-from leukoscope.service.labels import label_table
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
@@ -98,10 +97,10 @@ def run_trial(bench: Workbench, job: Job) -> dict[str, Any]:
         for cell in file.cells:
             label = file.found[cell["id"]].label
             asked = new.get((cell["picture"], cell["number"]))
-            if label is None or not label_table()[label].counts or asked is None:
+            if label is None or not file.lanes[label].counts or asked is None:
                 continue
             for part in ("all", *(["fixed_set"] if file.case["fixed_set"] else [])):
-                told = label_table()[label].blast, file.case["subject"]
+                told = file.lanes[label].blast, file.case["subject"]
                 counts[part, "before"].add(told[0], cell["decision"] == "blast", told[1])
                 counts[part, "after"].add(told[0], asked.decision == "blast", told[1])
     return {

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from leukoscope.service.database.chain import Chain, ChainVerdict, chain_links
+from leukoscope.service.database.chain import Chain, ChainVerdict, canonical, chain_links
 from leukoscope.service.database.engine import Database
 from leukoscope.service.database.tables import (
     AdjudicationRow,
@@ -17,9 +17,11 @@ from leukoscope.service.database.tables import (
     CompletionRow,
     EventRow,
     ReadingRow,
+    SettingRow,
     SignatureRow,
     WithdrawalRow,
 )
+from leukoscope.service.labels import LANES, LANES_CHANGED
 
 _MOST = 20
 #: Action, table, and what of a row is in its event: name in the body, or `actor` and `subject`, -> column.
@@ -70,7 +72,7 @@ def verify_database(database: Database, chain: Chain, anchors: Iterable[str] = (
             if len(faults) > _MOST:
                 faults[_MOST:] = ["further rows were not looked at"]
                 break
-        faults += _contents(connection)
+        faults += [*_contents(connection), *_lanes(connection)]
     return ChainVerdict(verdict.events, verdict.head, tuple(faults))
 
 
@@ -82,3 +84,12 @@ def _contents(connection: Any) -> list[str]:
         for row in rows
         if sha256(row.content.encode()).hexdigest() != row.content_sha256
     ]
+
+
+def _lanes(connection: Any) -> list[str]:
+    """The lanes must be those of the last event that changed them."""
+    value = connection.scalar(select(SettingRow.value).where(SettingRow.key == LANES))
+    last = select(EventRow.seq, EventRow.body).where(EventRow.action == LANES_CHANGED).order_by(EventRow.seq.desc())
+    event = connection.execute(last.limit(1)).first()
+    meant = None if event is None else canonical({"seq": event.seq, **json.loads(event.body)})
+    return [] if value == meant else ["the lanes were altered: they are not those of their event"]

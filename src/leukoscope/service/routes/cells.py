@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
+from leukoscope.service.casework.lanes import MOST, change_lanes, known_lanes, lanes_version
 from leukoscope.service.casework.review import (
     MOST_READINGS,
     MOST_ROWS,
@@ -24,8 +25,8 @@ from leukoscope.service.casework.review import (
     withdraw,
 )
 from leukoscope.service.casework.summary import summarise
-from leukoscope.service.labels import COMMAND_KEYS, DEFAULT_LABELS
-from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Reader, Viewer, Words
+from leukoscope.service.labels import COMMAND_KEYS, Label
+from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Manager, Reader, Viewer, Words
 
 router = APIRouter(tags=["review"])
 
@@ -45,6 +46,27 @@ class GivenReadings(Body):
     readings: Annotated[list[GivenReading], Field(min_length=1, max_length=MOST_READINGS)]
 
 
+Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class Lane(Body):
+    """One label: its name as stored, as shown, its key, and what it means."""
+
+    name: Short
+    words: Short
+    key: Annotated[str, Field(max_length=1)] = ""
+    counts: bool = True
+    blast: bool = False
+    offered: bool = True
+
+
+class Lanes(Body):
+    """All lanes in their order; ``version``: of the list that was changed."""
+
+    labels: Annotated[list[Lane], Field(min_length=2, max_length=MOST)]
+    version: Annotated[int, Field(ge=0)]
+
+
 class Decision(Body):
     """What a cell is called on which two readers differ."""
 
@@ -54,9 +76,18 @@ class Decision(Body):
 
 
 @router.get("/labels")
-def labels(person: Viewer) -> dict[str, Any]:
+def labels(bench: Bench, person: Viewer) -> dict[str, Any]:
     """The lanes and the keys."""
-    return {"labels": [each.to_json() for each in DEFAULT_LABELS], "keys": dict(COMMAND_KEYS)}
+    with bench.database.read() as connection:
+        lanes, version = known_lanes(connection), lanes_version(connection)
+    return {"labels": [each.to_json() for each in lanes.values()], "version": version, "keys": dict(COMMAND_KEYS)}
+
+
+@router.post("/labels")
+def change_labels(given: Lanes, bench: Bench, person: Manager) -> dict[str, Any]:
+    """Put other lanes in their place; what a label that was read means cannot be changed."""
+    lanes = [Label(**each.model_dump()) for each in given.labels]
+    return {"version": change_lanes(bench, person, lanes, given.version)}
 
 
 @router.get("/cases/{case_id}/cells")
