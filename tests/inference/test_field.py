@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
-from bundle_factory import make_bundle
+from bundle_factory import disc, make_bundle
 from leukoscope.cli import main
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.answer import HONEST
@@ -268,3 +269,42 @@ def test_what_speaks_against_the_cells_stands_on_top(bundle: Path, tmp_path: Pat
     assert "sound.png" not in note
     run_fields(load(bundle, threads=1), [sound], tmp_path / "well", ReadOptions())
     assert "cannot be relied on" not in (tmp_path / "well" / "report.html").read_text(encoding="utf-8")
+
+
+def sized(path: Path, rgb: np.ndarray, um_per_px: float) -> Path:
+    per_cm = 10_000 / um_per_px
+    Image.fromarray(rgb).save(path, "TIFF", compression="tiff_lzw", resolution=per_cm, resolution_unit="cm")
+    return path
+
+
+def test_a_scale_that_the_file_states_holds_unless_the_red_cells_contradict(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    rgb = smear().picture()  # red cells of 60 px: 7.5 um / 60 px is 0.125
+    right = classifier.read_field(sized(tmp_path / "right.tif", rgb, 0.13)).reading.finding
+    wrong = classifier.read_field(sized(tmp_path / "wrong.tif", rgb, 0.26)).reading.finding
+    plain = classifier.read_field(rgb).reading.finding
+    assert right is not None
+    assert wrong is not None
+    assert plain is not None
+    assert (right.ruler.source, right.ruler.um_per_px) == ("file", pytest.approx(0.13, rel=1e-4))
+    assert not right.ruler.warnings
+    assert (wrong.ruler.source, wrong.ruler.um_per_px) == ("red cells", plain.ruler.um_per_px)
+    (why,) = wrong.ruler.warnings
+    assert why.startswith("the file states 0.26 um per pixel (TIFF resolution), at which the red cells would have 15.")
+    assert why in wrong.warnings
+    given = classifier.read_field(tmp_path / "wrong.tif", um_per_px=0.12).reading.finding
+    assert given is not None
+    assert (given.ruler.source, given.ruler.um_per_px) == ("given", 0.12)
+    assert not any("the file states" in text for text in given.warnings)
+    by_bytes = classifier.read_field((tmp_path / "right.tif").read_bytes()).reading.finding
+    assert by_bytes is not None
+    assert by_bytes.ruler == right.ruler
+
+
+def test_a_cell_on_black_is_brought_to_scale_by_what_its_file_states(classifier: Classifier, tmp_path: Path) -> None:
+    rgb = disc((90, 20, 160))
+    known = classifier.predict_many([rgb], um_per_px=0.07)
+    stated = classifier.predict(sized(tmp_path / "cell.tif", rgb, 0.07))
+    assert stated.logit == pytest.approx(next(iter(known)).logit)
+    assert stated.logit != classifier.predict(rgb).logit

@@ -31,9 +31,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from leukoscope.cells.checked import check_png, check_png_parts, jpeg_rgb, jpeg_scans
+from leukoscope.cells.dicom import dicom_scale, read_dicom
 from leukoscope.cells.limits import MAX_BYTES, check_passes, check_size
 from leukoscope.cells.limits import MAX_PIXELS as MAX_PIXELS  # noqa: PLC0414  (its home until now)
-from leukoscope.cells.tiff import exif_orientation, read_tiff, turned
+from leukoscope.cells.scale import PixelSize
+from leukoscope.cells.tiff import exif_orientation, read_tiff, tiff_scale, turned
 from leukoscope.errors import PictureError
 from leukoscope.text import printable
 
@@ -360,11 +362,13 @@ class Picture:
         rgb: uint8 [H, W, 3].
         sha256: of the file's bytes, 64 hexadecimal digits.
         path: as it was given.
+        scale: what the file states of the size of a pixel; None where it states none, see `cells.scale`.
     """
 
     rgb: NDArray[np.uint8]
     sha256: str
     path: str
+    scale: PixelSize | None = None
 
 
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -379,13 +383,25 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     """
     name = os.fspath(path)
     data = _read_bytes(name)
-    return Picture(
-        rgb=decode(data, name=name, max_pixels=max_pixels), sha256=hashlib.sha256(data).hexdigest(), path=name
-    )
+    return decoded(data, name=name, max_pixels=max_pixels)
+
+
+def decoded(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture that the bytes of a file hold, with what they state of its scale; see `decode`."""
+    rgb = decode(data, name=name, max_pixels=max_pixels)
+    return Picture(rgb, hashlib.sha256(data).hexdigest(), name, stated_scale(data, name=name))
+
+
+def stated_scale(data: bytes, *, name: str) -> PixelSize | None:
+    """What a file states of the size of a pixel: TIFF and DICOM can; None where it states nothing that can be used."""
+    kind = kind_of(data)
+    if kind == "TIFF":
+        return tiff_scale(data, printable(name))
+    return dicom_scale(data) if kind == "DICOM" else None
 
 
 def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode a BMP, PNG, JPEG, TIFF or WebP picture, told by its content, to 8-bit RGB.
+    """Decode a BMP, PNG, JPEG, TIFF or WebP picture, told by its content, to 8-bit RGB; a DICOM file with its extra.
 
     The EXIF orientation is applied. Transparency is composited on black, the surround of a segmented cell; where it is
     total everywhere, it is none. 16-bit grey becomes ``round(value / 257)``; of 16-bit colour the high byte is kept;
@@ -406,8 +422,9 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
         PictureError: the bytes are not one whole picture of a known kind within the bound.
     """
     shown = printable(name)
-    if kind_of(data) == "TIFF":
-        return read_tiff(data, shown, max_pixels)
+    by_tags = {"TIFF": read_tiff, "DICOM": read_dicom}.get(kind_of(data) or "")
+    if by_tags is not None:
+        return by_tags(data, shown, max_pixels)
     masked = masked_bitmap(data, shown, max_pixels)
     if masked is not None:
         return masked

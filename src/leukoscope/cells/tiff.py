@@ -18,11 +18,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leukoscope.cells.limits import Deadline, check_size
+from leukoscope.cells.scale import PixelSize, tiff_pixel_size
 from leukoscope.cells.tiff_segments import NAMES, PLAIN, Damaged, Segment, unpacked
 from leukoscope.errors import PictureError
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_CODES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_CODES: Final = {
+    1: "B",
+    3: "H",
+    4: "I",
+    5: "I",
+    6: "b",
+    8: "h",
+    9: "i",
+    11: "f",
+    12: "d",
+    13: "I",
+    16: "Q",
+    17: "q",
+    18: "Q",
+}
+_RATIONAL = 5  # two whole numbers
 _MOST_PAGES = 1000
 _MOST_TAGS = 100_000  # of all pages
 _MOST_NUMBERS = 4_000_000  # in the tags of all pages; a picture of a hundred million pixels in strips has 200,000
@@ -72,6 +88,10 @@ class _Page:
     @cached_property
     def colours(self) -> int:
         return self.one(_PHOTOMETRIC, _RGB if self.bands >= 3 else _GREY)
+
+    def ratio(self, tag: int) -> float | None:
+        values = self.tags.get(tag, ())
+        return values[0] / values[1] if len(values) == 2 and values[1] else None
 
     @property
     def is_lesser(self) -> bool:
@@ -127,6 +147,23 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
         raise PictureError(
             f"the TIFF data are damaged or cut short ({error})", path=name, remedy="copy or export the picture again"
         ) from error
+
+
+def tiff_scale(data: bytes, name: str) -> PixelSize | None:
+    """The size of a pixel that a TIFF file states of the picture that `read_tiff` reads; None where it states none.
+
+    Args:
+        data: the bytes of the file, which begins as a TIFF does.
+        name: what to call the picture.
+    """
+    try:
+        pages = [page for page in _pages(data, name) if page.area > 0]
+        page = _chosen(pages, name)[0]
+        return tiff_pixel_size(
+            pages[0].description or page.description, page.ratio(282), page.ratio(283), page.one(296, 2), page.area
+        )
+    except (Damaged, struct.error, OverflowError, ValueError, PictureError):
+        return None
 
 
 def exif_orientation(block: bytes) -> int | None:
@@ -217,7 +254,8 @@ def _page(data: bytes, offset: int, order: Literal["<", ">"], budget: _Budget, b
             continue  # a tag that cannot be read is as good as none
         budget.spend(numbers=number if kind in _CODES else 0, octets=length)
         if kind in _CODES:
-            tags[tag] = struct.unpack_from(f"{order}{number}{_CODES[kind]}", data, value)
+            whole = 2 * number if kind == _RATIONAL else number
+            tags[tag] = struct.unpack_from(f"{order}{whole}{_CODES[kind]}", data, value)
         else:
             tags[tag] = (data[value : value + length].split(b"\0")[0] if kind == 2 else data[value : value + length],)
     after = start + count * entry

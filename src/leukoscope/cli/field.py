@@ -55,9 +55,9 @@ def field(
 ) -> int:
     """Find the white cells of smear fields and say for each: blast, normal or refer.
 
-    The red cells of each field give its scale; every white cell is brought to the model's scale before it is asked.
-    Without red cells and without --um-per-px the scale is unknown and all cells are referred. A picture of one cell on
-    black is a field with one cell.
+    The size of a pixel that the file states, or the red cells of each field, give its scale; every white cell is
+    brought to the model's scale before it is asked. Without either and without --um-per-px the scale is unknown and all
+    cells are referred. A picture of one cell on black is a field with one cell.
 
     Written into --out: report.html, cells.csv, cells.coco.json, summary.json, patients.json (--by patient), and for
     each field fields/*.json, overlays/*.png, cells/*.webp, geojson/*.geojson (QuPath opens these). With --truth

@@ -20,11 +20,19 @@ from leukoscope.cells.cutout import cutout_of_frame
 from leukoscope.cells.frame import Preparation, equalise, frame_cell
 from leukoscope.cells.limits import IN_WORK, MAX_PIXELS
 from leukoscope.cells.quality import Quality, measure_quality
-from leukoscope.cells.read import decode, read_picture
+from leukoscope.cells.read import Picture, decoded, read_picture
+from leukoscope.cells.scale import PixelSize
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.morphology import MeasuredCell, measure_cell
 from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX, Finding, WhiteCell, find_cells, kind_of, standard_cell
-from leukoscope.smears.find import MAX_FIELD_PIXELS, check_picture, find_framed, find_in_crop, find_in_windows
+from leukoscope.smears.find import (
+    MAX_FIELD_PIXELS,
+    by_stated_scale,
+    check_picture,
+    find_framed,
+    find_in_crop,
+    find_in_windows,
+)
 from leukoscope.smears.kind import Kind, is_behind_instrument, is_framed
 from leukoscope.smears.normalise import Normalisation, normaliser, read_reference
 
@@ -51,8 +59,8 @@ class ReadOptions:
 
     Attributes:
         max_pixels: larger pictures are refused before they are decoded.
-        um_per_px: their scale where it is known; None: the red cells of a field give it, and a picture of one cell on
-            black is taken to have that of the training cells.
+        um_per_px: their scale where it is known; None: the file states it, else the red cells of a field give it, and a
+            picture of one cell on black is taken to have that of the training cells.
         red_cell_um: mean diameter of a red cell, micrometres.
         stain: how light and stain of a field are brought to those of the training cells, see `smears.normalise`.
         channels: order of the colours of arrays; files say it themselves.
@@ -183,14 +191,19 @@ class CellReader:
         start = time.perf_counter()
         try:
             given = _as_source(source)
+            stated: PixelSize | None = None
             if isinstance(given, np.ndarray):
                 rgb = self._ordered(given)
+            elif isinstance(given, Picture):
+                rgb, stated = given.rgb, given.scale
             else:
                 path = fspath(given)
                 picture = read_picture(given, max_pixels=self.options.max_pixels)
-                rgb, sha256 = picture.rgb, picture.sha256
+                rgb, sha256, stated = picture.rgb, picture.sha256, picture.scale
                 timings["read"] = _ms(start)
-            return self._cells(rgb, Reading(path, sha256, timings=timings))
+            if self.options.um_per_px is not None:
+                stated = None
+            return self._cells(rgb, stated, Reading(path, sha256, timings=timings))
         except LeukoscopeError as error:
             timings.setdefault("prepare" if path is None or sha256 else "read", _ms(start))
             return Reading(path, sha256, error=_bare(error, path), timings=timings)
@@ -217,10 +230,11 @@ class CellReader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _cells(self, rgb: NDArray[np.uint8], reading: Reading) -> Reading:
+    def _cells(self, rgb: NDArray[np.uint8], stated: PixelSize | None, reading: Reading) -> Reading:
         """The picture's cells: one on black; or those that are found, where that is asked for."""
         start = time.perf_counter()
-        zoom = None if self.options.um_per_px is None else self.options.um_per_px / self.standard
+        scale = self.options.um_per_px if stated is None else stated.um_per_px
+        zoom = None if scale is None else scale / self.standard
         usable = _is_picture(rgb)
         framed = usable and is_framed(rgb)
         behind = usable and not framed and is_behind_instrument(rgb)
@@ -234,11 +248,11 @@ class CellReader:
         if plain is not None:
             cell = self._framed(one, plain, Cell(), reading.timings, start, known=zoom is not None)
             reading = replace(reading, kind="framed", cells=(cell,))
-            return self._kept(rgb, reading) if self.options.keep else reading
+            return self._kept(rgb, stated, reading) if self.options.keep else reading
         if not self.options.fields:
             raise PictureError("is a field behind a black surround, not one cell", remedy="use `leukoscope field`")
         _add(reading.timings, "prepare", start)
-        return self._found(rgb, reading)
+        return self._found(rgb, stated, reading)
 
     def _framed(
         self, rgb: NDArray[np.uint8], plain: NDArray[np.uint8], cell: Cell, timings: dict[str, float], start: float,
@@ -262,7 +276,7 @@ class CellReader:
                 _add(timings, "measure", start)
         return replace(cell, frame=frame, quality=quality, measured=measured)
 
-    def _found(self, rgb: NDArray[np.uint8], reading: Reading) -> Reading:
+    def _found(self, rgb: NDArray[np.uint8], stated: PixelSize | None, reading: Reading) -> Reading:
         """The white cells of a field, or of a crop of one cell with its surroundings, at the standard scale."""
         start = time.perf_counter()
         try:
@@ -270,7 +284,9 @@ class CellReader:
             kind = kind_of(rgb)
             small = rgb.shape[0] * rgb.shape[1] <= MAX_FIELD_PIXELS
             find = find_in_crop if kind == "crop" else find_cells if small else find_in_windows
-            finding = find(rgb, um_per_px=self.options.um_per_px, red_cell_um=self.options.red_cell_um)
+            scale = self.options.um_per_px if stated is None else stated.um_per_px
+            finding = find(rgb, um_per_px=scale, red_cell_um=self.options.red_cell_um)
+            finding = finding if stated is None else by_stated_scale(finding, stated, self.options.red_cell_um)
         except LeukoscopeError as error:
             raise PictureError(f"{UNFRAMED}: {error.what}", path=reading.path, remedy=error.remedy) from error
         except (MemoryError, ValueError, cv2.error) as error:
@@ -302,10 +318,12 @@ class CellReader:
         except PictureError as error:  # the cell's alone: the others of the field are asked
             return replace(cell, withheld=str(error))
 
-    def _kept(self, rgb: NDArray[np.uint8], reading: Reading) -> Reading:
+    def _kept(self, rgb: NDArray[np.uint8], stated: PixelSize | None, reading: Reading) -> Reading:
         """A cell on black as a field with one cell: with its outline, and the picture."""
         known = self.standard if not self.sides or max(rgb.shape[:2]) in self.sides else None
         finding = find_framed(rgb, um_per_px=self.options.um_per_px, standard=known)
+        if stated is not None:
+            finding = by_stated_scale(finding, stated, self.options.red_cell_um)
         (cell,) = reading.cells
         return replace(reading, cells=(replace(cell, found=finding.cells[0]),), finding=finding, rgb=rgb)
 
@@ -315,8 +333,8 @@ class CellReader:
         return np.ascontiguousarray(rgb[..., ::-1]) if swap else rgb
 
 
-def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8]:
-    """A path or an array, from whatever a caller has: the bytes of a file, an open file, a picture of Pillow.
+def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8] | Picture:
+    """A path, an array or a picture, from whatever a caller has: bytes, an open file, a picture of Pillow.
 
     Raises:
         PictureError: it is none of these.
@@ -331,7 +349,7 @@ def _as_source(source: object) -> str | PathLike[str] | NDArray[np.uint8]:
             file.seek(0)  # one that was just written stands at its end
         source = file.read()
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode(bytes(source), name="the bytes given")
+        return decoded(bytes(source), name="the bytes given")
     raise PictureError(
         f"a {type(source).__name__} is no picture",
         remedy="give a path, the bytes of a file, an open binary file, a Pillow image or uint8 RGB [H, W, 3]",

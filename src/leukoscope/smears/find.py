@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from leukoscope.cells.crop import MIN_CROP_SIDE, segment_crop
 from leukoscope.cells.masks import components, opened, reduced_mask
+from leukoscope.cells.scale import PixelSize
 from leukoscope.cells.segment import segment
 from leukoscope.cells.stain import otsu_levels
 from leukoscope.errors import PictureError
@@ -34,7 +35,7 @@ from leukoscope.smears.faults import (
 )
 from leukoscope.smears.nuclei import FAINT, Nuclei, find_nuclei
 from leukoscope.smears.redcells import RedCell
-from leukoscope.smears.ruler import RED_CELL_UM, Ruler, Source, find_red_cells, read_ruler, ruler_of
+from leukoscope.smears.ruler import RED_CELL_UM, Ruler, Source, find_red_cells, read_ruler, ruler_of, stated_ruler
 from leukoscope.smears.seen import Seen, seen_part
 from leukoscope.smears.stain import Density, density
 from leukoscope.smears.whitecells import WhiteCell, cut_by, grow_cells, outline_cells, white_cell
@@ -130,6 +131,16 @@ def find_framed(rgb: NDArray[np.uint8], *, um_per_px: float | None, standard: fl
     source: Source = "given" if um_per_px else "training cells" if standard else "unknown"
     ruler = Ruler(um_per_px or standard, None, None, source, 0, None)
     return Finding((replace(cell, state="whole"),), (), ruler, 0, (), shape)  # cut or not, the gate tells
+
+
+def by_stated_scale(finding: Finding, stated: PixelSize, red_cell_um: float = RED_CELL_UM) -> Finding:
+    """What was found with the scale that a file states, by `smears.ruler.stated_ruler`: the red cells may contradict.
+
+    Cells are sought and outlined by the red cells as measured, whatever the scale: only the ruler changes.
+    """
+    ruler = stated_ruler(stated, finding.red_cells, red_cell_um=red_cell_um)
+    kept = (text for text in finding.warnings if text not in finding.ruler.warnings)
+    return replace(finding, ruler=ruler, warnings=(*ruler.warnings, *kept))
 
 
 def _find(seen: Seen, um_per_px: float | None, red_cell_um: float) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import cv2
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.cells.masks import Mask, grown, opened, reduced_mask
+from leukoscope.cells.scale import PLAUSIBLE_UM_PER_PX, PixelSize
 from leukoscope.smears.axis import stain_axis
 from leukoscope.smears.redcells import STEP, RedCell, find_edges, vote
 from leukoscope.smears.stain import density
@@ -19,7 +20,6 @@ from leukoscope.smears.stain import density
 RED_CELL_UM: Final = 7.5  # mean diameter of a red cell in a dried smear: 6.2 to 8.2 um is normal (Bain, "Blood Cells")
 RED_CELL_SPREAD: Final = 0.06  # of it: between healthy people, 7.0 to 8.0 um or so; a disease may exceed it
 LEAST_CELLS: Final = 3
-PLAUSIBLE_UM_PER_PX: Final = (0.01, 1.0)  # below the diffraction limit's hundredth; above, a red cell has 8 px
 
 _SEARCH_SIDE = 400  # pixels: the longest side of the picture in which any size of circle is sought
 _SEARCHED = 1600  # pixels: the middle in which it is sought first; red cells of larger fields would vanish when reduced
@@ -34,7 +34,7 @@ _MOST_PURPLE = 0.3  # of the picture: where more is purple, the red cells may be
 _LEAST_PURPLE = 0.04  # in density: less is the camera's rounding, where the ground is smooth
 _DRAWS = 400
 
-Source = Literal["red cells", "given", "training cells", "unknown"]
+Source = Literal["red cells", "given", "file", "training cells", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class Ruler:
 
     Attributes:
         um_per_px: micrometres per pixel; None where unknown.
-        low: lower end of the 95 % interval; None where unknown or given.
+        low: lower end of the 95 % interval; None where unknown, given or stated by the file.
         high: upper end likewise. From a bootstrap over the red cells of the field and the spread of mean red cell
             diameters between people, `RED_CELL_SPREAD`.
-        source: where it comes from.
+        source: where it comes from; `file`: the file states it and the red cells do not contradict.
         red_cells: how many red cells were measured.
         red_cell_px: their median diameter in pixels of the picture; None where fewer than `LEAST_CELLS`.
         warnings: what speaks against the scale.
@@ -169,6 +169,24 @@ def ruler_of(cells: Sequence[RedCell], *, um_per_px: float | None = None, red_ce
     low, high = (float(end) for end in np.quantile(red_cell_um * people / draws, (0.025, 0.975)))
     value = red_cell_um / median
     return Ruler(value, min(low, value), max(high, value), "red cells", len(sizes), median, _bounds(value))
+
+
+def stated_ruler(stated: PixelSize, cells: Sequence[RedCell], *, red_cell_um: float = RED_CELL_UM) -> Ruler:
+    """The scale that a file states, unless the red cells contradict it: then theirs, and it is said.
+
+    A tag may be left from another objective; red cells off by a third are no patient's.
+    """
+    size = stated.um_per_px
+    ruler = ruler_of(cells, um_per_px=size, red_cell_um=red_cell_um)
+    if not ruler.warnings:
+        return replace(ruler, source="file")
+    measured = ruler_of(cells, red_cell_um=red_cell_um)
+    assert measured.red_cell_px is not None
+    why = (
+        f"the file states {size:.4g} um per pixel ({stated.source}), at which the red cells would have "
+        f"{measured.red_cell_px * size:.1f} um, not about {red_cell_um:g}: the red cells' scale is used instead"
+    )
+    return replace(measured, warnings=(*measured.warnings, why))
 
 
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
