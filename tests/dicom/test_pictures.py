@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-pytest.importorskip("pydicom")
-
 from pydicom.dataset import Dataset
 from pydicom.uid import MPEG2MPML, UID, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 

@@ -1,0 +1,1 @@
+"""Pictures from DICOM files and DICOMweb, and annotations and reports back; patients under pseudonyms."""
