@@ -21,13 +21,18 @@ ALLOWED = re.compile(
     r"|the unlicense|public domain)",
     re.IGNORECASE,
 )
-#: Packages whose metadata name no licence, with what their source says.
-TOLD_ELSEWHERE = {"cuda-toolkit": "LicenseRef-NVIDIA"}
+#: Packages whose metadata name no licence, or that of files which are not installed, with what their source says.
+TOLD_ELSEWHERE = {
+    "cuda-toolkit": "LicenseRef-NVIDIA",
+    "docutils": "Public Domain AND BSD AND PSF",  # its one GPL file, for Emacs, is not in the wheel
+}
 
 
 def licence_of(package: Distribution) -> str:
     """What its metadata say, in the order of how exact they are; empty where nothing."""
     facts = package.metadata
+    if facts["Name"].lower() in TOLD_ELSEWHERE:
+        return TOLD_ELSEWHERE[facts["Name"].lower()]
     expression = facts.get("License-Expression")
     if expression:
         return expression.strip()
@@ -36,7 +41,7 @@ def licence_of(package: Distribution) -> str:
     if named:
         return " AND ".join(sorted(named))
     text = (facts.get("License") or "").strip()
-    return text.splitlines()[0][:80] if text else TOLD_ELSEWHERE.get(facts["Name"].lower(), "")
+    return text.splitlines()[0][:80] if text else ""
 
 
 def is_allowed(licence: str) -> bool:

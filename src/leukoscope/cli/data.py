@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from leukoscope.cli._data import CLASSES, given_classes
 from leukoscope.cli._show import show_lost
 from leukoscope.cli.leaks import audit
 from leukoscope.datasets.readers import reader_names
+
+if TYPE_CHECKING:
+    from leukoscope.datasets.synthetic import Layout
 
 
 @click.group()
@@ -79,6 +83,30 @@ def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path 
     if out is not None:
         manifest.write_csv(out)
         click.echo(f"wrote {out}")
+
+
+@data.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--cells", "count", type=click.IntRange(min=1), default=240, show_default=True, help="How many pictures.")
+@click.option("--subjects", type=click.IntRange(min=2), default=12, show_default=True, help="Of how many people.")
+@click.option(
+    "--layout",
+    type=click.Choice(("cnmc", "folders")),
+    default="cnmc",
+    show_default=True,
+    help="The official tree of C-NMC 2019, or class/subject/picture.",
+)
+@click.option("--size", type=click.IntRange(min=64), default=450, show_default=True, help="Side in pixels.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same pictures.")
+def render(folder: Path, count: int, subjects: int, layout: Layout, size: int, seed: int) -> None:
+    """Draw labelled cells of nobody into FOLDER, to try the other verbs on.
+
+    Half of the subjects have blasts. Figures measured on drawn cells say nothing about real ones.
+    """
+    from leukoscope.datasets.synthetic import write_synthetic
+
+    made = write_synthetic(folder, count=count, seed=seed, layout=layout, subjects=subjects, size=size)
+    click.echo(f"drew {len(made):,} cells of {subjects} subjects under {folder}; they are nobody's")
 
 
 @data.command("combine")
