@@ -44,10 +44,12 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", sorted(NEEDS))
 def test_each_command_of_a_start_page_runs(page: str, desk: Path) -> None:
     pytest.importorskip(NEEDS[page])
-    surroundings = {**os.environ, "PATH": f"{desk / 'bin'}:{os.environ['PATH']}", "LEUKOSCOPE_CACHE": str(desk / "cache")}
+    path = f"{desk / 'bin'}:{os.environ['PATH']}"
+    surroundings = {**os.environ, "PATH": path, "LEUKOSCOPE_CACHE": str(desk / "cache")}
     commands = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     assert commands
     for command in commands:
@@ -86,11 +88,13 @@ def serve_a_moment(command: list[str], folder: Path, surroundings: dict[str, str
     assert served.returncode in (0, 130), said + rest
 
 
-def test_each_line_of_python_runs(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_of_python_runs(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(desk)
     names: dict[str, object] = {}
     for block in blocks("start_integrator", "python"):
-        exec(compile(block, "docs/start_integrator.md", "exec"), names)  # noqa: S102 -- our own page
+        exec(compile(block, "docs/start_integrator.md", "exec"), names)
     assert re.search(r"^(blast|normal|refer) ", capsys.readouterr().out)
 
 
@@ -107,7 +111,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Dead links, pages that no table of contents names, and references to code that is gone are warnings."""
     pytest.importorskip("sphinx")
     pytest.importorskip("sphinx_click")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(HOME / "docs"), str(tmp_path)]
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(HOME / "docs"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "start_laboratory.html").read_text(encoding="utf-8")
