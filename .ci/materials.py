@@ -18,7 +18,7 @@ from pathlib import Path
 ALLOWED = re.compile(
     r"(apache|mit|mit-cmu|hpnd|bsd|0bsd|psf|python software|isc|mpl-2|mozilla public|zlib|unlicense|cc0|boost|bsl-1"
     r"|historical permission|3-clause|new bsd|lgpl|gpl-3.0-or-later with gcc|blueoak|libpng|nvidia|licenseref-nvidia"
-    r"|the unlicense|public domain)",
+    r"|the unlicense|(licenseref-)?public.domain|blessing|ijg|libtiff)",
     re.IGNORECASE,
 )
 #: Packages whose metadata name no licence, or that of files which are not installed, with what their source says.
@@ -45,7 +45,11 @@ def licence_of(package: Distribution) -> str:
 
 
 def is_allowed(licence: str) -> bool:
-    """Whether each part of it is; of alternatives one is enough."""
+    """Whether each part of it is; of alternatives one is enough, also within brackets."""
+    inner = re.compile(r"\(([^()]* OR [^()]*)\)")
+    while alternatives := inner.search(licence):
+        stands = "MIT" if is_allowed(alternatives[1]) else "refused"
+        licence = licence[: alternatives.start()] + stands + licence[alternatives.end() :]
     return any(
         all(ALLOWED.search(part) for part in re.split(r"\s+AND\s+", choice.strip("() ")))
         for choice in re.split(r"\s+OR\s+", licence)
