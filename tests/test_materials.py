@@ -19,6 +19,8 @@ SCRIPT = Path(__file__).parents[1] / ".ci" / "materials.py"
         ("MIT", True),
         ("BSD-3-Clause AND 0BSD AND MIT AND Zlib AND CC0-1.0", True),
         ("GPL-3.0-only OR MIT", True),
+        ("LGPL-2.1-only AND (BSD-3-Clause OR GPL-2.0-only) AND blessing", True),
+        ("MIT AND (GPL-2.0-only OR AGPL-3.0)", False),
         ("GPL-3.0-only", False),
         ("MIT AND GPL-3.0-only", False),
         ("AGPL-3.0", False),
