@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from contextlib import closing, suppress
 from hashlib import sha256
+from http.client import HTTPConnection, HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class Served:
             str(self.port), *options,
         ]  # fmt: skip
         self.cookie = ""
+        self._lines = threading.local()
         self.start()
 
     def start(self) -> float:
@@ -126,20 +127,29 @@ class Served:
         raise AssertionError("the server does not start")
 
     def ask(self, method: str, path: str, body: bytes | dict | None = None) -> tuple[int, dict]:
+        """One request; each thread keeps its connection, as a browser does."""
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         kind = "application/json" if isinstance(body, dict) else "image/png"
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1{path}", data, method=method)
-        request.add_header("content-type", kind)
-        request.add_header("cookie", self.cookie)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                set_cookie = answer.headers.get("set-cookie")
-                if set_cookie:
-                    self.cookie = set_cookie.partition(";")[0]
-                return answer.status, json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"{}")
+        headers = {"content-type": kind, "cookie": self.cookie}
+        for again in (True, False):
+            known = getattr(self._lines, "line", None)
+            if not again or known is None or known[0] is not self.process:
+                known = self._lines.line = (self.process, HTTPConnection("127.0.0.1", self.port, timeout=30))
+            line = known[1]
+            fresh = line.sock is None
+            try:
+                line.request(method, f"/api/v1{path}", data, headers)
+                answer = line.getresponse()
+                told = answer.read()
+            except (HTTPException, OSError) as error:
+                line.close()
+                if fresh or isinstance(error, TimeoutError):
+                    raise ConnectionError(str(error)) from error
+                continue  # the server had closed a line that it held for long
+            if answer.getheader("set-cookie"):
+                self.cookie = str(answer.getheader("set-cookie")).partition(";")[0]
+            return answer.status, json.loads(told or b"{}")
+        raise AssertionError("unreachable")
 
     def first_token(self) -> str:
         """The token of the link that is printed at the first start."""

@@ -22,11 +22,12 @@ from leukoscope.service.casework.jobs import free_claims
 from leukoscope.service.casework.trials import run_adaptation, run_trial
 from leukoscope.service.people.guards import Guards
 from leukoscope.service.problems import MEDIA, Problem, problem_document
+from leukoscope.service.questions import Questions
 from leukoscope.service.routes import cases, cells, events, session, signatures, system, teaching, users
 from leukoscope.service.routes.needs import somebody
 from leukoscope.service.watch import Watch
 from leukoscope.service.workbench import Workbench
-from leukoscope.service.worker import Worker
+from leukoscope.service.worker import Errands
 from leukoscope.text import RESEARCH_USE
 
 PAGES = Path(leukoscope.web.__file__).parent
@@ -35,9 +36,8 @@ _log = logging.getLogger("leukoscope.service")
 
 def make_app(bench: Workbench) -> FastAPI:
     """The application of a workbench; its worker lives as long as it is served."""
-    worker = Worker(bench)
-    acts = {"export": run_export, "adapt": run_adaptation, "trial": run_trial}
-    slow = Worker(bench, acts)
+    worker = Questions(bench)
+    slow = Errands(bench, {"export": run_export, "adapt": run_adaptation, "trial": run_trial})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-import jinja2
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
-from reportlab.lib.units import mm
-from reportlab.platypus import Image, Paragraph, SimpleDocTemplate, Spacer, Table
 from sqlalchemy import select
 
+from leukoscope.page import render
+from leukoscope.service import answers
 from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.review import is_blind_to
 from leukoscope.service.casework.signing import freeze, signed_content
@@ -61,7 +55,7 @@ def case_report(bench: Workbench, person: Person, case_id: str, version: int | N
 
 def report_html(report: dict[str, Any]) -> str:
     """The report as one page without scripts."""
-    return _template().render(**report, lines=report_lines(report), words=_words(report))
+    return render("service/printed.html.j2", **report, lines=report_lines(report), words=_words(report))
 
 
 def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -104,51 +98,18 @@ def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 def report_pdf(bench: Workbench, report: dict[str, Any]) -> bytes:
     """The report as PDF."""
-    styles = getSampleStyleSheet()
-    small = ParagraphStyle("small", parent=styles["BodyText"], fontSize=8.5, leading=11)
-    bold = ParagraphStyle("bold", parent=small, fontName="Helvetica-Bold")
     title = "Report of a case" + ("" if report["signature"] else ": draft, not signed")
-    story: list[Any] = [
-        Paragraph(title, styles["Title"]),
-        Paragraph(f"<b>{RESEARCH_USE}</b>", small),
-        Spacer(1, 4 * mm),
-    ]
-    rows = [[Paragraph(_safe(head), bold), Paragraph(_safe(words), small)] for head, words in report_lines(report)]
-    story += [
-        Table(rows, colWidths=[42 * mm, 128 * mm], style=[("VALIGN", (0, 0), (-1, -1), "TOP")]),
-        Spacer(1, 5 * mm),
-    ]
+    foot = f"Case {report['content']['case']['id']}, version {report['version']}"
     words = _words(report)
-    cells = [_pictured(bench, each, small, words) for each in report["content"]["strongest"]]
-    if cells:
-        story.append(Paragraph("The cells of highest probability by the model, and what they were called", bold))
-        lines = [cells[start : start + 5] for start in range(0, len(cells), 5)]
-        story.append(Table(lines, colWidths=[34 * mm] * len(lines[0])))
-    file = BytesIO()
-    document = SimpleDocTemplate(
-        file, pagesize=A4, invariant=1, title=title, author="Leukoscope", leftMargin=20 * mm, rightMargin=20 * mm,
-        topMargin=18 * mm, bottomMargin=20 * mm,
-    )  # fmt: skip
-    foot = f"{RESEARCH_USE}  Case {report['content']['case']['id']}, version {report['version']}"
-
-    def footer(canvas: Any, page: Any) -> None:
-        canvas.saveState()
-        canvas.setFont("Helvetica", 7.5)
-        canvas.drawString(20 * mm, 12 * mm, foot)
-        canvas.drawRightString(190 * mm, 12 * mm, f"page {page.page}")
-        canvas.restoreState()
-
-    document.build(story, onFirstPage=footer, onLaterPages=footer)
-    return file.getvalue()
+    cells = [_captioned(bench, each, words) for each in report["content"]["strongest"]]
+    return bench.decoder.call(answers.document, title, report_lines(report), cells, foot)
 
 
-def _pictured(bench: Workbench, cell: dict[str, Any], style: ParagraphStyle, known: dict[str, str]) -> list[Any]:
+def _captioned(bench: Workbench, cell: dict[str, Any], words: dict[str, str]) -> tuple[str | None, str, str]:
+    """A cell as the PDF shows it: its picture, None where the subject was erased; what it was called; the model."""
     path = bench.drawn(cell["run"], f"{cell['number']}-small.jpg")
-    label = "not read" if cell["label"] is None else known[cell["label"]]
-    words = Paragraph(_safe(f"{label}<br/>model {cell['probability']:.3f}").replace("&lt;br/&gt;", "<br/>"), style)
-    if not path.is_file():  # the subject was erased
-        return [Spacer(30 * mm, 30 * mm), words]
-    return [Image(BytesIO(path.read_bytes()), 30 * mm, 30 * mm), words]
+    label = "not read" if cell["label"] is None else words[cell["label"]]
+    return (str(path) if path.is_file() else None), label, f"model {cell['probability']:.3f}"
 
 
 def _words(report: dict[str, Any]) -> dict[str, str]:
@@ -165,15 +126,3 @@ def _protocol(case: dict[str, Any]) -> str:
 def _percent(share: dict[str, Any]) -> str:
     ends = f"95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %"
     return f"{100 * share['value']:.1f} % of {share['cells']} white cells ({ends})"
-
-
-def _safe(text: str) -> str:
-    """Text as the paragraphs of a PDF take it: no markup, only signs that its built-in fonts have."""
-    shown = text.encode("cp1252", "replace").decode("cp1252")
-    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-@cache
-def _template() -> jinja2.Template:
-    home = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(loader=home, autoescape=True).get_template("printed.html.j2")

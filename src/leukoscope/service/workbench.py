@@ -26,6 +26,7 @@ class Workbench:
         settings: what it was told.
         database, chain, accounts, sessions, store: its parts.
         decoder: the process that looks at what comes in; ``asker``: the one that answers.
+        taken: bytes of the pictures of a case, of the cases that were added to; a bound is held against them.
 
     Raises:
         LeukoscopeError: another server has the folder, or the database cannot be used.
@@ -56,6 +57,7 @@ class Workbench:
         self.sessions = Sessions(self.database, self.chain)
         self.store = Store(settings.store, limits.disk_reserve)
         self.decoder = Child(limits.decode_seconds, limits.child_bytes)
+        self.taken: dict[str, int] = {}
         self.asker = Child(10 * limits.decode_seconds, limits.child_bytes)
 
     def drawn(self, run: str, what: str) -> Path:

@@ -1,28 +1,20 @@
-"""The thread that works off what waits: pictures are asked, bundles adapted and tried, readings handed out."""
+"""Threads that work off what waits: readings handed out, bundles adapted and tried. Pictures: `questions`."""
 
 from __future__ import annotations
 
-import json
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import update
 
-from leukoscope._version import __version__
-from leukoscope.errors import BundleError, LeukoscopeError
-from leukoscope.service import answers
-from leukoscope.service.casework.bundles import active_bundle
-from leukoscope.service.casework.jobs import MOST_ATTEMPTS, Job, claim_jobs
-from leukoscope.service.children import ChildEndedError
+from leukoscope.errors import LeukoscopeError
+from leukoscope.service.casework.jobs import Job, claim_jobs
 from leukoscope.service.database.chain import canonical
-from leukoscope.service.database.tables import CasePictureRow, CaseRow, CellRow, JobRow, PictureRow, RunRow
-from leukoscope.service.moments import new_id, utc_now
-from leukoscope.service.workbench import SYSTEM, Workbench
+from leukoscope.service.database.tables import JobRow
+from leukoscope.service.workbench import Workbench
 
-AT_ONCE = 8  # pictures through the graph
-PLACES = 1_000_000  # cells that a picture may have, for their order in the case
 Act = Callable[[Workbench, Job], dict[str, Any]]
 
 
@@ -31,14 +23,12 @@ class Worker(threading.Thread):
 
     Args:
         bench: whose work it does.
-        acts: for each kind of work that it takes, what does it, and returns a result, JSON-ready; None: it asks
-            pictures, and puts right at its start what a killed server left.
+        name: of the thread.
     """
 
-    def __init__(self, bench: Workbench, acts: Mapping[str, Act] | None = None) -> None:
-        super().__init__(name="leukoscope-asking" if acts is None else "leukoscope-working", daemon=True)
-        self._bench = bench
-        self._acts = acts
+    def __init__(self, bench: Workbench, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.bench = bench
         self._ended = threading.Event()
         self._called = threading.Event()
         self.fault: str | None = None
@@ -55,17 +45,14 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work."""
-        if self._acts is None:
-            self._bench.asker.start()
-            self._bench.accounts.warm_up()
-            self._sweep()
+        self.prepare()
         turns = 0
         while not self._ended.is_set():
             try:
                 worked = self.work_once()
                 turns += 1
                 if turns % 20 == 0:
-                    self._bench.sessions.write_seen()
+                    self.bench.sessions.write_seen()
                 self.fault = None
             except Exception as error:  # noqa: BLE001  (a fault of the disk or the database must not end the worker)
                 told = str(error) if isinstance(error, LeukoscopeError) else f"{type(error).__name__}: {error}"
@@ -74,120 +61,43 @@ class Worker(threading.Thread):
                 self._called.wait(1.0)
                 self._called.clear()
 
+    @abstractmethod
     def work_once(self) -> bool:
         """Do the next piece; whether there was one."""
-        jobs = claim_jobs(self._bench.database, ("ask",) if self._acts is None else tuple(self._acts), AT_ONCE)
-        if not jobs:
-            return False
-        if self._acts is None:
-            self._ask(jobs)
-        else:
-            self._act(jobs[0], self._acts[jobs[0].kind])
-        return True
 
-    def _act(self, job: Job, act: Act) -> None:
-        try:
-            result = act(self._bench, job)
-        except LeukoscopeError as error:
-            self._finish(job, "failed", str(error))
-        except Exception as error:  # noqa: BLE001  (one piece of work must not end the worker)
-            self._finish(job, "failed", f"{type(error).__name__}: {error}")
-        else:
-            self._finish(job, "done", None, result)
+    def prepare(self) -> None:
+        """What is done before the first piece."""
 
-    def _finish(self, job: Job, state: str, error: str | None, result: dict[str, Any] | None = None) -> None:
-        with self._bench.database.write() as connection:
+    def finish(self, job: Job, state: str, error: str | None, result: dict[str, Any] | None = None) -> None:
+        """Write down what became of a piece of work."""
+        with self.bench.database.write() as connection:
             told = None if result is None else canonical(result)
             ended = update(JobRow).where(JobRow.id == job.id)
             connection.execute(ended.values(state=state, error=error, result=told, claimed_until=None))
 
-    def _ask(self, jobs: list[Job]) -> None:
-        bench = self._bench
-        try:
-            bundle = active_bundle(bench)
-        except BundleError:
-            self._give_back(jobs)
-            raise
-        with bench.database.read() as connection:
-            case = connection.execute(select(CaseRow).where(CaseRow.id == jobs[0].case_id)).mappings().one()
-        runs = [new_id() for _ in jobs]
-        paths = [str(bench.store.path(job.subject)) for job in jobs]
-        folder = bench.settings.derived
-        named = [(path, f"{run[-2:]}/{run}") for path, run in zip(paths, runs, strict=True)]
-        try:
-            found = bench.asker.call(
-                answers.ask, bundle["path"], named, str(folder), case["um_per_px"],
-                bench.settings.limits.picture_pixels,
-            )  # fmt: skip
-        except BundleError:
-            self._give_back(jobs)
-            raise
-        except (ChildEndedError, LeukoscopeError) as error:
-            for job in jobs:  # tried again one by one: the others are not lost to the one that ends the process
-                last = job.attempts >= MOST_ATTEMPTS
-                self._finish(job, "failed" if last else "waiting", str(error))
-            return
-        for job, run, asked in zip(jobs, runs, found, strict=True):
-            self._keep(job, run, bundle["id"], asked)
 
-    def _give_back(self, jobs: list[Job]) -> None:
-        """Let pictures wait: that there is no model to ask is no fault of theirs."""
-        with self._bench.database.write() as connection:
-            for job in jobs:
-                waits = update(JobRow).where(JobRow.id == job.id)
-                connection.execute(waits.values(state="waiting", attempts=job.attempts - 1, claimed_until=None))
+class Errands(Worker):
+    """Does one piece of work after the other.
 
-    def _keep(self, job: Job, run: str, bundle: str, asked: answers.Asked) -> None:
-        """What was answered, all of it or nothing."""
-        bench = self._bench
-        with bench.database.write() as connection:
-            state = connection.scalar(select(CaseRow.state).where(CaseRow.id == job.case_id))
-            if state == "signed":
-                connection.execute(
-                    update(JobRow).where(JobRow.id == job.id).values(state="failed", error="case signed")
-                )
-                return
-            number = connection.scalar(
-                select(CasePictureRow.number).where(
-                    CasePictureRow.case_id == job.case_id, CasePictureRow.picture == job.subject
-                )
-            )
-            connection.execute(
-                insert(RunRow).values(
-                    id=run, case_id=job.case_id, picture=job.subject, bundle_id=bundle, software=__version__,
-                    kind=asked.kind, um_per_px=asked.um_per_px, warnings=json.dumps(asked.warnings), error=asked.error,
-                    finished=utc_now(),
-                )
-            )  # fmt: skip
-            if asked.cells:
-                connection.execute(
-                    insert(CellRow),
-                    [_cell_values(each, run, job, (number or 0) * PLACES + each.number) for each in asked.cells],
-                )
-            connection.execute(update(JobRow).where(JobRow.id == job.id).values(state="done", claimed_until=None))
-            told = {"run": run, "picture": job.subject, "bundle": bundle, "cells": len(asked.cells)}
-            bench.chain.append(connection, SYSTEM, "run.finished", job.case_id or "", told)
+    Args:
+        bench: whose work it does.
+        acts: for each kind of work that it takes, what does it, and returns a result, JSON-ready.
+    """
 
-    def _sweep(self) -> None:
-        """Remove files that a killed server left without a row."""
-        bench = self._bench
-        with bench.database.read() as connection:
-            known = set(connection.scalars(select(PictureRow.sha256).where(PictureRow.erased_at.is_(None))))
-            runs = set(connection.scalars(select(RunRow.id)))
-        for sha256 in bench.store.digests():
-            if sha256 not in known:
-                bench.store.remove(sha256)
-        for path in bench.settings.derived.glob("*/*"):
-            if path.name[:36] not in runs:
-                Path(path).unlink(missing_ok=True)
+    def __init__(self, bench: Workbench, acts: Mapping[str, Act]) -> None:
+        super().__init__(bench, "leukoscope-errands")
+        self._acts = acts
 
-
-def _cell_values(cell: answers.AskedCell, run: str, job: Job, place: int) -> dict[str, Any]:
-    x, y, w, h = cell.box or (None, None, None, None)
-    return {
-        "id": new_id(), "run_id": run, "case_id": job.case_id, "picture": job.subject, "number": cell.number,
-        "place": place, "x": x, "y": y, "w": w, "h": h, "logit": cell.logit, "probability": cell.probability,
-        "doubt": cell.doubt, "strength": -1.0 if cell.probability is None else cell.probability,
-        "decision": cell.decision, "reason": cell.reason, "gate": cell.gate, "words": cell.words,
-        "embedding": cell.embedding,
-    }  # fmt: skip
+    def work_once(self) -> bool:
+        """Do the next piece; whether there was one."""
+        jobs = claim_jobs(self.bench.database, tuple(self._acts), 1)
+        for job in jobs:
+            try:
+                result = self._acts[job.kind](self.bench, job)
+            except LeukoscopeError as error:
+                self.finish(job, "failed", str(error))
+            except Exception as error:  # noqa: BLE001  (one piece of work must not end the worker)
+                self.finish(job, "failed", f"{type(error).__name__}: {error}")
+            else:
+                self.finish(job, "done", None, result)
+        return bool(jobs)

@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from starlette.concurrency import run_in_threadpool
 
 from leukoscope.errors import PictureError
 from leukoscope.service import answers
-from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.store import disk_problem
 from leukoscope.service.children import ChildEndedError
-from leukoscope.service.database.tables import CasePictureRow, JobRow, PictureRow
+from leukoscope.service.database.tables import CasePictureRow, CaseRow, JobRow, PictureRow
 from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
@@ -46,45 +45,81 @@ async def take_picture(
     Raises:
         Problem: it is too large, of other bytes than said, no picture, or the case is signed or full.
     """
-    final = bench.store.path(sha256)
-    known = await run_in_threadpool(_check, bench, case_id, sha256, length)
-    if known is not None:
+    known, temporary = await run_in_threadpool(_begin, bench, case_id, sha256, length)
+    if temporary is None:
         return False, known
-    temporary = await run_in_threadpool(bench.store.temporary)
     try:
         await _receive(bench, temporary, sha256, length, body)
-        looked = await run_in_threadpool(_look, bench, temporary)
-        await run_in_threadpool(bench.store.keep, temporary, sha256)
-        return await run_in_threadpool(_record, bench, person, case_id, sha256, name, final, looked, source)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return await run_in_threadpool(_end, bench, person, case_id, sha256, name, temporary, source)
+
+
+def _begin(bench: Workbench, case_id: str, sha256: str, length: int) -> tuple[dict[str, Any], Path | None]:
+    """A new file for a picture that may come; None and what is known of it where the case has it."""
+    bench.store.path(sha256)
+    known = _check(bench, case_id, sha256, length)
+    return ({}, bench.store.temporary()) if known is None else (known, None)
+
+
+def _end(
+    bench: Workbench, person: Person, case_id: str, sha256: str, name: str, temporary: Path, source: str
+) -> tuple[bool, dict[str, Any]]:
+    """Look at what came, and keep it."""
+    try:
+        size = temporary.stat().st_size
+        looked = _look(bench, temporary)
+        bench.store.keep(temporary, sha256)
+        return _record(bench, person, case_id, sha256, name, size, looked, source)
     finally:
-        await run_in_threadpool(temporary.unlink, missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+_LAST = (
+    select(func.coalesce(func.max(CasePictureRow.number), 0))
+    .where(CasePictureRow.case_id == bindparam("case"))
+    .correlate(None)
+    .scalar_subquery()
+)
+_CASE = select(CaseRow.state, _LAST.label("pictures")).where(CaseRow.id == bindparam("case"))
+_HERE = (
+    select(CasePictureRow.number, PictureRow.width, PictureRow.height, PictureRow.media)
+    .join(PictureRow, PictureRow.sha256 == CasePictureRow.picture)
+    .where(CasePictureRow.case_id == bindparam("case"), CasePictureRow.picture == bindparam("sha256"))
+)
+_BYTES = (
+    select(func.coalesce(func.sum(PictureRow.bytes), 0))
+    .join(CasePictureRow, CasePictureRow.picture == PictureRow.sha256)
+    .where(CasePictureRow.case_id == bindparam("case"))
+)
+_NUMBERED = select(_LAST.label("last"), func.count(CasePictureRow.number).label("here")).where(
+    CasePictureRow.case_id == bindparam("case"), CasePictureRow.picture == bindparam("sha256")
+)
+_KNOWN = select(PictureRow.erased_at).where(PictureRow.sha256 == bindparam("sha256"))
 
 
 def _check(bench: Workbench, case_id: str, sha256: str, length: int) -> dict[str, Any] | None:
     """What is known of a picture that the case has; None: it may come."""
     limits = bench.settings.limits
     with bench.database.read() as connection:
-        row = case_row(connection, case_id)
-        here = select(CasePictureRow.number, PictureRow.width, PictureRow.height, PictureRow.media).join(
-            PictureRow, PictureRow.sha256 == CasePictureRow.picture
-        )
-        mine = here.where(CasePictureRow.case_id == case_id, CasePictureRow.picture == sha256)
-        found = connection.execute(mine).mappings().first()
+        case = connection.execute(_CASE, {"case": case_id}).first()
+        if case is None:
+            raise Problem(404, "there is no such case")
+        found = connection.execute(_HERE, {"case": case_id, "sha256": sha256}).mappings().first()
         if found is not None:
             return {"sha256": sha256, **found}
-        count, size = connection.execute(
-            select(func.count(), func.coalesce(func.sum(PictureRow.bytes), 0))
-            .join(CasePictureRow, CasePictureRow.picture == PictureRow.sha256)
-            .where(CasePictureRow.case_id == case_id)
-        ).one()
-    if row["state"] == "signed":
+        size = bench.taken.get(case_id)
+        if size is None:
+            size = bench.taken[case_id] = connection.scalar(_BYTES, {"case": case_id}) or 0
+    if case.state == "signed":
         raise Problem(409, "the case is signed", remedy="amend it with a reason first")
     if length > limits.picture_bytes:
         raise Problem(413, f"has {length:,} bytes, more than the {limits.picture_bytes:,} allowed", remedy="crop it")
     if not length:
         raise Problem(422, "the file is empty", remedy="copy or export the picture again")
-    if count >= limits.case_pictures or size + length > limits.case_bytes:
-        raise Problem(409, f"the case is full with {count:,} pictures", remedy="make another case")
+    if case.pictures >= limits.case_pictures or size + length > limits.case_bytes:
+        raise Problem(409, f"the case is full with {case.pictures:,} pictures", remedy="make another case")
     bench.store.check_space(length)
     return None
 
@@ -120,34 +155,37 @@ def _look(bench: Workbench, temporary: Path) -> answers.Looked:
 
 
 def _record(
-    bench: Workbench, person: Person, case_id: str, sha256: str, name: str, final: Path, looked: answers.Looked,
+    bench: Workbench, person: Person, case_id: str, sha256: str, name: str, size: int, looked: answers.Looked,
     source: str,
 ) -> tuple[bool, dict[str, Any]]:  # fmt: skip
     now = utc_now()
     found = {"sha256": sha256, "width": looked.width, "height": looked.height, "media": looked.media}
     with bench.database.write() as connection:
-        mine = select(CasePictureRow.number).where(CasePictureRow.case_id == case_id, CasePictureRow.picture == sha256)
-        number = connection.scalar(mine)
-        if number is not None:  # it came twice at the same time
-            return False, found | {"number": number}
-        known = connection.scalar(select(PictureRow.erased_at).where(PictureRow.sha256 == sha256))
-        if connection.scalar(select(func.count()).where(PictureRow.sha256 == sha256)) == 0:
-            connection.execute(insert(PictureRow).values(**found, bytes=final.stat().st_size, created=now))
-        elif known is not None:
+        last, here = connection.execute(_NUMBERED, {"case": case_id, "sha256": sha256}).one()
+        if here:  # it came twice at the same time
+            return False, dict(connection.execute(_HERE, {"case": case_id, "sha256": sha256}).mappings().one()) | found
+        if not bench.store.path(sha256).is_file():  # it was swept away as one that a killed server left
+            raise Problem(503, "the picture was not kept", remedy="send it again")
+        known = connection.execute(_KNOWN, {"sha256": sha256}).first()
+        if known is None:
+            connection.execute(insert(PictureRow), {**found, "bytes": size, "created": now})
+        elif known.erased_at is not None:
             raise Problem(409, "the picture is of a subject who was erased")
-        last = select(func.coalesce(func.max(CasePictureRow.number), 0)).where(CasePictureRow.case_id == case_id)
-        number = 1 + (connection.scalar(last) or 0)
+        number = last + 1
         connection.execute(
-            insert(CasePictureRow).values(
-                case_id=case_id, picture=sha256, name=name[:300], number=number, source=source, added_by=person.id,
-                added=now,
-            )
+            insert(CasePictureRow),
+            {
+                "case_id": case_id, "picture": sha256, "name": name[:300], "number": number, "source": source,
+                "added_by": person.id, "added": now,
+            },
         )  # fmt: skip
         connection.execute(
-            insert(JobRow).values(
-                id=new_id(), kind="ask", case_id=case_id, subject=sha256, body="{}", state="waiting", attempts=0,
-                created=now, by=person.id,
-            )
+            insert(JobRow),
+            {
+                "id": new_id(), "kind": "ask", "case_id": case_id, "subject": sha256, "body": "{}",
+                "state": "waiting", "attempts": 0, "created": now, "by": person.id,
+            },
         )  # fmt: skip
         bench.chain.append(connection, person.id, "picture.added", case_id, {"picture": sha256, "number": number})
+        bench.taken[case_id] = bench.taken.get(case_id, 0) + size
     return True, found | {"number": number}

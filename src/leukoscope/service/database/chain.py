@@ -25,6 +25,7 @@ from leukoscope.service.database.tables import EventRow
 from leukoscope.service.moments import utc_now
 
 START = "0" * 64
+_LAST = select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,7 @@ class Chain:
         self, connection: Connection, actor: str, acts: Iterable[tuple[str, str, dict[str, Any]]]
     ) -> list[Link]:
         """Add events of one actor, in their order: action, subject and body of each."""
-        last = connection.execute(
-            select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)
-        ).first()  # fmt: skip
-        seq, prev = (0, START) if last is None else (last.seq, last.hash)
+        seq, prev = chain_head(connection)
         made = []
         for action, subject, body in acts:
             seq, at, told = seq + 1, utc_now(), canonical(body)
@@ -139,7 +137,7 @@ def chain_links(connection: Connection, after: int = 0, limit: int | None = None
 
 def chain_head(connection: Connection) -> tuple[int, str]:
     """Number and hash of the last event."""
-    last = connection.execute(select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)).first()
+    last = connection.execute(_LAST).first()
     return (0, START) if last is None else (last.seq, last.hash)
 
 

@@ -135,6 +135,7 @@ class CasePictureRow(Base):
     source: Mapped[str] = mapped_column(String(10))
     added_by: Mapped[str] = mapped_column(_ID)
     added: Mapped[str] = mapped_column(_AT)
+    __table_args__ = (Index("ix_case_picture_number", "case_id", "number"),)
 
 
 class RunRow(Base):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leukoscope.service.people.sessions import COOKIE, SECURE_COOKIE
@@ -26,6 +26,9 @@ HEADERS: Final[Mapping[str, str]] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+_ADDED: Final = [
+    (name.encode("ascii"), value.encode("ascii")) for name, value in {**HEADERS, "cache-control": "no-store"}.items()
+]
 
 
 class Guards:
@@ -52,10 +55,8 @@ class Guards:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                found = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    found.setdefault(name, value)
-                found.setdefault("cache-control", "no-store")
+                named = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in _ADDED if each[0] not in named)]
             await send(message)
 
         refused = self._refusal(scope, headers)

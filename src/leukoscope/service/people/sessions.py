@@ -7,7 +7,7 @@ import secrets
 import threading
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from leukoscope.service.database.chain import Chain
 from leukoscope.service.database.engine import Database
@@ -20,6 +20,11 @@ IDLE_SECONDS = 1800
 LONGEST_SECONDS = 12 * 3600
 COOKIE = "leukoscope"
 SECURE_COOKIE = "__Host-leukoscope"
+_OF_TOKEN = (
+    select(SessionRow.seen, SessionRow.expires, UserRow.id, UserRow.login, UserRow.name, UserRow.roles)
+    .join(UserRow, UserRow.id == SessionRow.user_id)
+    .where(SessionRow.token_sha256 == bindparam("key"), UserRow.closed_at.is_(None))
+)
 
 
 class Sessions:
@@ -51,13 +56,8 @@ class Sessions:
     def person(self, token: str) -> Person | None:
         """Whose session it is; None where it ended."""
         key, now = _sha256(token), utc_now()
-        wanted = (
-            select(SessionRow.seen, SessionRow.expires, UserRow.id, UserRow.login, UserRow.name, UserRow.roles)
-            .join(UserRow, UserRow.id == SessionRow.user_id)
-            .where(SessionRow.token_sha256 == key, UserRow.closed_at.is_(None))
-        )
         with self._database.read() as connection:
-            row = connection.execute(wanted).first()
+            row = connection.execute(_OF_TOKEN, {"key": key}).first()
         if row is None or row.expires < now or max(row.seen, self._seen.get(key, "")) < utc_after(-IDLE_SECONDS):
             return None
         with self._lock:

@@ -30,12 +30,12 @@ def token_of(request: Request) -> str | None:
     return request.cookies.get(SECURE_COOKIE if request.url.scheme == "https" else COOKIE)
 
 
-def the_bench(request: Request) -> Workbench:
-    """The workbench."""
+async def the_bench(request: Request) -> Workbench:
+    """The workbench. Not waited for in a thread, as what is no coroutine would be."""
     return cast("Workbench", request.app.state.bench)
 
 
-def the_worker(request: Request) -> Worker:
+async def the_worker(request: Request) -> Worker:
     """The thread that works off what waits."""
     return cast("Worker", request.app.state.worker)
 
@@ -47,7 +47,8 @@ def somebody(request: Request) -> Person:
         Problem: nobody is.
     """
     token = token_of(request)
-    person = None if token is None else the_bench(request).sessions.person(token)
+    bench = cast("Workbench", request.app.state.bench)
+    person = None if token is None else bench.sessions.person(token)
     if person is None:
         raise Problem(401, "nobody is logged in", remedy="log in; what was not saved is kept in this browser")
     return person

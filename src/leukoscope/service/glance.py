@@ -1,0 +1,28 @@
+"""Whether a picture that came in can be decoded; all that the process which looks at them loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from leukoscope.cells.read import decode, kind_of
+from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.service.answers import Looked
+
+_MEDIA: Final = {
+    "BMP": "image/bmp", "PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff", "WebP": "image/webp",
+}  # fmt: skip
+
+
+def decoded(path: str, max_pixels: int) -> Looked:
+    """See `answers.look`."""
+    data = Path(path).read_bytes()
+    try:
+        rgb = decode(data, name="the picture", max_pixels=max_pixels)
+    except (OSError, ValueError, MemoryError, cv2.error, SyntaxError) as error:
+        if isinstance(error, LeukoscopeError):
+            raise
+        raise PictureError(f"cannot be decoded ({type(error).__name__})", remedy="export the picture again") from None
+    return Looked(_MEDIA.get(kind_of(data) or "", "application/octet-stream"), rgb.shape[1], rgb.shape[0])
