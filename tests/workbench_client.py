@@ -110,6 +110,7 @@ class Served:
         ]  # fmt: skip
         self.cookie = ""
         self._lines = threading.local()
+        self._open: list[HTTPConnection] = []
         self.start()
 
     def start(self) -> float:
@@ -124,6 +125,7 @@ class Served:
                 time.sleep(0.02)
             else:
                 return time.monotonic() - began
+        self.kill()
         raise AssertionError("the server does not start")
 
     def ask(self, method: str, path: str, body: bytes | dict | None = None) -> tuple[int, dict]:
@@ -134,7 +136,10 @@ class Served:
         for again in (True, False):
             known = getattr(self._lines, "line", None)
             if not again or known is None or known[0] is not self.process:
+                if known is not None:
+                    known[1].close()
                 known = self._lines.line = (self.process, HTTPConnection("127.0.0.1", self.port, timeout=30))
+                self._open.append(known[1])
             line = known[1]
             fresh = line.sock is None
             try:
@@ -161,3 +166,6 @@ class Served:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        for line in self._open:
+            line.close()
+        self._open.clear()
