@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -197,6 +198,54 @@ def test_dask_gives_the_same_rows(archive: Archive, bundle: Path, tmp_path: Path
     assert run_archive(archive, engine="dask", workers=2) == []
     collect(archive, tmp_path / "rows.jsonl")
     assert told(tmp_path / "rows.jsonl") == expected(bundle, archive)
+
+
+def test_killed_workers_of_dask_lose_nothing(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    items = [(str(path), path) for path in sorted(pictures.glob("*.png"))] * 20
+    archive = plan(items, tmp_path / "archive", bundle=bundle, part_size=10)
+    command = [sys.executable, "-m", "leukoscope", "archive", "run", str(archive.folder), "--workers", "2"]
+    run = subprocess.Popen([*command, "--engine", "dask"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    killed = 0
+    deadline = time.monotonic() + 120
+    while killed < 2 and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+        if len(list(archive.folder.rglob("results/*/*.jsonl"))) > 10 * killed:
+            for child in _children(run.pid)[:1]:
+                os.kill(child, signal.SIGKILL)
+                killed += 1
+    _, errors = run.communicate(timeout=240)
+    assert run.returncode == 0, errors
+    assert killed
+    collect(archive, tmp_path / "rows.jsonl")
+    assert told(tmp_path / "rows.jsonl") == expected(bundle, archive)
+
+
+def test_a_disk_that_is_full_is_told_and_the_same_command_goes_on(archive: Archive, tmp_path: Path) -> None:
+    def limit() -> None:  # no file may grow beyond a kilobyte, as on a disk that fills up meanwhile
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    command = [sys.executable, "-m", "leukoscope", "archive", "run", str(archive.folder), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written (File too large); free disk space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "0 of 10 parts" in done.stdout
+    assert not list((archive.folder / "results").rglob("*.part"))
+    assert run_archive(archive, workers=1) == []
+    assert state_of(archive).missing == ()
+
+
+def test_one_picture_in_a_hundred_unreadable_is_one_row_each(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    whole = pictures / "real-0.png"
+    items = [(str(path), path) for path in ([whole] * 99 + [pictures / "broken.png"]) * 3]
+    archive = plan(items, tmp_path / "archive", bundle=bundle, part_size=50)
+    assert run_archive(archive, workers=1) == []
+    state = collect(archive, tmp_path / "rows.jsonl")
+    assert (state.rows, state.decisions["unreadable"]) == (300, 3)
+    faulty = [row for row in told(tmp_path / "rows.jsonl") if row["decision"] == "unreadable"]
+    assert {row["path"] for row in faulty} == {str(pictures / "broken.png")}
 
 
 def test_an_engine_that_is_not_there(archive: Archive) -> None:

@@ -14,6 +14,7 @@ import cv2
 from filelock import FileLock, Timeout
 
 from leukoscope._version import __version__
+from leukoscope.archive.drift import MonthSums, added, sums_of
 from leukoscope.archive.plan import Archive
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_path
@@ -62,22 +63,25 @@ def run_part(folder: str, number: int) -> tuple[Outcome, int]:
 
 def _write(archive: Archive, number: int) -> int:
     classifier = _classifier(str(archive.bundle), archive.planned.digest)
-    pictures = archive.pictures(number)
+    pictures = archive.listed(number)
     start = time.perf_counter()
-    digest, rows, decisions = hashlib.sha256(), 0, Counter[str]()
+    digest, rows, decisions, months = hashlib.sha256(), 0, Counter[str](), dict[str, MonthSums]()
     with atomic_path(archive.rows(number)) as temporary, temporary.open("wb") as file:
-        answered = classifier.answers((item for _, item in pictures), archive.options)
-        for (path, _), answers in zip(pictures, answered, strict=True):
+        answered = classifier.answers((each.item for each in pictures), archive.options)
+        for each, answers in zip(pictures, answered, strict=True):
             for answer in answers:
-                line = row_of(answer, path)
+                line = row_of(answer, each.path)
                 digest.update(line)
                 file.write(line)
                 rows += 1
                 decisions[answer.decision] += 1
+                if each.month is not None and (sums := sums_of(answer)) is not None:
+                    added(months, each.month, sums)
         last = {
             "part": number, "rows": rows, "pictures": len(pictures), "decisions": dict(sorted(decisions.items())),
             "sha256": digest.hexdigest(), "bundle": archive.planned.digest, "software": __version__,
             "seconds": round(time.perf_counter() - start, 3),
+            "months": {month: sums.to_json() for month, sums in sorted(months.items())},
         }  # fmt: skip
         file.write(json.dumps(last).encode() + b"\n")
     return len(pictures)

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -65,6 +65,22 @@ class Planned(BaseModel):
     left_out: dict[str, int]
 
 
+class Listed(NamedTuple):
+    """A picture of the plan.
+
+    Attributes:
+        path: as it stands in its rows.
+        item: the file, or why there is none.
+        patient: whose it is, where the table says so.
+        month: when it was taken, as `2026-01`, where the table says so.
+    """
+
+    path: str
+    item: Path | PictureError
+    patient: str | None = None
+    month: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The rows of one part, known to be whole.
@@ -75,6 +91,7 @@ class Result:
         decisions: how many rows got each.
         seconds: that it took.
         size: bytes of the rows, without the last line of the file.
+        months: sums over cells by month, as `archive.drift.MonthSums` writes them.
     """
 
     rows: int
@@ -82,6 +99,7 @@ class Result:
     decisions: dict[str, int]
     seconds: float
     size: int
+    months: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +150,25 @@ class Archive:
         return _place(self.folder / RESULTS, number)
 
     def pictures(self, number: int) -> list[tuple[str, Path | PictureError]]:
-        """The pictures of a part: the path as it was given, and the file, or why there is none.
+        """The pictures of a part: the path as it was given, and the file, or why there is none; see `listed`."""
+        return [(each.path, each.item) for each in self.listed(number)]
+
+    def listed(self, number: int) -> list[Listed]:
+        """The pictures of a part, with whose they are and when they were taken.
 
         Raises:
             DataError: the list is missing or damaged.
         """
-        found: list[tuple[str, Path | PictureError]] = []
+        found: list[Listed] = []
         try:
             with self.part(number).open("rb") as file:
                 for line in file:
                     entry = json.loads(line)
                     path = entry["path"]
+                    item: Path | PictureError = Path(self.planned.base) / path
                     if "error" in entry:
-                        found.append((path, PictureError(entry["error"], path=path, remedy=entry["remedy"])))
-                    else:
-                        found.append((path, Path(self.planned.base) / path))
+                        item = PictureError(entry["error"], path=path, remedy=entry["remedy"])
+                    found.append(Listed(path, item, entry.get("patient"), entry.get("month")))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError("is missing or damaged", path=self.part(number), remedy=_AGAIN) from error
         return found
@@ -166,7 +188,9 @@ class Archive:
         try:
             last = json.loads(content[cut:])
             whole = last["sha256"] == hashlib.sha256(content[:cut]).hexdigest() and last["part"] == number
-            result = Result(last["rows"], last["pictures"], last["decisions"], last["seconds"], cut)
+            result = Result(
+                last["rows"], last["pictures"], last["decisions"], last["seconds"], cut, last.get("months", {})
+            )
             bundle = last["bundle"]
         except (ValueError, KeyError, TypeError):
             return None
@@ -185,7 +209,7 @@ class Archive:
 
 
 def plan(
-    pictures: Iterable[tuple[str, Path | PictureError]],
+    pictures: Iterable[Listed | tuple[str, Path | PictureError]],
     out: str | os.PathLike[str],
     *,
     bundle: str | os.PathLike[str],
@@ -196,7 +220,8 @@ def plan(
     """Cut pictures into parts, in their order; they are read one by one, and a part at a time is held.
 
     Args:
-        pictures: the path of each as it shall stand in its rows, and the file, or why there is none.
+        pictures: the path of each as it shall stand in its rows, and the file, or why there is none; `Listed` says
+            whose it is and of which month.
         out: the folder of the archive, which must be new or empty.
         bundle: the folder of the bundle that shall answer; it is copied.
         options: how pictures are read.
@@ -228,12 +253,15 @@ def plan(
     return Archive(final, planned)
 
 
-def _cut(pictures: Iterable[tuple[str, Path | PictureError]], part_size: int) -> Iterator[tuple[list[bytes], int, int]]:
+def _cut(
+    pictures: Iterable[Listed | tuple[str, Path | PictureError]], part_size: int
+) -> Iterator[tuple[list[bytes], int, int]]:
     """The lines of each part, its pictures and the bytes of their files."""
     lines: list[bytes] = []
     cost, size = 0.0, 0
-    for path, item in pictures:
+    for path, item, patient, month in (Listed(*each) for each in pictures):
         entry: dict[str, Any] = {"path": path}
+        entry |= {name: value for name, value in (("patient", patient), ("month", month)) if value}
         if isinstance(item, PictureError):
             entry |= {"error": item.what, "remedy": item.remedy}
         else:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from leukoscope.archive.collect import State
     from leukoscope.archive.engines import Engine
-    from leukoscope.errors import PictureError
+    from leukoscope.archive.plan import Listed
 
 ARCHIVE = click.argument("folder", type=click.Path(path_type=Path), metavar="ARCHIVE")
 
 
 @click.group()
 def archive() -> None:
-    """Answer for very many pictures: plan the parts, run them, look at the state, collect the rows.
+    """Answer for very many pictures: plan the parts, run them, look at the state, collect the rows, report.
 
     A part is a file that appears whole: what was killed is done again, what is done is done once, and any number of
     `run` may work on one archive at the same time, also on several machines that share the folder.
@@ -52,7 +52,8 @@ def plan(
 ) -> None:
     """Cut pictures into parts. A CSV has the column path, from the folder of the CSV on.
 
-    The bundle is copied into the archive. Nothing is read of the pictures but their size.
+    Its columns patient and date (2026-01-31, or 2026-01), where it has them, are for `report`. The bundle is copied
+    into the archive. Nothing is read of the pictures but their size.
     """
     from collections import Counter
 
@@ -141,6 +142,34 @@ def collect(folder: Path, out: Path, partial: bool) -> int:
     return 1 if state.missing else 0
 
 
+@archive.command()
+@ARCHIVE
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True,
+    help="The page.",
+)  # fmt: skip
+def report(folder: Path, out: Path) -> int:
+    """Write a page of figures: patients, reasons to refer, drift over months, pictures worth a look first.
+
+    Parts are read one by one. Patients are those of the plan's table, else the folders that hold the pictures.
+
+    Exit code: 0 all parts are in it, 1 parts are missing, 2 wrong usage or a damaged archive.
+    """
+    from leukoscope.archive.plan import Archive
+    from leukoscope.archive.report import write_report
+    from leukoscope.inference.batch import RESEARCH_USE
+    from leukoscope.text import printable
+
+    figures = write_report(Archive.open(folder), out)
+    counts = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.decisions.items()))
+    click.echo(f"{len(figures.patients):,} patients: {counts}")
+    if figures.missing:
+        click.echo(f"{len(figures.missing)} parts have no rows yet and are left out", err=True)
+    click.echo(RESEARCH_USE, err=True)
+    click.echo(printable(str(out)), err=True)
+    return 1 if figures.missing else 0
+
+
 def _say(state: State) -> None:
     from leukoscope.inference.batch import RESEARCH_USE
 
@@ -155,19 +184,26 @@ def _say(state: State) -> None:
     click.echo(RESEARCH_USE, err=True)
 
 
-def _pictures(paths: tuple[Path, ...], left_out: Counter[str]) -> Iterator[tuple[str, Path | PictureError]]:
+def _pictures(paths: tuple[Path, ...], left_out: Counter[str]) -> Iterator[Listed]:
     """The pictures that paths mean, one by one; a CSV lists them."""
+    import re
     from os import fspath
 
-    from leukoscope.errors import PictureError
+    from leukoscope.archive.plan import Listed
+    from leukoscope.errors import DataError, PictureError
     from leukoscope.inference.sources import each_picture
     from leukoscope.tables import stream_rows
 
     for path in paths:
         if path.suffix.lower() == ".csv":
-            for _, row in stream_rows(path, ("path",)):
+            for number, row in stream_rows(path, ("path",)):
                 listed = path.parent / row["path"].replace("\\", "/")
-                yield fspath(listed), listed
+                month = row.get("date", "")[:7]
+                if month and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
+                    raise DataError(
+                        f"line {number}: {row['date']!r} is no date", path=path, remedy="give it as 2026-01-31"
+                    )
+                yield Listed(fspath(listed), listed, row.get("subject") or None, month or None)
         else:
             for item in each_picture([path], left_out):
-                yield str(item.path) if isinstance(item, PictureError) else fspath(item), item
+                yield Listed(str(item.path) if isinstance(item, PictureError) else fspath(item), item)
