@@ -196,7 +196,7 @@ def test_answers_for_real_cells(site: Path, opened: Opener, tmp_path: Path) -> N
         Image.fromarray(read_picture(path).rgb).save(paths[-1])
     own = load(threads=1).predict([str(path) for path in paths])
     apart = [agree(found, mine) for found, mine in zip(answers(page, paths), own, strict=True)]
-    assert np.median(apart) < 1e-3
+    assert np.median(apart) < 3e-5
 
 
 def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
     "img-src 'self' blob:; style-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
 )
-#: How far a logit may lie from that of the native graph: WebAssembly sums in another order (docs/app.md).
-LOGIT_TOLERANCE: Final = 0.005
+#: How far a logit may lie from that of the native graph: WebAssembly sums a row in another order (docs/app.md).
+LOGIT_TOLERANCE: Final = 1e-4
 _ICONS: Final = (192, 512)
 _NOTICE: Final = f"""Leukoscope {__version__}: Apache License 2.0.
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from leukoscope import _version
 from leukoscope.bundle.decision import logit_at
+from leukoscope.bundle.label import labelled
 from leukoscope.bundle.schema import CARD_FILE, FACTS_FILE, GRAPH_FILE, BundleFacts, DecisionFacts, MeasuredFacts
 from leukoscope.bundle.seal import sealed
 from leukoscope.files import atomic_folder, write_bytes
@@ -52,7 +53,9 @@ class Bundle:
             facts: fields of `BundleFacts`; without ``created``, that is today.
         """
         own = {"version": _version.__version__, "created": datetime.now(UTC).date().isoformat()}
-        return cls(folder, BundleFacts(**(own | facts), files={GRAPH_FILE: _digest(graph)}), graph)
+        bare = BundleFacts(**(own | facts), files={})
+        graph = _labelled(graph, bare)
+        return cls(folder, bare.model_copy(update={"files": {GRAPH_FILE: _digest(graph)}}), graph)
 
     def with_facts(self, *, graph: bytes | None = None, **changes: Any) -> Self:
         """The bundle with another graph or other facts, in memory.
@@ -66,7 +69,7 @@ class Bundle:
             graph: in place of the bundle's.
             changes: fields of `BundleFacts`.
         """
-        facts, bytes_ = self.facts, self.graph if graph is None else graph
+        facts, bytes_ = self.facts, self.graph if graph in {None, self.graph} else _labelled(graph, self.facts)
         digest = _digest(bytes_)
         kept: dict[str, Any] = {"measured": facts.measured, "subjects": facts.subjects}
         decision = changes.get("decision", facts.decision)
@@ -108,6 +111,12 @@ class Bundle:
                 (temporary / name).write_bytes(content)
             write_bytes(temporary / FACTS_FILE, sealed(facts.model_dump(mode="json")))
         return type(self)(folder, facts, self.graph)
+
+
+def _labelled(graph: bytes, facts: BundleFacts) -> bytes:
+    return labelled(
+        graph, name=facts.name, version=_version.__version__, preparation=facts.preparation, input_size=facts.input_size
+    )
 
 
 def _digest(content: bytes) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from leukoscope.bundle.label import told_otherwise
 from leukoscope.bundle.operators import check_operators
 from leukoscope.bundle.read import Bundle
 from leukoscope.errors import BundleError, PictureError
@@ -71,6 +72,8 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     shape = session.get_inputs()[0].shape
     if any(isinstance(side, int) and side != want for side, want in zip(shape[1:], (size, size, 3), strict=True)):
         raise _foreign(bundle, f"takes frames of {shape[1:]}, but bundle.json says {[size, size, 3]}")
+    if told_otherwise(session.get_modelmeta().custom_metadata_map, bundle.facts.preparation):
+        raise _foreign(bundle, "says of itself that its frames are prepared in another way than bundle.json says")
     if isinstance(shape[0], int):
         raise _foreign(bundle, f"takes exactly {shape[0]} frames at a time")
     return session
