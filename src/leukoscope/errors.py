@@ -9,6 +9,8 @@ from importlib import import_module
 from os import PathLike, fspath
 from typing import Any
 
+_LONGEST = 1000  # characters: what is wrong may hold a cell of a damaged table, of any length
+
 
 class LeukoscopeError(Exception):
     """Base of all errors raised on purpose.
@@ -23,12 +25,12 @@ class LeukoscopeError(Exception):
     """
 
     def __init__(self, what: str, *, path: str | PathLike[str] | None = None, remedy: str | None = None) -> None:
-        self.what = what
+        self.what = what if len(what) <= _LONGEST else what[: _LONGEST - 1] + "…"
         self.path = None if path is None else fspath(path)
         self.remedy = remedy
         head = f"{self.path}: " if self.path else ""
         tail = f"; {remedy}" if remedy else ""
-        super().__init__(f"{head}{what}{tail}".replace("\n", " "))
+        super().__init__(f"{head}{self.what}{tail}".replace("\n", " "))
 
 
 class PictureError(LeukoscopeError):

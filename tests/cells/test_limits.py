@@ -80,7 +80,7 @@ def test_tiff_ends_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(decode(data, name="cell"), noise(64))
     monkeypatch.setenv(SECONDS_VARIABLE, "1e-9")
     told = refused(data)
-    assert "takes more than 1e-09 s to decode, the time allowed; export the picture again, or allow more" in told
+    assert "takes more than 1e-09 s to decode, the time allowed; export the picture again, or allow more with" in told
     assert told.endswith(f"{SECONDS_VARIABLE}=3e-09")
     monkeypatch.setenv(SECONDS_VARIABLE, "soon")
     assert np.array_equal(decode(data, name="cell"), noise(64))

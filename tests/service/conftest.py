@@ -17,8 +17,8 @@ from bundle_factory import make_bundle
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
+from leukoscope.child import Child
 from leukoscope.service.app import make_app
-from leukoscope.service.children import Child
 from leukoscope.service.people import accounts
 from leukoscope.service.settings import Limits, ServiceSettings
 from leukoscope.service.workbench import Workbench
@@ -91,7 +91,7 @@ def settings(tmp_path: Path, database_url: str | None, bundle: Path) -> ServiceS
 def children() -> Iterator[tuple[Child, Child]]:
     """The two processes of a workbench; all tests use the same, which take a second to start."""
     limits = Limits()
-    made = Child(limits.decode_seconds, limits.child_bytes), Child(limits.decode_seconds, limits.child_bytes)
+    made = Child(limits.child(limits.decode_seconds)), Child(limits.child(limits.decode_seconds))
     yield made
     for each in made:
         each.close()

@@ -98,7 +98,14 @@ def collect(archive: Archive, out: Path, *, partial: bool = False) -> State:
     with atomic_path(out) as temporary, writer(temporary) as write:
         for number in range(archive.planned.parts):
             if number not in missing:
-                write(_rows(archive, number))
+                rows = _rows(archive, number)
+                try:
+                    write(rows)
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    raise LeukoscopeError(
+                        f"holds rows that are none ({error!r})", path=archive.rows(number),
+                        remedy="remove the file, and run the archive again",
+                    ) from error  # fmt: skip
     return state
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from leukoscope._version import __version__
 from leukoscope.bundle.read import read_bundle
@@ -102,6 +102,9 @@ class Result:
     months: dict[str, dict[str, Any]]
 
 
+_RESULT = TypeAdapter(Result)
+
+
 @dataclass(frozen=True, slots=True)
 class Archive:
     """A planned archive. Reads its folder anew at each call: other processes write into it."""
@@ -129,6 +132,10 @@ class Archive:
             raise LeukoscopeError("is damaged, or of another version", path=path, remedy=_AGAIN) from error
         if planned.format != FORMAT:
             raise LeukoscopeError(f"has format {planned.format}, not {FORMAT}", path=path, remedy=_AGAIN)
+        try:
+            ReadOptions(**planned.options)
+        except (TypeError, ValueError) as error:
+            raise LeukoscopeError(f"has options that are none ({error})", path=path, remedy=_AGAIN) from error
         return cls(Path(folder), planned)
 
     @property
@@ -169,7 +176,7 @@ class Archive:
                     if "error" in entry:
                         item = PictureError(entry["error"], path=path, remedy=entry["remedy"])
                     found.append(Listed(path, item, entry.get("patient"), entry.get("month")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError("is missing or damaged", path=self.part(number), remedy=_AGAIN) from error
         return found
 
@@ -188,11 +195,10 @@ class Archive:
         try:
             last = json.loads(content[cut:])
             whole = last["sha256"] == hashlib.sha256(content[:cut]).hexdigest() and last["part"] == number
-            result = Result(
-                last["rows"], last["pictures"], last["decisions"], last["seconds"], cut, last.get("months", {})
-            )
+            told = {name: last[name] for name in ("rows", "pictures", "decisions", "seconds")}
+            result = _RESULT.validate_python(told | {"size": cut, "months": last.get("months", {})})
             bundle = last["bundle"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         if not whole:
             return None

@@ -5,6 +5,7 @@ Needs the extra `dicom`. One frame is one picture; files of several frames are t
 
 from __future__ import annotations
 
+import math
 import warnings
 from io import BytesIO
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.cells.limits import check_size
+from leukoscope.cells.limits import check_cost, check_size
 from leukoscope.cells.scale import PixelSize, pixel_size
 from leukoscope.errors import PictureError, optional
 
@@ -40,6 +41,7 @@ def read_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     Raises:
         MissingExtraError: pydicom is not installed.
         PictureError: the file is damaged, holds no picture or several, is too large or packed in a way not read.
+        Costly: another process is to decode it.
     """
     dataset = read_dataset(data, name)
     frames = check_dataset(dataset, name, max_pixels)
@@ -49,6 +51,9 @@ def read_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
         raise PictureError(
             f"the DICOM file holds {frames} pictures", path=name, remedy="take it apart with `leukoscope dicom get`"
         )
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plain = syntax.is_transfer_syntax and not syntax.is_encapsulated
+    check_cost(int(dataset.Rows) * int(dataset.Columns) if plain else math.inf)  # nothing bounds a packed frame
     return frame_rgb(dataset, 0, name)
 
 

@@ -1,10 +1,12 @@
 """What decoding one picture may cost; each limit is checked before the work, or while it is done, and named when told.
 
-Without limits a file of some kilobytes can keep a decoder busy for minutes, or take all memory.
+Without limits a file of some kilobytes can keep a decoder busy for minutes, or take all memory. What no limit bounds
+beforehand is left to a process of its own, which can be ended: see `decoder`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -19,6 +21,7 @@ MAX_BYTES: Final = 2**30  # of a file, 1 GiB; a picture of MAX_PIXELS has a thir
 MAX_SIDE: Final = 65_535  # as JPEG has it: decoders keep notes of each line
 MAX_PARTS: Final = 100_000  # chunks of a PNG, segments of a JPEG: each is a step in Python
 MAX_SCANS: Final = 100  # of a progressive JPEG: each goes over all pixels again
+MAX_HERE: Final = 40_000_000  # pixels that this process decodes itself, those of each scan counted; a camera's have 36
 SECONDS_VARIABLE: Final = "LEUKOSCOPE_DECODE_SECONDS"
 _SECONDS: Final = 20.0
 
@@ -49,6 +52,34 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )  # fmt: skip
 
 
+class Costly(Exception):  # noqa: N818  (never leaves the reader)
+    """A picture whose decoding takes long or much, or cannot be bounded: another process is to do it."""
+
+
+class _Alone:
+    """Whether this process decodes one picture, and is ended when that takes too long."""
+
+    here = False
+
+
+def decode_alone() -> None:
+    """Leave no picture to another process from now on: this is the one."""
+    _Alone.here = True
+
+
+def check_cost(pixels: float) -> None:
+    """Leave a picture to a process that can be ended where it costs too much to be decoded here.
+
+    Args:
+        pixels: gone over by its decoder, of 3 bytes each; infinite where nothing bounds them.
+
+    Raises:
+        Costly: it does.
+    """
+    if pixels > MAX_HERE and not _Alone.here:
+        raise Costly
+
+
 def check_passes(scans: int, size: tuple[int, int], name: str, max_pixels: int) -> None:
     """Refuse a JPEG whose scans go over its pixels so often that decoding takes long.
 
@@ -60,6 +91,7 @@ def check_passes(scans: int, size: tuple[int, int], name: str, max_pixels: int) 
 
     Raises:
         PictureError: there are too many.
+        Costly: there are so many that another process is to decode them.
     """
     most = min(MAX_SCANS, max(1, 10 * max_pixels // max(size[0] * size[1], 1)))
     if scans > most:
@@ -67,6 +99,7 @@ def check_passes(scans: int, size: tuple[int, int], name: str, max_pixels: int) 
             f"has {scans:,} scans of {size[0]} x {size[1]} pixels, more than the {most} allowed", path=name,
             remedy="save it as a JPEG that is not progressive",
         )  # fmt: skip
+    check_cost(scans * size[0] * size[1])
 
 
 class Room:
@@ -109,6 +142,25 @@ class Room:
 IN_WORK: Final = Room(2 * MAX_PIXELS)
 
 
+def decode_seconds() -> float:
+    """Seconds of a processor that decoding one picture may take."""
+    try:
+        found = float(os.environ.get(SECONDS_VARIABLE, "") or _SECONDS)
+    except ValueError:
+        return _SECONDS
+    return found if 0 < found < math.inf else _SECONDS
+
+
+def too_slow(name: str, seconds: float) -> PictureError:
+    """The error for a picture that takes longer to decode than it may."""
+    more = f"{3 * seconds:g}"
+    return PictureError(
+        f"takes more than {seconds:g} s to decode, the time allowed", path=name,
+        remedy=f"export the picture again, or allow more with leukoscope --decode-seconds {more}, "
+        f"or {SECONDS_VARIABLE}={more}",
+    )  # fmt: skip
+
+
 class Deadline:
     """Time of this thread's processor that decoding one picture may take; a busy machine does not shorten it.
 
@@ -117,11 +169,8 @@ class Deadline:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        try:
-            self._seconds = float(os.environ.get(SECONDS_VARIABLE, "") or _SECONDS)
-        except ValueError:
-            self._seconds = _SECONDS
+        self.name = name
+        self._seconds = decode_seconds()
         self._end = time.thread_time() + self._seconds
 
     def check(self) -> None:
@@ -131,7 +180,4 @@ class Deadline:
             PictureError: it is.
         """
         if time.thread_time() > self._end:
-            raise PictureError(
-                f"takes more than {self._seconds:g} s to decode, the time allowed", path=self._name,
-                remedy=f"export the picture again, or allow more: {SECONDS_VARIABLE}={3 * self._seconds:g}",
-            )  # fmt: skip
+            raise too_slow(self.name, self._seconds)

@@ -31,8 +31,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from leukoscope.cells.checked import check_png, check_png_parts, jpeg_rgb, jpeg_scans
+from leukoscope.cells.decoder import decode_apart
 from leukoscope.cells.dicom import dicom_scale, read_dicom
-from leukoscope.cells.limits import MAX_BYTES, check_passes, check_size
+from leukoscope.cells.limits import MAX_BYTES, Costly, check_cost, check_passes, check_size
 from leukoscope.cells.limits import MAX_PIXELS as MAX_PIXELS  # noqa: PLC0414  (its home until now)
 from leukoscope.cells.scale import PixelSize
 from leukoscope.cells.tiff import exif_orientation, read_tiff, tiff_scale, turned
@@ -263,6 +264,7 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
 
     Raises:
         PictureError: none of the above.
+        Costly: another process is to decode it.
     """
     if not data:
         raise PictureError("the file is empty", path=name, remedy=_DAMAGED)
@@ -284,6 +286,8 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile:
     check_size(image.size, name, max_pixels)
     if kind == "JPEG":
         check_passes(scans, image.size, name, max_pixels)
+    elif kind != "BMP":
+        check_cost(image.width * image.height)
     if frames > 1:
         raise PictureError(
             f"the {kind} file holds {frames} pictures", path=name, remedy="save each picture to a file of its own"
@@ -333,6 +337,7 @@ def _large_webp(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] | 
     if Image.MAX_IMAGE_PIXELS is None or size[0] * size[1] <= Image.MAX_IMAGE_PIXELS:
         return None
     check_size(size, name, max_pixels)
+    check_cost(size[0] * size[1])
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.ndim != 3 or found.shape[1::-1] != size:
         raise PictureError("the WebP data are damaged or cut short", path=name, remedy=_DAMAGED)
@@ -408,7 +413,8 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
     for those of TIFF see `cells.tiff`. CMYK and YCbCr are converted by
     Pillow's plain formulas; colour profiles are not applied. Of a JPEG with further pictures appended (MPO) the
     first is read. What the file tells of its own damage is heard: the checksums of PNG and of Deflate in TIFF, and what
-    does not fit into the codes of a JPEG. See `cells.limits` for what decoding may cost.
+    does not fit into the codes of a JPEG. See `cells.limits` for what decoding may cost; what costs much is done by a
+    process that is ended where it costs too much.
 
     Args:
         data: the bytes of the file.
@@ -422,6 +428,14 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[n
         PictureError: the bytes are not one whole picture of a known kind within the bound.
     """
     shown = printable(name)
+    try:
+        return _decoded(data, shown, max_pixels)
+    except Costly:
+        pass
+    return decode_apart(_decoded, data, shown, max_pixels)
+
+
+def _decoded(data: bytes, shown: str, max_pixels: int) -> NDArray[np.uint8]:
     by_tags = {"TIFF": read_tiff, "DICOM": read_dicom}.get(kind_of(data) or "")
     if by_tags is not None:
         return by_tags(data, shown, max_pixels)

@@ -7,6 +7,7 @@ decoder.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.cells.limits import Deadline, check_size
+from leukoscope.cells.limits import Deadline, check_cost, check_size
 from leukoscope.cells.scale import PixelSize, tiff_pixel_size
-from leukoscope.cells.tiff_segments import NAMES, PLAIN, Damaged, Segment, unpacked
+from leukoscope.cells.tiff_segments import NAMES, PLAIN, UNBOUNDED, Damaged, Segment, unpacked
 from leukoscope.errors import PictureError
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -123,6 +124,7 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
 
     Raises:
         PictureError: the file is damaged or cut short, too large, or of a kind with no agreed 8-bit form.
+        Costly: another process is to decode it.
     """
     try:
         pages = _pages(data, name)
@@ -135,6 +137,7 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
         chosen = _chosen(sized, name)
         width, height = chosen[0].size
         check_size((width, height), name, max_pixels)
+        check_cost(sum(_cost(page) for page in chosen))
         deadline = Deadline(name)
         planes = [_rgb(page, data, name, deadline) for page in chosen]
         rgb = planes[0] if len(planes) == 1 else np.stack([plane[..., 0] for plane in planes], axis=2)
@@ -164,6 +167,13 @@ def tiff_scale(data: bytes, name: str) -> PixelSize | None:
         )
     except (Damaged, struct.error, OverflowError, ValueError, PictureError):
         return None
+
+
+def _cost(page: _Page) -> float:
+    """Pixels of 3 bytes that a page has."""
+    if page.one(_COMPRESSION, 1) in UNBOUNDED:
+        return math.inf
+    return page.area * page.bands * max(page.bits, 8) / 24
 
 
 def exif_orientation(block: bytes) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from leukoscope.cells.limits import Deadline
+from leukoscope.cells.checked import jpeg_scans
+from leukoscope.cells.limits import Costly, Deadline, check_cost
+from leukoscope.errors import PictureError
 
 NAMES: Final = {
     2: "CCITT fax coding", 3: "CCITT fax coding", 4: "CCITT fax coding", 5: "LZW", 6: "old-style JPEG", 7: "JPEG",
@@ -26,7 +29,10 @@ NAMES: Final = {
     50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
 PLAIN: Final = frozenset({1, 5, 8, 32773, 32946})  # what is unpacked to the bytes of the samples
+#: Pictures in pictures, of any size whatever the page says: JPEG 2000 and WebP.
+UNBOUNDED: Final = frozenset({33003, 33004, 33005, 34712, 50001})
 _GROWTH: Final = 8  # most bytes that a packed part may have for each of its samples
+_SEQUENTIAL = 4  # scans of a JPEG that is not progressive, at most
 _BLOCK = 64  # rows of odd depth that are spread into bits at once
 
 # OpenCV's log names no file, and what it says is said by our own errors. From 4.13 on the function lies elsewhere.
@@ -88,6 +94,7 @@ def unpacked(
     Raises:
         Damaged: it holds something else, or less.
         PictureError: the time is over.
+        Costly: another process is to unpack it.
     """
     line = -(-columns * segment.bands * segment.bits // 8)
     wanted = line * rows
@@ -97,7 +104,7 @@ def unpacked(
     elif segment.compression in PLAIN:
         raw = _UNPACKERS[segment.compression](data[start:stop], line, rows, deadline)
     else:
-        return _coloured(data[start:stop], segment, rows, columns)
+        return _coloured(data[start:stop], segment, rows, columns, deadline.name)
     if len(raw) < wanted:
         raise Damaged(f"{len(raw)} of {wanted} bytes of a strip or tile")
     return _samples(np.frombuffer(raw, np.uint8, wanted).reshape(rows, line), segment, columns)
@@ -198,12 +205,14 @@ def _check_part(image: Image.Image, rows: int, columns: int) -> None:
         raise Damaged(f"a part of {width} x {height} px where {columns} x {rows} are due")
 
 
-def _coloured(packed: bytes, segment: Segment, rows: int, columns: int) -> NDArray[Any]:
+def _coloured(packed: bytes, segment: Segment, rows: int, columns: int, name: str) -> NDArray[Any]:
     """A strip or tile that is a JPEG, JPEG 2000 or WebP picture in itself."""
     kind = segment.compression
     try:
         if kind == 7:
             tables = segment.tables[:-2] + packed[2:] if len(segment.tables) > 4 else packed
+            if jpeg_scans(tables, name) > _SEQUENTIAL:
+                check_cost(math.inf)
             image: Any = JpegImageFile(BytesIO(tables))
             if image.mode == "RGB":
                 tile = image.tile[0]
@@ -216,7 +225,7 @@ def _coloured(packed: bytes, segment: Segment, rows: int, columns: int) -> NDArr
         if kind == 33003 and image.mode == "RGB":  # Aperio's: luminance and chrominance, which its header does not say
             image = Image.fromarray(np.asarray(image), "YCbCr").convert("RGB")
         values = np.asarray(image)[:rows, :columns]
-    except (Damaged, MemoryError):
+    except (Damaged, Costly, PictureError, MemoryError):
         raise
     except Exception as error:  # Pillow raises nearly any built-in error on damaged data
         raise Damaged(f"{NAMES[kind]}: {error}") from error

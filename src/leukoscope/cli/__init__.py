@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -85,10 +86,16 @@ class LazyGroup(click.Group):
 @click.group("leukoscope", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="leukoscope")
 @click.option("--debug", is_flag=True, envvar="LEUKOSCOPE_DEBUG", help="Show the traceback of an error.")
+@click.option(
+    "--decode-seconds", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="Processor time that decoding one picture may take.  [default: 20]",
+)  # fmt: skip
 @click.pass_obj
-def main(settings: Settings, debug: bool) -> None:
+def main(settings: Settings, debug: bool, decode_seconds: float | None) -> None:
     """Find leukemic blasts in pictures of white blood cells.
 
     Research use only: decision support, never a diagnosis.
     """
     settings.debug = debug
+    if decode_seconds is not None:
+        os.environ["LEUKOSCOPE_DECODE_SECONDS"] = str(decode_seconds)  # hearing it, too, are the processes of a verb

@@ -61,7 +61,9 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     options.log_severity_level = 4  # failures come as exceptions; its log would repeat them on stderr
     check_operators(bundle.graph, str(bundle.folder / "model.onnx"))
     try:
-        session = ort.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(  # its fallback would only repeat the failure on standard output
+            bundle.graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception
         raise _foreign(bundle, f"cannot be run ({error})") from error
     size = bundle.facts.preparation.frame_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.cells import ReadOptions
 
-FORMAT = 1
+FORMAT = 2
 
 Stamp = list[int]
 
@@ -35,9 +36,10 @@ def settings_of(bundle: Bundle, options: ReadOptions) -> dict[str, Any]:
 
 
 class Journal:
-    """A file of JSON lines: the settings, then one line for each picture that was answered.
+    """A file of lines, each the CRC-32 of some JSON, and that: the settings, then one for each picture answered.
 
-    A line that was cut short by the end of an earlier run is dropped; a journal of other settings is begun anew.
+    From the first line on that was cut short by the end of an earlier run, or altered, lines are dropped; a journal of
+    other settings is begun anew.
 
     Args:
         path: the file.
@@ -66,10 +68,17 @@ class Journal:
         return known is not None and isinstance(picture, Path) and stamp(picture) == known[1]
 
     def answers(self, picture: Path) -> list[Answer]:
-        """The answers that `holds` spoke of, without their arrays."""
+        """The answers that `holds` spoke of, without their arrays.
+
+        Raises:
+            LeukoscopeError: they are none, though their checksum is right.
+        """
         with self._path.open("rb") as file:
             file.seek(self._place[str(picture)][0])
-            return [Answer.from_json(each, str(picture)) for each in json.loads(file.readline())["answers"]]
+            try:
+                return [Answer.from_json(each, str(picture)) for each in _whole(file.readline())["answers"]]
+            except (ValueError, TypeError, KeyError) as error:
+                raise LeukoscopeError("is damaged", path=self._path, remedy="remove it, and begin anew") from error
 
     def write(self, picture: Path, before: Stamp | None, answers: Sequence[Answer]) -> None:
         """Add the answers for a picture whose file bore this stamp before it was read.
@@ -102,21 +111,20 @@ class Journal:
         end = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file):
-                if not line.endswith(b"\n"):
-                    break
                 try:
-                    value = json.loads(line)
+                    value = _whole(line)
                     if number == 0 and value != json.loads(json.dumps(settings)):
                         return 0
                     if number:
                         self._place[value["picture"]] = (end, value["stamp"])
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, RecursionError):
                     break
                 end += len(line)
         return end
 
     def _line(self, value: dict[str, Any]) -> None:
-        self._file.write(json.dumps(value, allow_nan=False).encode("ascii") + b"\n")  # any path's bytes survive
+        text = json.dumps(value, allow_nan=False).encode("ascii")  # any path's bytes survive
+        self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
         self._file.flush()
 
     def _unwritable(self, error: OSError) -> LeukoscopeError:
@@ -124,3 +132,15 @@ class Journal:
         return LeukoscopeError(
             f"cannot be written ({error.strerror or os.strerror(error.errno or 0)})", path=self._path, remedy=remedy
         )
+
+
+def _whole(line: bytes) -> Any:
+    """What a line says.
+
+    Raises:
+        ValueError: it is not as it was written.
+    """
+    said, _, text = line.partition(b" ")
+    if not text.endswith(b"\n") or b"%08x" % zlib.crc32(text[:-1]) != said:
+        raise ValueError("its checksum is another")
+    return json.loads(text)

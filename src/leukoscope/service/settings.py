@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from leukoscope.child import Bounds
+
 MEBI: Final = 1 << 20
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -34,6 +36,10 @@ class Limits:
     decode_seconds: float = 60.0
     child_bytes: int = 6 << 30
     requests_per_second: float = 200.0
+
+    def child(self, seconds: float) -> Bounds:
+        """Of a process that decodes, and yields to the server."""
+        return Bounds(seconds, self.child_bytes, niceness=5)
 
 
 @dataclass(frozen=True, slots=True)

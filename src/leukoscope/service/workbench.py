@@ -6,9 +6,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from leukoscope.child import Child
 from leukoscope.errors import LeukoscopeError
 from leukoscope.service.casework.store import Store
-from leukoscope.service.children import Child
 from leukoscope.service.database.chain import Chain, read_key
 from leukoscope.service.database.engine import Database
 from leukoscope.service.database.migrate import upgrade
@@ -56,9 +56,9 @@ class Workbench:
         self.accounts = Accounts(self.database, self.chain)
         self.sessions = Sessions(self.database, self.chain)
         self.store = Store(settings.store, limits.disk_reserve)
-        self.decoder = Child(limits.decode_seconds, limits.child_bytes)
+        self.decoder = Child(limits.child(limits.decode_seconds))
         self.taken: dict[str, int] = {}
-        self.asker = Child(10 * limits.decode_seconds, limits.child_bytes)
+        self.asker = Child(limits.child(10 * limits.decode_seconds))
 
     def drawn(self, run: str, what: str) -> Path:
         """Where something lies that was drawn of a picture, by its run: `view.webp`, `1-small.jpg`."""

@@ -196,7 +196,10 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise RecipeError("no such recipe file", path=path, remedy=f"or name one of: {', '.join(recipe_names())}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"not text in UTF-8 ({error})", path=path, remedy="save it as UTF-8") from error
     else:
         if name_or_path not in recipe_names():
             near = difflib.get_close_matches(name_or_path, recipe_names(), n=3, cutoff=0.4) or recipe_names()

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select
 from starlette.concurrency import run_in_threadpool
 
+from leukoscope.child import ChildEndedError
 from leukoscope.errors import PictureError
 from leukoscope.service import answers
 from leukoscope.service.casework.store import disk_problem
-from leukoscope.service.children import ChildEndedError
 from leukoscope.service.database.tables import CasePictureRow, CaseRow, JobRow, PictureRow
 from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.people.accounts import Person
