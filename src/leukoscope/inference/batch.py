@@ -145,7 +145,9 @@ def run_batch(
     if format == "html":
         folder = out or DEFAULT_GALLERY
         with (
-            gallery(folder, classifier.bundle.facts, synthetic=synthetic, states=states) as add,
+            gallery(
+                folder, classifier.bundle.facts, digest=classifier.bundle.digest, synthetic=synthetic, states=states
+            ) as add,
             _rows("table", emit, "given") as rows,
         ):
             fill(lambda answer: (add(answer), rows(answer))[1], fresh())

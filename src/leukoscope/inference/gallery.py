@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, count, islice
 from pathlib import Path, PurePath
@@ -22,12 +22,14 @@ from leukoscope.bundle.patients import subject_claim, telling
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path, sweep
+from leukoscope.inference.alike import most_alike
 from leukoscope.inference.answer import HONEST, Answer
 from leukoscope.inference.morphology import shipped_reference
 from leukoscope.inference.order import ORDER, places
-from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, overlay
+from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, tint
 from leukoscope.inference.patients import PatientTally, interval
 from leukoscope.page import render, stream
+from leukoscope.smears import STANDARD_UM_PER_PX
 from leukoscope.text import printable
 
 PAGE = "report.html"
@@ -47,7 +49,10 @@ class Card:
         scale: largest magnitude of the heat map, in logit units.
         extent: largest distance of the cell from the frame's centre, as a share of half the frame.
         words: what was measured, in sentences; None where nothing was.
-        in_field: the cell was found in a field or a crop.
+        cell: number of the cell in its field or crop; None for a picture of one cell on black.
+        sha256: of the picture's file, hexadecimal; None where it is not known.
+        short_reason: the reason in a few words.
+        embedding: float32 [E].
     """
 
     number: int
@@ -62,22 +67,26 @@ class Card:
     scale: float
     extent: float
     words: str | None = None
-    in_field: bool = False
+    cell: int | None = None
+    sha256: str | None = None
+    short_reason: str = ""
+    embedding: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @contextmanager
 def gallery(
-    out: Path, facts: BundleFacts, *, synthetic: bool = False, states: PatientTally | None = None
+    out: Path, facts: BundleFacts, *, digest: str = "", synthetic: bool = False, states: PatientTally | None = None
 ) -> Iterator[Callable[[Answer], None]]:
     """Yield a function that takes predictions one by one; on success the gallery appears in ``out`` whole.
 
-    Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.png`` (heat map with its scale). Where there
+    Writes ``report.html``, ``cells/*.webp`` (the frames) and ``overlays/*.webp`` (the heat maps). Where there
     are folders of these names already they are ``cells-2``, ``overlays-2`` and so on: the page takes the place of an
     earlier one in one step, and each page shows its own pictures. Then those of the earlier page are removed.
 
     Args:
         out: the folder to write into.
         facts: of the bundle that answered.
+        digest: of that bundle, for what is exported from the page.
         synthetic: the pictures are rendered; the page says so at its top.
         states: takes the same predictions in the same order, and at the end states the patients; None: no patients.
 
@@ -95,7 +104,8 @@ def gallery(
             atomic_folder(out / names[0]) as cells,
         ):
             yield lambda answer: cards.append(_save(answer, len(cards) + 1, cells, overlays))
-            page.write_text(render_page(cards, facts, names, synthetic=synthetic, states=states), encoding="utf-8")
+            text = render_page(cards, facts, names, digest=digest, synthetic=synthetic, states=states)
+            page.write_text(text, encoding="utf-8")
         _remove(out, [name for name in older if name not in names])
     finally:
         if not existed:
@@ -108,11 +118,14 @@ def render_page(
     facts: BundleFacts,
     names: tuple[str, str] = (CELLS, OVERLAYS),
     *,
+    digest: str = "",
     synthetic: bool = False,
     states: PatientTally | None = None,
 ) -> str:
     """The page as HTML, whose pictures lie in the folders named. All values are escaped."""
     readable = [card for card in cards if card.error is None and card.probability is not None]
+    looks = [card.embedding for card in readable if card.embedding is not None]
+    alike = most_alike(np.stack(looks)) if looks and len(looks) == len(readable) else [[] for _ in readable]
     return render(
         "inference/gallery.html.j2",
         cells=names[0],
@@ -125,7 +138,11 @@ def render_page(
         counts={
             name: sum(card.decision == name for card in cards) for name in ("blast", "normal", "refer", "unreadable")
         },
-        in_fields=sum(card.in_field for card in cards),
+        in_fields=sum(card.cell is not None for card in cards),
+        alike=alike,
+        digest=digest,
+        root=Path.cwd().as_posix(),
+        um_per_px=facts.um_per_px or STANDARD_UM_PER_PX,
         honest=HONEST,
         telling=telling,
         percent_interval=interval,
@@ -164,16 +181,26 @@ def _save(answer: Answer, number: int, cells: Path, overlays: Path) -> Card:
     if answer.frame is not None and answer.heatmap is not None:
         scale, extent = map_scale(answer.heatmap), _extent(answer.frame)
         _write(cells / f"{stem}.webp", answer.frame, [cv2.IMWRITE_WEBP_QUALITY, 92])
-        _write(overlays / f"{stem}.png", overlay(answer.frame, answer.heatmap, legend=True), [])
+        _write(overlays / f"{stem}.webp", tint(answer.heatmap), [cv2.IMWRITE_WEBP_QUALITY, 101])  # 101: lossless
     return Card(
         number, printable(name), f"{printable(PurePath(file).name)}{cell}", answer.decision, answer.probability,
         answer.logit, None if answer.error is None else printable(answer.error), answer.reason,
-        stem, scale, extent, answer.words, answer.place is not None,
+        stem, scale, extent, answer.words, None if answer.place is None else answer.place.number, answer.sha256,
+        short_reason(answer), answer.embedding,
     )  # fmt: skip
 
 
-def _write(path: Path, rgb: NDArray[np.uint8], options: list[int]) -> None:
-    done, content = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+def short_reason(answer: Answer) -> str:
+    """Why the cell is referred, in a few words; the whole reason has the numbers."""
+    if answer.findings:
+        return ", ".join(dict.fromkeys(finding.reason for finding in answer.findings))
+    return "" if answer.reason is None else "in doubt" if answer.asked else "not asked"
+
+
+def _write(path: Path, picture: NDArray[np.uint8], options: list[int]) -> None:
+    """Write RGB or RGBA."""
+    turned = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    done, content = cv2.imencode(path.suffix, cv2.cvtColor(picture, turned), options)
     if not done:
         raise LeukoscopeError("the picture cannot be encoded", path=path)
     path.write_bytes(content.tobytes())

@@ -54,6 +54,25 @@ def overlay(
     return np.concatenate([picture, _legend(width, height // 8, top)]) if legend else picture
 
 
+TINT = 48  # pixels: three times the side of the finest map, as it is drawn smoothly over the frame
+
+
+def tint(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The heat map alone, to be laid over the frame: the colour is its sign, the opacity its magnitude.
+
+    Args:
+        heatmap: float32 [h, w], signed, in logit units, over the whole frame.
+
+    Returns:
+        uint8 RGBA [TINT, TINT, 4]; over the frame it gives what `overlay` does, but for the coarser grid.
+    """
+    top = map_scale(heatmap)
+    finite = np.where(np.isfinite(heatmap), heatmap, 0).astype(np.float32)
+    signed = cv2.resize(finite / (top or 1.0), (TINT, TINT), interpolation=cv2.INTER_LINEAR)
+    colour = np.where(signed[..., None] > 0, np.array(BLAST_RGB, np.uint8), np.array(NORMAL_RGB, np.uint8))
+    return np.dstack([colour, np.rint(255 * STRONGEST * np.abs(signed)).astype(np.uint8)])
+
+
 def _blend(frame: NDArray[np.uint8], signed: NDArray[np.float32]) -> NDArray[np.uint8]:
     alpha = STRONGEST * np.abs(signed)[..., None]
     colour = np.where(signed[..., None] > 0, np.array(BLAST_RGB, np.float32), np.array(NORMAL_RGB, np.float32))

@@ -14,11 +14,12 @@ from leukoscope.datasets.known_sets import Reader, SetFacts, add_facts, readers
 from leukoscope.datasets.readers.allidb import read_allidb
 from leukoscope.datasets.readers.cnmc import read_cnmc
 from leukoscope.datasets.readers.folders import read_folders
+from leukoscope.datasets.readers.review import read_review
 from leukoscope.datasets.readers.table import read_table
 from leukoscope.datasets.record import CLASS_WORDS, SYNTHETIC_NOTE, accepted_words
 from leukoscope.errors import DataError
 
-__all__ = ["read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_table", "reader_names"]
+__all__ = ["read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_review", "read_table", "reader_names"]
 
 add_facts(
     SetFacts(
@@ -45,7 +46,7 @@ def read_dataset(
     """Read a data set.
 
     Args:
-        path: a folder or a CSV file.
+        path: a folder, a CSV file, or a review exported from a gallery.
         reader: one of `reader_names`: `auto` takes the first that fits of: a file is a table; a C-NMC 2019 tree; a
             folder with a `manifest.csv`; other published sets; a folder with class folders.
         both_classes: whether a missing class is an error, as it must be for training (`folders` and `table`).

@@ -1,0 +1,148 @@
+"""The gallery in a browser: pages, filter, one cell at large, labels that are exported and read back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle_factory import disc, make_bundle
+from leukoscope.datasets.readers import read_dataset
+from leukoscope.errors import DataError
+from leukoscope.inference.alike import most_alike
+from leukoscope.inference.batch import find_pictures, run_batch
+from leukoscope.inference.classifier import Classifier, load
+from leukoscope.inference.overlay import TINT, map_scale, overlay, tint
+
+CELLS = 250  # more than one page of the gallery
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return load(make_bundle(tmp_path_factory.mktemp("gallery") / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def out(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(CELLS):
+        Image.fromarray(disc((40 + number % 200, 30, 255 - number))).save(folder / f"c{number}.png")
+    run_batch(classifier, find_pictures([folder]), format="html", out=folder / "out", morphology=False)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_one_page_at_a_time_and_labels_that_come_back(browser: Any, out: Path, tmp_path: Path) -> None:
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((out / "report.html").as_uri())
+    assert page.locator("#where").inner_text() == f"1 to 240 of {CELLS}"
+    page.click("#on")
+    assert page.locator("#cells > li").count() == CELLS - 240
+    page.fill("#find", "c7.png")
+    assert page.locator("#where").inner_text() == "1 to 1 of 1"
+    page.click(".pic")
+    page.keyboard.press("b")
+    page.keyboard.press("h")
+    assert page.locator("#large-map").is_visible()
+    page.fill("#note", 'with <b> & quotes"')
+    page.click("#close")
+    page.fill("#find", "c8.png")
+    page.click(".pic")
+    alike = page.locator("#like button")
+    assert alike.count() == 4
+    page.keyboard.press("n")
+    page.click("#after")  # the last of what is shown: it stays
+    assert page.locator("#large-name").inner_text() == "c8.png"
+    page.reload()
+    assert page.locator("#labelled").inner_text() == "2 labelled"  # kept by the browser
+    with page.expect_download() as download:
+        page.click("#export")
+    review = tmp_path / "review.json"
+    download.value.save_as(review)
+    page.close()
+    assert complaints == []
+    manifest = read_dataset(review)
+    assert {record.path: record.label for record in manifest.records} == {"c7.png": 1, "c8.png": 0}
+    assert manifest.root == out.parent.resolve()
+    notes = [cell["note"] for cell in json.loads(review.read_text())["cells"]]
+    assert notes == ['with <b> & quotes"', ""]
+    changed = json.loads(review.read_text())
+    changed["cells"][0]["sha256"] = "0" * 64
+    review.write_text(json.dumps(changed))
+    with pytest.raises(DataError, match="1 pictures are not those that were labelled"):
+        read_dataset(review)
+
+
+def test_print_shows_every_cell_and_keys_in_a_field_are_text(browser: Any, out: Path) -> None:
+    page = browser.new_page()
+    page.goto((out / "report.html").as_uri())
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#cells > li").count() == CELLS
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#cells > li").count() == 240
+    page.locator("#find").press_sequentially("h")
+    assert page.get_attribute("#maps", "aria-pressed") == "false"
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "at version"),
+        ({"surplus": 1}, "at surplus"),
+        ({"cells": []}, "labels no cell as blast or normal"),
+        ({"cells": [{"path": "gone.png", "decision": "refer", "label": "blast"}]}, "neither under"),
+        ({"cells": [{"path": "c1.png", "cell": 3, "decision": "refer", "label": "blast"}]}, "cells of fields only"),
+        ({"cells": [{"path": "c1.png", "decision": "refer", "label": "maybe"}]}, "at cells.0.label"),
+    ],
+)
+def test_a_review_that_cannot_be_read_says_why(out: Path, tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    whole = {
+        "format": "leukoscope-review", "version": 1, "root": str(out.parent), "created": "", "bundle": "m",
+        "bundle_digest": "", "leukoscope": "0", "cells": [{"path": "c1.png", "decision": "refer", "label": "normal"}],
+    }  # fmt: skip
+    file = tmp_path / "review.json"
+    file.write_text(json.dumps(whole | change))
+    with pytest.raises(DataError, match=said) as error:
+        read_dataset(file, both_classes=False)
+    assert error.value.remedy
+
+
+def test_most_alike_is_what_brute_force_finds() -> None:
+    rows = np.random.default_rng(0).normal(size=(700, 5)).astype(np.float32)
+    cosine = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in rows] for a in rows])
+    np.fill_diagonal(cosine, -2)
+    assert [row[0] for row in most_alike(rows, 3)] == cosine.argmax(1).tolist()
+    assert most_alike(rows[:1]) == [[]]
+    assert most_alike(rows[:2], 4) == [[1], [0]]
+
+
+def test_the_tint_over_the_frame_is_the_overlay() -> None:
+    rng = np.random.default_rng(1)
+    frame = rng.integers(0, 255, (TINT, TINT, 3), dtype=np.uint8)
+    heatmap = rng.normal(size=(14, 14)).astype(np.float32)
+    flat = tint(heatmap).astype(float)
+    alpha = flat[..., 3:] / 255
+    laid = frame + alpha * (flat[..., :3] - frame)
+    assert np.abs(laid - overlay(frame, heatmap, scale=map_scale(heatmap))).max() <= 1.01
+    assert not tint(np.zeros((3, 3), np.float32))[..., 3].any()
