@@ -1,6 +1,9 @@
 """Three sites of C-NMC 2019 patients: pooled counts against joined cells, by bins and noise; what an attacker learns.
 
-    python benchmarks/laboratories.py --data DATA --limit 2400 --out docs/figures/laboratories.json
+    python benchmarks/laboratories.py --data DATA --limit 2400 --out docs/figures/laboratories.json \
+        [--weights tf_efficientnet_lite0.safetensors]
+
+With --weights training over the sites is measured, too, on all cells: see `laboratories_training.py`.
 
 Whole patient groups are dealt to three sites by a seed. The default bundle answers once for all cells, of which it was
 trained on most: what is measured here is the pooling, and no figure is one of the bundle on new patients.
@@ -18,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from _common import Needed, auc, command_line, report
+from laboratories_training import training_figures  # the script beside this one
 from leukoscope.bundle.read import default_bundle
+from leukoscope.cli._data import cache_folder
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.federation.pool import KEYS, pool_sites
@@ -48,11 +54,17 @@ class Answered:
         return [self._answers[path] for path in paths]
 
 
+def homes_of(data: Manifest, seed: int) -> NDArray[np.int64]:
+    """The site of each cell: whole patient groups go one after another to the sites."""
+    names, unit = np.unique(data.groups(), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(names)
+    place = {group: number % len(SITES) for number, group in enumerate(order.tolist())}
+    return np.array([place[name] for name in names.tolist()])[unit]
+
+
 def dealt(data: Manifest, seed: int) -> list[Manifest]:
-    """Whole patient groups, one after another to the sites."""
-    groups = np.random.default_rng(seed).permutation(np.unique(data.groups()))
-    home = {group: number % len(SITES) for number, group in enumerate(groups.tolist())}
-    place = np.array([home[group] for group in data.groups().tolist()])
+    """The cells of each site."""
+    place = homes_of(data, seed)
     return [data.select(place == number) for number in range(len(SITES))]
 
 
@@ -87,11 +99,12 @@ def _distance(one: GroupCounts, other: GroupCounts) -> int:
 
 def main() -> None:
     """Run, print and write the figures."""
-    parser = command_line(__doc__, data=Needed(), limit=2400, seed=0, out=Path)
+    parser = command_line(
+        __doc__, data=Needed(), limit=2400, seed=0, weights=Path, cache=cache_folder(), small=2400, jobs=int, out=Path
+    )
     args = parser.parse_args()
     classifier = load(default_bundle())
-    data = read_dataset(args.data)
-    data = data.select(data.labels() >= 0)
+    everything = data = read_dataset(args.data).labelled()
     order = np.random.default_rng(args.seed).permutation(len(data))[: args.limit]
     kept = np.zeros(len(data), np.bool_)
     kept[order] = True
@@ -127,7 +140,11 @@ def main() -> None:
     for epsilon, each in found["by_epsilon"].items():
         print(f"epsilon {epsilon}: AUC off by {each['off']['auc']:+.4f}")
     print("membership:", found["membership_auc"])
-    report(found, args.out, shown={})
+    if args.weights is not None:
+        found["training"] = training_figures(
+            everything, homes_of(everything, args.seed), SITES, args.weights, args.cache, args.jobs, args.small
+        )
+    report(found, args.out, shown=found.get("training", {}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.split import PROTOCOLS, Split, carve_groups, limit, make_split
 from leukoscope.errors import DataError
 
+ALONE = [protocol for protocol in PROTOCOLS if protocol != "laboratory"]  # of one data set
+
 
 def uneven(seed: int = 0, blasts: int = 24, normals: int = 14) -> Manifest:
     """Groups of very uneven sizes, some of two subjects, in three official folds by subject."""
@@ -37,7 +39,7 @@ def parts_of(split: Split) -> list[set[int]]:
     return [set(part.tolist()) for part in (split.train, split.val, split.test)]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ALONE)
 def test_every_labelled_picture_stands_in_one_part(protocol: str) -> None:
     manifest = uneven()
     for fold in range(3):
@@ -65,7 +67,7 @@ def test_fewer_training_patients_change_nothing_else() -> None:
         assert share == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ALONE)
 def test_no_group_stands_in_both_train_and_val(protocol: str) -> None:
     manifest = uneven()
     split = make_split(manifest, protocol, folds=3)
@@ -110,6 +112,27 @@ def test_the_test_part_is_that_of_scikit_learn() -> None:
     assert make_split(manifest, "picture", seed=7).test.tolist() == sorted(expected)
     official = [i for i, record in enumerate(manifest.records) if record.fold == 2]
     assert make_split(manifest, "official", fold=2).test.tolist() == official
+
+
+def test_a_laboratory_is_left_out_with_all_patients_that_it_shares() -> None:
+    records = tuple(
+        Record(f"{name}/{k}.png", k % 2, f"{name}{k // 2}", "both" if k < 2 else f"{name}{k // 2}", None, name, None)
+        for name in ("bergen", "aachen")
+        for k in range(20)
+    )
+    joined = Manifest(Path(), records, "aachen+bergen", (("aachen", Path("a")), ("bergen", Path("b"))))
+    split = make_split(joined, "laboratory", fold=1)
+    assert split.folds == 2
+    assert {records[i].source for i in split.test.tolist()} == {"bergen"}
+    assert len(split.test) == 20
+    rest = np.concatenate([split.train, split.val]).tolist()
+    assert {records[i].source for i in rest} == {"aachen"}
+    assert len(rest) == 18
+    assert split.crossing_groups(joined) == []
+    with pytest.raises(DataError, match="there is no laboratory 2"):
+        make_split(joined, "laboratory", fold=2)
+    with pytest.raises(DataError, match="one laboratory only"):
+        make_split(uneven(), "laboratory")
 
 
 def test_official_leaves_pictures_without_a_fold_aside() -> None:

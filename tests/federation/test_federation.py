@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
-from bundle_factory import disc, make_bundle
+from bundle_factory import make_bundle
+from federation_sites import SITES, cells_of
 from leukoscope.cli import main
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.patients import unknown_patient
 from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError
+from leukoscope.federation.admission import check_trust
+from leukoscope.federation.between import heterogeneity
 from leukoscope.federation.keys import SiteKey, checked_signature, new_key, read_key
-from leukoscope.federation.pool import KEYS, _heterogeneity, check_trust, pool_sites, table_of
+from leukoscope.federation.pool import KEYS, pool_sites, table_of
 from leukoscope.federation.report import write_pooled
 from leukoscope.federation.summary import SiteSummary, read_summary, summarise_site
 from leukoscope.inference.classifier import Classifier, load
@@ -27,28 +29,11 @@ from leukoscope.metrics.panel import Panel, measure
 from leukoscope.metrics.scores import Scores
 
 pytest.importorskip("cryptography")
-SITES = ("Aachen", "Bergen", "Cork")
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return load(make_bundle(tmp_path_factory.mktemp("federation") / "bundle"), threads=1)
-
-
-def cells_of(folder: Path, site: str, *, seed: int, groups: int = 8, each: int = 9) -> Manifest:
-    """Discs of two classes whose colours overlap; patients differ."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir()
-    records = []
-    for group in range(groups):
-        own = rng.normal(0, 15)
-        for cell in range(each):
-            label = int(group % 2 == 0)
-            red = int(np.clip(130 + 25 * label + own + rng.normal(0, 25), 20, 250))
-            name = f"{site}-{group}-{cell}.png"
-            Image.fromarray(disc((red, 255 - red, 90))).save(folder / name)
-            records.append(Record(name, label, f"{site}{group}", f"{site}{group}", None, "made", None))
-    return Manifest(folder, tuple(records), site)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +112,7 @@ def test_the_random_effects_are_those_of_the_formula(summaries: list[SiteSummary
     rng = np.random.default_rng(0)
     values, errors = (0.80, 0.90, 0.70), (0.02, 0.03, 0.04)
     drawn = [value + error * rng.standard_normal(20_000) for value, error in zip(values, errors, strict=True)]
-    found = _heterogeneity([Estimate(v, v - 0.1, v + 0.1) for v in values], drawn)
+    found = heterogeneity([Estimate(v, v - 0.1, v + 0.1) for v in values], drawn)
     assert found is not None
     weight = [1 / error**2 for error in errors]
     fixed = sum(w * v for w, v in zip(weight, values, strict=True)) / sum(weight)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from drawn_runs import cells, write_run
 
+from federation_sites import cells_of
 from leukoscope.cli import main
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
@@ -52,6 +53,27 @@ def test_one_row_trains_one_fails_one_is_given(pictures: Path, tmp_path: Path) -
     drawing = (tmp_path / "c" / "roc.svg").read_text()
     assert "plain_cnn" in drawing
     assert "var(--" not in drawing  # colours of its own: it stands without the page
+
+
+def test_each_laboratory_is_left_out_in_turn(tmp_path: Path) -> None:
+    homes = [tmp_path / f"{name}.csv" for name in ("aachen", "bergen")]
+    for seed, home in enumerate(homes):
+        cells_of(tmp_path / home.stem, home.stem, seed=seed, groups=8, each=4).write_csv(home)
+    done = leukoscope(
+        "compare", "--model", "plain_cnn", "--data", homes[0], "--data", homes[1], "--protocol", "laboratory",
+        "--epochs", 1, *SMALL[:6], "--out", tmp_path / "c", "--no-cost", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    [entry] = json.loads((tmp_path / "c/comparison.json").read_text())["entries"]
+    assert (entry["runs"]["protocol"], entry["runs"]["folds"]) == ("laboratory", [0, 1])
+    assert set(entry["by_laboratory"]) == {"aachen", "bergen"}
+    auc = entry["by_laboratory"]["bergen"]["auc"]
+    assert auc["low"] <= auc["value"] == entry["by_fold"]["1"]["auc"] <= auc["high"]
+    assert "bergen left out: AUC" in done.output
+    assert "bergen:" in (tmp_path / "c/comparison.html").read_text()
+    alone = leukoscope("compare", "--model", "plain_cnn", "--data", homes[0], "--protocol", "laboratory")
+    assert "leaves out one data set of several" in alone.output
+    assert alone.exit_code == 2
 
 
 def test_given_runs_and_cost(tmp_path: Path) -> None:

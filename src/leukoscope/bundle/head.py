@@ -108,6 +108,15 @@ class GraphHead:
             stored.remove(tensor)
         return bytes(form.model.SerializeToString())
 
+    def with_linear(self, weight: Array, bias: float) -> bytes:
+        """The bundle's graph with one linear unit on the embedding, of weights [E], as its whole head.
+
+        Raises:
+            BundleError: see `changed`.
+        """
+        none = HeadChange.none(len(weight))
+        return self.changed(HeadChange(none.scale, none.shift, 0.0, weight, bias))
+
 
 @dataclass(slots=True, eq=False)
 class _Unit:

@@ -13,7 +13,9 @@ THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads to
 CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
 JOBS = click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")
 PROTOCOL = click.option(
-    "--protocol", type=click.Choice(["group", "subject", "official", "picture"]), help="How to split."
+    "--protocol",
+    type=click.Choice(["group", "subject", "official", "laboratory", "picture"]),
+    help="How to split; laboratory leaves out one --data of several.",
 )
 EPOCHS = click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs; every figure will say so.")
 LIMIT = click.option(

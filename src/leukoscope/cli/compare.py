@@ -78,7 +78,8 @@ def compare(
 ) -> int:
     """Train or reuse runs, and write comparison.html, .json and .csv.
 
-    Rows come from PLAN.yaml, from flags, or from both. Killed and given again, the command goes on: finished runs are
+    Rows come from PLAN.yaml, from flags, or from both. With --protocol laboratory each --data is left out in turn, and
+    the others train. Killed and given again, the command goes on: finished runs are
     reused. A row that fails says why in the table, the others finish, and the exit code is 1.
     """
     from leukoscope.errors import missing_extra
@@ -238,3 +239,6 @@ def _show(comparison: Comparison) -> None:
         if name in comparison.faults and not words:
             words.append("missing")
         click.echo(f"{name:<{width}}  {', '.join(words)}")
+        left_out = comparison.measures[name].laboratories if name in comparison.measures else {}
+        for laboratory, figures in left_out.items():
+            click.echo(f"{'':<{width}}  {laboratory} left out: AUC {with_interval(figures['auc'])}")

@@ -5,10 +5,11 @@
 | `group` | one of K folds of whole patient groups, stratified by class: the default |
 | `subject` | one of K folds of whole subjects, stratified by class; aliases of one patient may cross |
 | `official` | one of the folds that the data set was published with; aliases of one patient may cross |
+| `laboratory` | one whole data set of several: what each laboratory is worth to the others |
 | `picture` | a fifth of the pictures, stratified by class: cells of one patient stand on both sides |
 
 Whatever the protocol, the validation part is carved out of the training part by patient group and the test part is not
-looked at. The last three are there to be compared with the first.
+looked at. All but `group` and `laboratory` are there to be compared with the first.
 
 Choosing whole patient groups so that they hold a wanted share of the pictures of each class.
 
@@ -26,6 +27,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.datasets.combine import parts_of
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.patients import unknown_patient
 from leukoscope.errors import DataError, missing_extra
@@ -151,7 +153,7 @@ def _quotas(counts: NDArray[np.int64], n: int) -> list[int]:
 
 __all__ = ["PROTOCOLS", "Split", "limit", "make_split"]
 
-PROTOCOLS: Final = ("group", "subject", "official", "picture")
+PROTOCOLS: Final = ("group", "subject", "official", "laboratory", "picture")
 PICTURE_TEST_SHARE: Final = 0.2
 _PARTS: Final = ("train", "val", "test")
 
@@ -229,7 +231,7 @@ def make_split(
         protocol: one of `PROTOCOLS`.
         fold: which fold is the test part; ignored by `picture`.
         folds: number of folds of `group` and `subject`; `official` has those of the data set and leaves pictures
-            without a fold aside.
+            without a fold aside; `laboratory` has one for each data set, in the order of their names.
         seed: of all random choices.
         val_fraction: share of the pictures of the training part that validate, as nearly as whole groups allow.
         train_share: share of what is left for training that is used, in whole patient groups of both classes, as
@@ -250,6 +252,8 @@ def make_split(
         fold, folds, test = 0, 1, _picture_test(pool, labels, seed)
     elif protocol == "official":
         folds, pool, test = _official_test(manifest, pool, fold)
+    elif protocol == "laboratory":
+        folds, pool, test = _laboratory_test(manifest, pool, fold)
     else:
         units = groups if protocol == "group" else _subject_units(manifest)
         test = _fold_test(pool, labels, units, protocol, fold, folds, seed, manifest)
@@ -286,6 +290,24 @@ def _official_test(
     if fold not in held:
         raise DataError(f"there is no official fold {fold}, only {', '.join(map(str, held))}", path=manifest.root)
     return max(held) + 1, pool, pool[official[pool] == fold]
+
+
+def _laboratory_test(
+    manifest: Manifest, pool: NDArray[np.int64], fold: int
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+    """Number of data sets, the pictures that train or test, and those of the one left out; none of a shared patient."""
+    part = parts_of(manifest)[pool]
+    names = np.unique(part).tolist()
+    if len(names) < 2:
+        raise DataError(
+            "there is one laboratory only to leave out", path=manifest.root, remedy="give --data for each of several"
+        )
+    if not 0 <= fold < len(names):
+        told = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        raise DataError(f"there is no laboratory {fold}", path=manifest.root, remedy=f"they are {told}")
+    test = pool[part == names[fold]]
+    groups = manifest.groups()
+    return len(names), pool[(part == names[fold]) | ~np.isin(groups[pool], groups[test])], test
 
 
 def _subject_units(manifest: Manifest) -> NDArray[Any]:

@@ -80,7 +80,7 @@ def fit(
         if len(np.unique(part.labels)) < 2:
             raise DataError(f"the {name} part holds one class only", remedy="use more data or another --fold")
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(model, recipe)
+    optimizer = new_optimizer(model, recipe)
     resumed = load_checkpoint(folder / "checkpoints", model, optimizer)
     progress, best, average = resumed or (TrainingState(), weights_of(model), None)
     if average is None and recipe.averaging:
@@ -97,7 +97,7 @@ def fit(
         set_learning(model, recipe.stages, progress.epoch)
         if runtime.world > 1 and (network is model or progress.epoch == recipe.stages.frozen_epochs):
             network = DistributedDataParallel(model)  # it averages what gets gradients when it is made
-        figures = _train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step)
+        figures = train_epoch(network, model, average, optimizer, scaler, recipe, train, progress, runtime, on_step)
         with averaged(model, average):
             measured = score(model, val, recipe.batch_size, runtime, epoch=progress.epoch + 1)
             figures |= {f"val_{k}": v for k, v in measured.items()}
@@ -157,7 +157,7 @@ def predict(model: CellClassifier, part: FrameSource, batch_size: int, runtime: 
     return torch.cat(logits)
 
 
-def _train_epoch(
+def train_epoch(
     network: nn.Module,
     model: CellClassifier,
     average: dict[str, Tensor] | None,
@@ -169,6 +169,11 @@ def _train_epoch(
     runtime: Runtime,
     on_step: Listener | None,
 ) -> dict[str, float]:
+    """Show a network each picture of an epoch, and move its weights; returns loss and learning rate.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+    """
     epoch = progress.epoch
     network.train()
     set_modes(model, recipe.stages, epoch)
@@ -211,7 +216,8 @@ def _batches(order: NDArray[np.int64], size: int, world: int) -> list[Tensor]:
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < world else batches
 
 
-def _optimizer(model: CellClassifier, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(model: CellClassifier, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over a network's parameters, at its start."""
     settings, groups = recipe.optimizer, parameter_groups(model, recipe.stages)
     if settings.name == "sgd":
         return torch.optim.SGD(

@@ -49,7 +49,7 @@ class Input(_Part):
 class SplitChoice(_Part):
     """Which pictures train, validate and test."""
 
-    protocol: Literal["picture", "official", "subject", "group"] = "group"
+    protocol: Literal["picture", "laboratory", "official", "subject", "group"] = "group"
     fold: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0

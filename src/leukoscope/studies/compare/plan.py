@@ -46,8 +46,8 @@ class Plan(_Part):
     models: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ("paper",)
     entries: tuple[PlannedEntry, ...] = ()
-    protocol: Literal["group", "subject", "official", "picture"] | None = None
-    fold: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    protocol: Literal["group", "subject", "official", "laboratory", "picture"] | None = None
+    fold: tuple[Annotated[int, Field(ge=0)], ...] = (0,)  # of the protocol laboratory: all
     folds: Annotated[int, Field(ge=2)] | None = None
     seeds: tuple[int, ...] = (0,)
     limit: Annotated[int, Field(ge=20)] | None = None
@@ -58,6 +58,16 @@ class Plan(_Part):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _each_laboratory(self) -> Self:
+        if self.protocol != "laboratory" or not any(each.model for each in self.lines.values()):
+            return self
+        if len(self.data) < 2:
+            raise ValueError("the protocol laboratory leaves out one data set of several: give data for each")
+        if "fold" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"fold": tuple(range(len(self.data)))})
 
     @property
     def lines(self) -> dict[str, PlannedEntry]:

@@ -6,12 +6,13 @@ The figures of a comparison as one function of cell weights, and their paired bo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.datasets.combine import parts_of
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array
@@ -120,7 +121,9 @@ def pool_entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
         protocols.add(split.protocol)
         folds.add(split.fold)
         data.add((str(run.asked["data"]), str(run.asked["fingerprint"])))
-        told = {"recipe": run.recipe.name, "input_size": bundle.input_size}
+        told: dict[str, Any] = {"recipe": run.recipe.name, "input_size": bundle.input_size}
+        if split.protocol == "laboratory":
+            told["laboratories"] = tuple(np.unique(parts_of(run.dataset)).tolist())
         if bundle.training is not None:
             told |= {"model": bundle.training.model, "shortened": bundle.training.shortened}
             told |= {"machine": bundle.training.machine}
@@ -242,6 +245,8 @@ class Measure:
         differences: key to this entry minus the reference, paired; empty for the reference itself.
         seeds: seed to the figures of that seed.
         folds: fold to the figures ``FOLD_KEYS`` within it, mean over seeds.
+        laboratories: of the protocol laboratory, figures of each that was left out, by name, mean over seeds, with
+            their intervals over its patient groups.
         worst: of the subjects with ``ENOUGH_CELLS`` cells or more, the one with the fewest cells decided rightly, and
             that share, mean over seeds; None if no subject has so many.
         roc: sensitivity on ``panel.GRID``, mean over seeds, float64 [101].
@@ -253,6 +258,7 @@ class Measure:
     folds: dict[int, dict[str, float]]
     worst: tuple[str, float] | None
     roc: Array
+    laboratories: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
     def better(self, key: str) -> bool | None:
         """Whether the entry is better than the reference; None if the cells do not tell them apart."""
@@ -273,6 +279,10 @@ class Measure:
             "better_than_reference": {key: self.better(key) for key in self.differences} or None,
             "by_seed": {str(s): {key: number(v) for key, v in each.items()} for s, each in self.seeds.items()},
             "by_fold": {str(f): {key: number(v) for key, v in each.items()} for f, each in self.folds.items()},
+            "by_laboratory": {
+                name: {key: each.to_json() for key, each in found.items()} for name, found in self.laboratories.items()
+            }
+            or None,
             "worst_subject": self.worst and {"subject": self.worst[0], "accuracy": self.worst[1]},
             "roc": {"false_positive_rate": GRID.tolist(), "sensitivity": [number(v) for v in self.roc.tolist()]},
         }
@@ -318,6 +328,11 @@ def measure_entries(
             folds={fold: _within(entry, fold) for fold in sorted(set(entry.pools[0].fold.tolist()))},
             worst=_worst(entry),
             roc=np.mean([each.roc() for each in own], axis=0),
+            laboratories={
+                name: _at_laboratory(entry, fold, replicates, seed)
+                for fold, name in enumerate(entry.facts.get("laboratories") or ())
+                if (entry.pools[0].fold == fold).any()
+            },
         )
     return found, plan
 
@@ -326,6 +341,18 @@ def _within(entry: Entry, fold: int) -> dict[str, float]:
     parts = [pool.part(pool.fold == fold).panel(COMPARED) for pool in entry.pools]
     means = np.mean([part.figures(np.ones(len(part.scores))) for part in parts], axis=0)
     return {key: float(means[COMPARED.index(key)]) for key in FOLD_KEYS}
+
+
+def _at_laboratory(entry: Entry, fold: int, replicates: int, seed: int) -> dict[str, Estimate]:
+    parts = [pool.part(pool.fold == fold) for pool in entry.pools]
+    panels = [part.panel(COMPARED) for part in parts]
+    scores = parts[0].scores
+    plan = Resampling.by_group(scores.label, scores.group, replicates=replicates, seed=seed)
+
+    def mean(weights: Array) -> Array:
+        return np.asarray(np.mean([panel.figures(weights) for panel in panels], axis=0))
+
+    return with_intervals(COMPARED, mean(np.ones(len(scores))), plan.apply(mean), plan)
 
 
 def _worst(entry: Entry) -> tuple[str, float] | None:
