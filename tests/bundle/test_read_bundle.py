@@ -14,7 +14,7 @@ import pytest
 
 from bundle_factory import make_bundle
 from leukoscope.bundle import read
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import bundle_folder, default_bundle, place_of, read_bundle
 from leukoscope.errors import BundleError
 
 
@@ -105,6 +105,30 @@ def test_the_default_bundle_is_found_or_its_absence_is_told(tmp_path: Path, monk
         default_bundle()
     made = make_bundle(tmp_path / "default")
     assert default_bundle() == made
+
+
+@pytest.mark.parametrize("name", ["default", "light"])
+def test_a_packaged_bundle_is_taken_by_its_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = read_bundle(name)
+    assert found.folder == bundle_folder(name)
+    assert found.folder.parent == default_bundle().parent
+    with pytest.raises(BundleError, match=f"{name} comes with the package"):
+        place_of(name, found)
+    own = make_bundle(tmp_path / name)  # a folder of that name is meant itself
+    assert read_bundle(name).folder == Path(name)
+    assert place_of(name, read_bundle(name)).resolve() == own
+
+
+def test_the_light_bundle_is_light() -> None:
+    training = read_bundle("light").facts.training
+    assert training is not None
+    assert training.parameters <= 100_000
+
+
+def test_a_name_that_is_none_is_told_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="`default` or `light`"):
+        read_bundle("lihgt")
 
 
 def test_reading_imports_neither_torch_nor_onnx(bundle: Path) -> None:

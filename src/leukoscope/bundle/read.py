@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from os import PathLike
 from pathlib import Path, PurePath
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -18,10 +20,14 @@ from leukoscope.bundle.seal import AlteredError, unsealed
 from leukoscope.errors import BundleError
 from leukoscope.files import recover
 
-__all__ = ["Bundle", "default_bundle", "read_bundle"]
+__all__ = ["PACKAGED", "Bundle", "bundle_folder", "default_bundle", "place_of", "read_bundle"]
 
 MAX_FACTS_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2 * 2**30  # a protocol buffer, hence an ONNX graph, cannot be larger
+
+#: Names of the bundles that come with the package, which stand for their folders wherever a bundle is taken. The
+#: default one has fewer than 100,000 parameters and answers in 3 ms, so that it is the light one too.
+PACKAGED: Final[Mapping[str, str]] = MappingProxyType({"default": "default", "light": "default"})
 
 _AGAIN = "export or fetch the bundle again"
 
@@ -30,18 +36,21 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
     """Read and check a bundle.
 
     Args:
-        path: the bundle's folder, or the `bundle.json` in it.
+        path: the bundle's folder, or the `bundle.json` in it, or a name of `PACKAGED`.
 
     Raises:
         BundleError: the bundle is missing, of another format or a newer version, incomplete, damaged or altered.
     """
-    folder = Path(path)
+    folder = bundle_folder(path)
     if folder.name == FACTS_FILE and not folder.is_dir():
         folder = folder.parent
     with suppress(OSError):
         recover(folder)  # in case a process that replaced it was killed
     if not folder.exists():
-        raise BundleError("the bundle does not exist", path=folder, remedy="give the folder that holds bundle.json")
+        names = " or ".join(f"`{name}`" for name in PACKAGED)
+        raise BundleError(
+            "the bundle does not exist", path=folder, remedy=f"give the folder that holds bundle.json, or {names}"
+        )
     if not folder.is_dir():
         raise BundleError("is not a bundle", path=folder, remedy="give the folder that holds bundle.json")
     facts = _read_facts(folder / FACTS_FILE)
@@ -56,17 +65,48 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
 
 
 def default_bundle() -> Path:
-    """Folder of the bundle that comes with the package.
+    """Folder of the bundle that answers where none is named.
 
     Raises:
         BundleError: this installation has none.
     """
-    folder = Path(str(resources.files("leukoscope.bundle") / "default"))
+    return _packaged("default")
+
+
+def bundle_folder(path: str | PathLike[str]) -> Path:
+    """The folder that a name of `PACKAGED` stands for; any other path, and a folder of that name, as it is.
+
+    Raises:
+        BundleError: this installation has no such bundle.
+    """
+    folder = Path(path)
+    return _packaged(str(path)) if _is_name(folder) else folder
+
+
+def place_of(path: str | PathLike[str], bundle: Bundle) -> Path:
+    """The folder of a bundle that was given so and is to be written again.
+
+    Raises:
+        BundleError: it comes with the package.
+    """
+    if _is_name(Path(path)):
+        raise BundleError(
+            f"{path} comes with the package and stays as it is", remedy="copy it, or name a new folder with --out"
+        )
+    return bundle.folder
+
+
+def _is_name(path: Path) -> bool:
+    return str(path) in PACKAGED and not path.exists()
+
+
+def _packaged(name: str) -> Path:
+    folder = Path(str(resources.files("leukoscope.bundle") / PACKAGED[name]))
     if not (folder / FACTS_FILE).is_file():
         raise BundleError(
-            "this installation has no default bundle",
+            f"this installation has no {name} bundle",
             path=folder,
-            remedy="name a bundle with --bundle, or install leukoscope again",
+            remedy="name the folder of a bundle, or install leukoscope again",
         )
     return folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 BUNDLE = click.option(
-    "--bundle", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: the package's own]"
+    "--bundle", type=click.Path(path_type=Path), help="Folder of the bundle, or `light`.  [default: the package's own]"
 )
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
 CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")

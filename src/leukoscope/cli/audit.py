@@ -67,11 +67,13 @@ def explanations(
 
     Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
     """
-    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.inference.classifier import Classifier
     from leukoscope.studies.audits.audit import audit_heat_maps
 
     chosen = read_bundle(bundle)
+    if write:
+        place_of(bundle, chosen)
     part = _part(chosen, data, groups, include_trained)
     other = None if shuffled is None else Classifier(read_bundle(shuffled), threads=threads)
     found = audit_heat_maps(
@@ -102,11 +104,13 @@ def shortcuts(
 
     Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
     """
-    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.inference.classifier import Classifier
     from leukoscope.studies.audits.audit import audit_cues
 
     chosen = read_bundle(bundle)
+    if write:
+        place_of(bundle, chosen)
     part = _part(chosen, data, groups, include_trained)
     classifier = Classifier(chosen, threads=threads)
     found = audit_cues(classifier, part, out or Path("audit"), count=cells, seed=seed, progress=Terminal())

@@ -56,7 +56,7 @@ def calibrate(
     """
     from leukoscope.bundle.decision import calibration_claim, refer_claim
     from leukoscope.bundle.gate import gate_claim
-    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.inference.classifier import Classifier
     from leukoscope.runs.calibrate import fit_rules, fit_rules_of_run
     from leukoscope.runs.run import RUN_FILE, Run
@@ -66,6 +66,7 @@ def calibrate(
         raise click.UsageError("give --data, or a run folder whose validation part is to be used")
     run = Run.open(bundle) if is_run else None
     chosen = read_bundle(bundle) if run is None else run.bundle()
+    folder = out or place_of(bundle, chosen)
     bare = chosen.with_facts(gate=None) if gate else chosen  # also where its gate belongs to another graph
     classifier = Classifier(bare, threads=threads)
     how: dict[str, Any] = {"level": level, "confidence": confidence, "method": method}
@@ -77,7 +78,6 @@ def calibrate(
     for fault in (rules.uncalibrated, rules.ungated):
         if fault is not None:
             raise fault
-    folder = out or chosen.folder
     fitted = chosen.with_facts(decision=rules.decision, gate=rules.gate if gate else chosen.facts.gate)
     facts = fitted.write(folder).facts
     click.echo(calibration_claim(facts.decision))

@@ -56,7 +56,7 @@ def evaluate(
     class, only what rests on that class can be measured. The report tells how the bundle came out of its audits; with
     --audit they are run now (see `leukoscope audit`; needs the extra train).
     """
-    from leukoscope.bundle.read import default_bundle, read_bundle
+    from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.datasets.record import class_of
     from leukoscope.inference.classifier import Classifier
     from leukoscope.machine import describe_machine
@@ -74,7 +74,9 @@ def evaluate(
         notes: list[str] = []
         folder = out or run / "evaluation"
     else:
-        chosen = read_bundle(bundle or default_bundle())
+        chosen = read_bundle(bundle or "default")
+        if write:
+            place_of(bundle or "default", chosen)
         label = None if all_of is None else class_of(all_of)
         sets = open_data(data, groups, label=label)
         whole = sets.manifest

@@ -112,7 +112,7 @@ def export(
 
 def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, seed: int) -> None:
     from leukoscope.bundle.quantize import quantized
-    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.cells.frame import prepare
     from leukoscope.cells.read import read_picture
     from leukoscope.datasets.patients import Patients
@@ -122,7 +122,7 @@ def _int8(given: Path, data: tuple[Path, ...], out: Path | None, cells: int, see
     show_lost(sets.failed, word="left out")
     manifest = sets.manifest
     part = _trained_on(bundle, manifest, cells, seed)
-    source = bundle.folder.resolve()
+    source = bundle.folder.resolve() if out else place_of(given, bundle).resolve()
     folder = out or source.with_name(f"{source.name}-int8")
     facts = (
         quantized(

@@ -44,12 +44,14 @@ def serve(
     needed()
     if demo and context.get_parameter_source("data") is not click.core.ParameterSource.COMMANDLINE:
         data = Path("leukoscope-workbench-demo")
+    from leukoscope.bundle.read import bundle_folder
     from leukoscope.service.serve import serve as run
     from leukoscope.service.settings import ServiceSettings
 
     settings = ServiceSettings(
         data=data.absolute(), database=database, host=host, port=port, root_path=root_path.rstrip("/"),
-        bundle=None if bundle is None else bundle.absolute(), watch=None if watch is None else watch.absolute(),
+        bundle=None if bundle is None else bundle_folder(bundle).absolute(),
+        watch=None if watch is None else watch.absolute(),
     )  # fmt: skip
     run(settings, click.echo, demo=demo)
 

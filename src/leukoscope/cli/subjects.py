@@ -35,11 +35,12 @@ def subjects(
     """
     from leukoscope.bundle.decision import logit_at
     from leukoscope.bundle.patients import subject_claim
-    from leukoscope.bundle.read import read_bundle
+    from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.fitting.patients import fit_subjects, patients_of, subject_errors
     from leukoscope.runs.run import Run
 
     chosen = read_bundle(bundle)
+    folder = out or place_of(bundle, chosen)
     names = [_check_alike(chosen, run) for run in runs]
     rule = chosen.facts.decision
     logit = logit_at(rule.threshold, rule)
@@ -51,7 +52,6 @@ def subjects(
     errors = [subject_errors(patients, fitted)]
     if len(runs) > 1:
         errors.append(subject_errors(patients, fitted, whole_parts=True))
-    folder = out or chosen.folder
     made = chosen.with_facts(subjects=fitted.model_copy(update={"errors": errors})).write(folder)
     click.echo(subject_claim(made.facts))
     click.echo(f"bundle: {folder}")

@@ -32,7 +32,7 @@ def load(path: str | PathLike[str] | None = None, *, threads: int | None = None)
     """Load a bundle, by default the one that comes with the package.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or a name of `leukoscope.bundle.read.PACKAGED`.
         threads: how many threads to use; by default one for each available core.
 
     Raises:
