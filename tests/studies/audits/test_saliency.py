@@ -191,7 +191,7 @@ def test_turning_forth_and_back() -> None:
 
 def test_likeness_of_a_map_to_itself_its_negative_and_noise() -> None:
     def one(explain: object) -> object:
-        return likeness("x", CELLS, MAPS, [explain], PLAN)  # type: ignore[list-item]
+        return likeness("x", CELLS, MAPS, [explain], PLAN, SIDE)  # type: ignore[list-item]
 
     noise = random_maps(COUNT, (FIELDS, FIELDS), 7)
     same, negative = one(_map), one(lambda f: -_map(f))
@@ -224,6 +224,33 @@ def test_verdicts() -> None:
     assert mirrored["faithful"] == mirrored["turns with the cell"] == "fails"
     flat = _audit(lambda f: np.ones((len(f), FIELDS, FIELDS)))
     assert flat["inside the cell"] == flat["faithful"] == "fails"
+
+
+def test_a_rule_that_fails_for_one_decision_fails() -> None:
+    """Maps of cells called normal lie outside of them; pooled with those of blasts most of the energy is inside."""
+    outside = ~CELLS.outline[0].reshape(FIELDS, SIZE // FIELDS, FIELDS, SIZE // FIELDS).any(axis=(1, 3))
+
+    def explain(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+        maps = _map(frames)
+        normal = side_of(_ask(frames)) < 0
+        maps[normal] = 0.001 * maps[normal] - 0.01 * outside
+        return maps
+
+    found = audit_explanations(CELLS, _ask, explain, replicates=200)
+    rules = {rule.key: rule for rule in found.rules}
+    assert found.figures["map"]["cell"].value < 1
+    assert found.decided["blast"].figures["map"]["cell_decided"].value > 0.98
+    assert found.decided["normal"].figures["map"]["cell_decided"].value < 0.1
+    assert rules["inside the cell"].outcome == "fails"
+    assert "normal (4 cells): 0.0" in rules["inside the cell"].found
+    assert [found.decided[name].cells for name in ("blast", "normal")] == [4, 4]
+
+
+def test_a_decision_that_no_cell_got_leaves_its_rules_open() -> None:
+    found = audit_explanations(CELLS, lambda f: np.abs(_ask(f)), lambda f: np.abs(_map(f)), replicates=200)
+    outcome = {rule.key: rule.outcome for rule in found.rules}
+    assert found.decided["normal"].cells == 0
+    assert outcome["inside the cell"] in {"not measured", "fails"}
 
 
 def test_a_map_that_survives_random_weights_fails() -> None:

@@ -197,6 +197,10 @@ def headlines_of_explanations(found: Explanations) -> dict[str, Estimate]:
         "not_turned_back": own["turn_fixed"],
         "gini": own["gini"],
     }
+    for name, part in found.decided.items():
+        if part.cells:
+            kept[f"energy_in_cell_of_{name}"] = part.figures["map"]["cell"]
+            kept[f"energy_for_{name}_in_cell"] = part.figures["map"]["cell_decided"]
     if found.randomised:
         kept["top_layer_random"] = found.randomised[0].signed
         kept["all_layers_random"] = found.randomised[-1].signed

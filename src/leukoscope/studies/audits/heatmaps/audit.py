@@ -1,11 +1,12 @@
 """The whole test of a bundle's heat maps: figures with intervals, beside maps that know nothing, and a verdict.
 
-The rules that heat maps are judged by.
+A map that is right where blasts are called and wrong where normal cells are would pass in the mean of both: so each
+rule is asked of the cells of each decision, and holds where it holds for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
 from leukoscope.metrics.panel import measure
 from leukoscope.progress import SILENT, Progress
-from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, Logits, side_of
+from leukoscope.studies.audits.heatmaps.cells import SIGN, Cells, Explain, Logits, only, side_of
 from leukoscope.studies.audits.heatmaps.place import chance, disc_maps, place_figures, random_maps
 from leukoscope.studies.audits.heatmaps.road import FRACTIONS, Road, road
 from leukoscope.studies.audits.heatmaps.sanity import Likeness, likeness, maps_of
@@ -31,16 +32,54 @@ LEAST_TURN = 0.5
 Figures = Mapping[str, Mapping[str, Estimate]]
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Figures of the cells of one decision, and what the map has beyond each baseline on them; by map and figure."""
+
+    cells: int
+    figures: dict[str, dict[str, Estimate]]
+    beyond: dict[str, dict[str, Estimate]]
+
+
 def judge_maps(
-    figures: Figures,
-    beyond: Figures,
+    decided: Mapping[str, Decided],
     knows: Mapping[str, Estimate],
     randomised: Sequence[Likeness],
     shuffled: Likeness | None,
 ) -> tuple[RuleFacts, ...]:
-    """Apply the rules; "above" always means that the lower end of the 95 % interval over patient groups is above."""
-    chance = figures["chance"]["cell"].value
-    ours = figures["map"]
+    """Apply the rules; "above" always means that the lower end of the 95 % interval over patient groups is above.
+
+    Args:
+        decided: by decision.
+        knows: ``auc`` and ``tjur``, of all cells.
+        randomised: likeness to networks with random layers.
+        shuffled: likeness to a network trained on shuffled labels.
+    """
+
+    def by_decision(key: str, asked: str, told: Callable[[Decided], tuple[str, bool | None]]) -> RuleFacts:
+        parts = {name: told(each) if each.cells else ("no cell", None) for name, each in decided.items()}
+        found = "; ".join(f"{name} ({decided[name].cells} cells): {words}" for name, (words, _) in parts.items())
+        return judged(key, f"{asked} For each decision.", found, _both(*(holds for _, holds in parts.values())))
+
+    def inside(each: Decided) -> tuple[str, bool | None]:
+        ours, more = each.figures["map"], each.beyond["chance"]
+        words = (
+            f"{bracket(ours['cell_decided'])} of the evidence for it and {bracket(ours['cell'])} of all, chance "
+            f"{each.figures['chance']['cell'].value:.3f}"
+        )
+        return words, _both(above(more["cell_decided"], 0), above(more["cell"], 0))
+
+    def faithful(each: Decided) -> tuple[str, bool | None]:
+        gap, random, disc = each.figures["map"]["road"], each.beyond["random"]["road"], each.beyond["disc"]["road"]
+        words = f"{bracket(gap)}; more than random by {bracket(random)}, than the disc by {bracket(disc)}"
+        return words, _both(*(above(one, 0) for one in (gap, random, disc)))
+
+    def turning(each: Decided) -> tuple[str, bool | None]:
+        turn, more = each.figures["map"]["turn"], each.beyond["fixed"]["turn"]
+        return f"{bracket(turn)}; more than not turned back by {bracket(more)}", _both(
+            above(turn, LEAST_TURN), above(more, 0)
+        )
+
     return (
         judged(
             "knows",
@@ -49,51 +88,55 @@ def judge_maps(
             f"AUC {bracket(knows['auc'])}, difference {bracket(knows['tjur'])}",
             _both(above(knows["auc"], 0.5), above(knows["tjur"], LEAST_TJUR)),
         ),
-        judged(
+        by_decision(
             "inside the cell",
-            "The share of the map's energy inside the cell is above chance, the cell's share of the frame.",
-            f"{bracket(ours['cell'])}, chance {chance:.3f}, difference {bracket(beyond['chance']['cell'])}",
-            above(beyond["chance"]["cell"], 0),
+            "The share inside the cell of the evidence for the decision, and of all evidence, is above chance, the "
+            "cell's share of the frame.",
+            inside,
         ),
-        judged(
+        by_decision(
             "faithful",
             "Removing what the map ranks first moves the answer more than removing what it ranks last (ROAD), and that "
             "difference is above those of a random map and of a centred disc.",
-            f"{bracket(ours['road'])}; more than random by {bracket(beyond['random']['road'])}, than the disc by "
-            f"{bracket(beyond['disc']['road'])}",
-            _both(*(above(each, 0) for each in (ours["road"], beyond["random"]["road"], beyond["disc"]["road"]))),
+            faithful,
         ),
-        judged(
+        by_decision(
             "turns with the cell",
             f"The map of a turned cell, turned back, correlates with the first by more than {LEAST_TURN}, "
             "and more than if it is not turned back.",
-            f"{bracket(ours['turn'])}; more than not turned back by {bracket(beyond['fixed']['turn'])}",
-            _both(above(ours["turn"], LEAST_TURN), above(beyond["fixed"]["turn"], 0)),
+            turning,
         ),
-        _random_layers(randomised),
-        judged(
-            "hangs on labels",
-            f"Maps of a network trained on shuffled labels are other maps: rank correlation inside the cell below "
-            f"{MOST_ALIKE}.",
-            "no such network was given" if shuffled is None else bracket(shuffled.signed),
-            None if shuffled is None else shuffled.signed.value < MOST_ALIKE,
-        ),
+        _random_layers(randomised, decided),
+        _random_labels(shuffled, decided),
     )
 
 
-def _random_layers(randomised: Sequence[Likeness]) -> RuleFacts:
+def _random_labels(shuffled: Likeness | None, decided: Mapping[str, Decided]) -> RuleFacts:
+    asked = (
+        f"Maps of a network trained on shuffled labels are other maps: rank correlation inside the cell below "
+        f"{MOST_ALIKE}. For each decision."
+    )
+    if shuffled is None:
+        return judged("hangs on labels", asked, "no such network was given", None)
+    told = {name: shuffled.decided[name].signed for name, each in decided.items() if each.cells}
+    found = "; ".join(f"{name}: {bracket(each)}" for name, each in told.items())
+    return judged("hangs on labels", asked, found, all(each.value < MOST_ALIKE for each in told.values()))
+
+
+def _random_layers(randomised: Sequence[Likeness], decided: Mapping[str, Decided]) -> RuleFacts:
     """Signed at the top: random weights of the last layer leave the features, so either sign is as likely."""
     asked = (
         "With the uppermost layer random, and with all layers random, the maps are other maps: rank correlation inside "
-        f"the cell below {MOST_ALIKE}, and with all layers random its magnitude too."
+        f"the cell below {MOST_ALIKE}, and with all layers random its magnitude too. For each decision."
     )
     if not randomised:
         return judged("hangs on weights", asked, "no randomised network could be made", None)
-    top, bottom = randomised[0], randomised[-1]
-    holds = max(abs(top.signed.value), abs(bottom.signed.value), bottom.size.value) < MOST_ALIKE
-    signed = f"{bracket(top.signed)} and {bracket(bottom.signed)}"
-    found = f"{signed}; magnitude with all layers random {bracket(bottom.size)}"
-    return judged("hangs on weights", asked, found, holds)
+    told, worst = [], 0.0
+    for name in (name for name, each in decided.items() if each.cells):
+        top, bottom = randomised[0].decided[name], randomised[-1].decided[name]
+        worst = max(worst, abs(top.signed.value), abs(bottom.signed.value), bottom.size.value)
+        told.append(f"{name}: {bracket(top.signed)} and {bracket(bottom.signed)}, magnitude {bracket(bottom.size)}")
+    return judged("hangs on weights", asked, "; ".join(told), worst < MOST_ALIKE)
 
 
 def _both(*each: bool | None) -> bool | None:
@@ -118,6 +161,7 @@ class Explanations(Audit):
     Attributes:
         figures: by map (``map``, ``random``, ``disc``, ``chance``, perhaps more), then by figure.
         beyond: paired differences of ``map`` and each baseline, by baseline and figure.
+        decided: the same of the cells of each decision, which the rules are asked of.
         curves: probability of the decided class after removal, by map: ``most`` and ``least``, means at ``fractions``.
         knows: ``auc`` and ``tjur``: whether there is anything to explain.
         randomised: likeness to the network with its upper layers random, from the top down.
@@ -126,6 +170,7 @@ class Explanations(Audit):
 
     figures: dict[str, dict[str, Estimate]]
     beyond: dict[str, dict[str, Estimate]]
+    decided: dict[str, Decided]
     curves: dict[str, dict[str, list[float]]]
     knows: dict[str, Estimate]
     randomised: tuple[Likeness, ...]
@@ -137,6 +182,14 @@ class Explanations(Audit):
             "knows": _figures_json(self.knows),
             "figures": {name: _figures_json(each) for name, each in self.figures.items()},
             "beyond": {name: _figures_json(each) for name, each in self.beyond.items()},
+            "decided": {
+                name: {
+                    "cells": part.cells,
+                    "figures": {key: _figures_json(each) for key, each in part.figures.items()},
+                    "beyond": {key: _figures_json(each) for key, each in part.beyond.items()},
+                }
+                for name, part in self.decided.items()
+            },
             "fractions_removed": list(FRACTIONS),
             "curves": self.curves,
             "randomised": [each.to_json() for each in self.randomised],
@@ -197,28 +250,36 @@ def audit_explanations(
             columns[name] |= turning_figures(cells, each, maker, angles)
     progress.say("randomised layers")
     tests = tuple(
-        likeness(f"top {each.layers} of {each.of} layers random", cells, maps, each.draws, plan, layers=each.layers,
-                 of=each.of) for each in randomised
+        likeness(f"top {each.layers} of {each.of} layers random", cells, maps, each.draws, plan, side,
+                 layers=each.layers, of=each.of) for each in randomised
     )  # fmt: skip
-    apart = None if shuffled is None else likeness("trained on shuffled labels", cells, maps, [shuffled], plan)
-    figures = {name: mean_estimates(each, plan) for name, each in columns.items()}
-    figures["chance"] = mean_estimates(chance(cells), plan)
-    beyond = {
-        name: mean_estimates({k: columns["map"][k] - v for k, v in columns[name].items() if k in columns["map"]}, plan)
-        for name in columns
+    apart = None if shuffled is None else likeness("trained on shuffled labels", cells, maps, [shuffled], plan, side)
+    columns["chance"] = chance(cells)
+    apart_from = {
+        name: {k: columns["map"][k] - v for k, v in each.items() if k in columns["map"]}
+        for name, each in columns.items()
         if name != "map"
+    } | {"fixed": {"turn": columns["map"]["turn"] - columns["map"]["turn_fixed"]}}
+    figures = {name: mean_estimates(each, plan) for name, each in columns.items()}
+    beyond = {name: mean_estimates(each, plan) for name, each in apart_from.items()}
+    decided = {
+        name: Decided(
+            int((side == sign).sum()),
+            {key: mean_estimates(only(each, side == sign), plan) for key, each in columns.items()},
+            {key: mean_estimates(only(each, side == sign), plan) for key, each in apart_from.items()},
+        )
+        for name, sign in SIGN.items()
     }
-    beyond["chance"] = mean_estimates({k: columns["map"][k] - v for k, v in chance(cells).items()}, plan)
-    beyond["fixed"] = mean_estimates({"turn": columns["map"]["turn"] - columns["map"]["turn_fixed"]}, plan)
     knows = _knows(cells, logits, plan)
     return Explanations(
         figures=figures,
         beyond=beyond,
+        decided=decided,
         curves={name: _curve(each) for name, each in roads.items()},
         knows=knows,
         randomised=tests,
         shuffled=apart,
-        rules=judge_maps(figures, beyond, knows, tests, apart),
+        rules=judge_maps(decided, knows, tests, apart),
         counts={
             "cells": len(cells),
             "blasts": int(cells.label.sum()),

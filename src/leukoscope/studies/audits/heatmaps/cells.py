@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -67,6 +68,15 @@ def mask_coverage(mask: Mask, shape: tuple[int, int]) -> Array:
     """
     resized = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(resized, np.float64)
+
+
+#: Of each decision, the side of 0 that its logits are on.
+SIGN: Final[Mapping[str, float]] = MappingProxyType({"blast": 1.0, "normal": -1.0})
+
+
+def only(columns: Mapping[str, Array], which: Mask) -> dict[str, Array]:
+    """Columns [N] with NaN for the cells that are not meant, which leaves them out of a mean."""
+    return {key: np.where(which, each, np.nan) for key, each in columns.items()}
 
 
 def side_of(logits: Array) -> Array:

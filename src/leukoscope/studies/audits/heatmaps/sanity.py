@@ -5,7 +5,7 @@ How alike two heat maps are: rank correlation, and structural similarity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.counts import Array
-from leukoscope.studies.audits.heatmaps.cells import Cells, Explain, mask_coverage
+from leukoscope.studies.audits.heatmaps.cells import SIGN, Cells, Explain, mask_coverage, only
 from leukoscope.studies.audits.rules import mean_estimates
 
 _WINDOW = 7  # fields; Wang et al. for pictures, and as coarse as half a map of 14 fields
@@ -76,6 +76,14 @@ _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
+class LikenessDecided:
+    """Of the cells of one decision: `Likeness.signed` and `Likeness.size`."""
+
+    signed: Estimate
+    size: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Likeness:
     """How like the bundle's maps are to those of a network that knows less.
 
@@ -87,6 +95,7 @@ class Likeness:
         size: mean magnitude of that correlation: 1 where the maps are alike or each other's negative.
         frame: mean magnitude of the rank correlation over the whole frame, where cell against surround counts too.
         ssim: mean structural similarity of the absolute maps.
+        decided: by decision.
     """
 
     name: str
@@ -96,11 +105,13 @@ class Likeness:
     size: Estimate
     frame: Estimate
     ssim: Estimate
+    decided: Mapping[str, LikenessDecided]
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
         figures = {key: getattr(self, key).to_json() for key in ("signed", "size", "frame", "ssim")}
-        return {"name": self.name, "layers": self.layers, "of": self.of, **figures}
+        parts = {name: {"signed": p.signed.to_json(), "size": p.size.to_json()} for name, p in self.decided.items()}
+        return {"name": self.name, "layers": self.layers, "of": self.of, **figures, "decided": parts}
 
 
 def maps_of(cells: Cells, explain: Explain) -> Array:
@@ -109,7 +120,15 @@ def maps_of(cells: Cells, explain: Explain) -> Array:
 
 
 def likeness(
-    name: str, cells: Cells, maps: Array, others: Sequence[Explain], plan: Resampling, *, layers: int = 0, of: int = 0
+    name: str,
+    cells: Cells,
+    maps: Array,
+    others: Sequence[Explain],
+    plan: Resampling,
+    side: Array,
+    *,
+    layers: int = 0,
+    of: int = 0,
 ) -> Likeness:
     """Compare maps with those of other networks on the same cells.
 
@@ -120,6 +139,7 @@ def likeness(
         others: networks of one kind, such as several draws of the same random layers; figures are means over them.
             Maps with another number of fields are brought to that of the bundle's.
         plan: of the draws over patient groups.
+        side: of each cell's logit, float64 [N].
         layers: how many layers of the others are random.
         of: how many layers they have.
     """
@@ -136,8 +156,12 @@ def likeness(
             rows.append((within, abs(within), abs(np.nan_to_num(whole)), ssim(np.abs(first), np.abs(second))))
         for key, column in zip(columns, np.array(rows).T, strict=True):
             columns[key].append(column)
-    figures = mean_estimates({key: np.mean(each, axis=0) for key, each in columns.items()}, plan)
-    return Likeness(name, layers, of, **figures)
+    means = {key: np.mean(each, axis=0) for key, each in columns.items()}
+    decided = {}
+    for decision, sign in SIGN.items():
+        own = mean_estimates(only(means, side == sign), plan)
+        decided[decision] = LikenessDecided(own["signed"], own["size"])
+    return Likeness(name, layers, of, **mean_estimates(means, plan), decided=decided)
 
 
 def _with_fields(each: Array, shape: tuple[int, ...]) -> Array:

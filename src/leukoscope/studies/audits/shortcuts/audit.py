@@ -148,7 +148,7 @@ def audit_shortcuts(
         partial_normalised=found["partial normalised"],
         within={name: found[name] for name in ("blast", "normal")},
         black=black,
-        rules=_judge(auc, lost, found["partial"], black=black),
+        rules=_judge(auc, lost, {name: found[name] for name in ("blast", "normal")}, black=black),
         counts={"cells": len(label), "blasts": int(label.sum()), **plan.counts},
         notes=plan.notes,
         context={**(context or {}), "replicates": replicates, "seed": seed},
@@ -156,9 +156,10 @@ def audit_shortcuts(
 
 
 def _judge(
-    auc: Mapping[str, Estimate], lost: Mapping[str, Estimate], partial: Estimate, *, black: bool
+    auc: Mapping[str, Estimate], lost: Mapping[str, Estimate], within: Mapping[str, Estimate], *, black: bool
 ) -> tuple[RuleFacts, ...]:
     """By the figures themselves: with few patients the ends of an interval would pass or fail nothing."""
+    followed = [abs(each.value) for each in within.values()]
     size = lost["size normalised"]
     rules = [
         judged(
@@ -169,10 +170,10 @@ def _judge(
         ),
         judged(
             "area",
-            "Within the classes the logit does not follow the cell's area: correlation of at most "
+            "Within blasts, and within normal cells, the logit does not follow the cell's area: correlation of at most "
             f"{MOST_CORRELATED} in magnitude.",
-            bracket(partial),
-            None if np.isnan(partial.value) else abs(partial.value) <= MOST_CORRELATED,
+            "; ".join(f"{name}: {bracket(each)}" for name, each in within.items()),
+            None if np.isnan(followed).any() else max(followed) <= MOST_CORRELATED,
         ),
     ]
     background = auc.get("background only")
