@@ -62,8 +62,6 @@ VIEWS = (
     View("192 px, steadier", 192, head=_head(STEADIER)),
     View("192 px, linear, steady", 192, head=_head(STEADY, kind="linear", cost=0.01)),
     View("192 px, standardised, linear, steady", 192, True, _head(STEADY, kind="linear", cost=0.01)),
-    View("288 px, standardised, steady", 288, True, _head(STEADY)),
-    View("288 px: recipe eye", 288),
 )
 
 

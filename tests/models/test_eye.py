@@ -16,7 +16,7 @@ from leukoscope.bundle.export import graph_bytes
 from leukoscope.errors import DataError, ModelError, RecipeError
 from leukoscope.models import closed_form_cam, create_model
 from leukoscope.models.eye import Eye
-from leukoscope.models.masked import MaskedTrunk, masked_statistics, share_of
+from leukoscope.models.masked import MaskedTrunk, masked_statistics, onto_cell, share_of
 from leukoscope.models.trunk import import_timm
 from leukoscope.models.weights import load_weights
 from leukoscope.training import features
@@ -100,6 +100,30 @@ def test_there_is_no_heat_outside_the_cell() -> None:
     assert torch.equal(heat[outside], torch.zeros_like(heat[outside]))
 
 
+def test_heat_is_dealt_out_in_proportion_to_the_cell() -> None:
+    """By hand: two positions of two pixels a side, the first half cell, the second whole, no neighbours but these."""
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[0, 0, 0, :2] = 1  # half of the first position
+    mask[0, 0, :2, 2:] = 1  # the whole second one
+    heat = torch.zeros(1, 2, 2)
+    heat[0, 0, 0] = 6.0
+    alone = onto_cell(heat, mask, 0)[0]
+    assert alone[0].tolist() == [3.0, 3.0, 0.0, 0.0]
+    shared = onto_cell(heat, mask, 1)[0]  # six pixels of cell in the window
+    torch.testing.assert_close(shared, mask[0, 0])
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_heat_keeps_its_sum_and_leaves_the_surround(reach: int) -> None:
+    mask = (cells(2)[:, :1] > 0).float()
+    share = share_of(mask, SIDE // 8)[:, 0]
+    heat = torch.randn(2, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(0)) * (share > 0)
+    fine = onto_cell(heat, mask, reach)
+    torch.testing.assert_close(fine.sum((1, 2)), heat.sum((1, 2)), rtol=1e-4, atol=1e-4)
+    assert not fine[mask[:, 0] == 0].any()
+    assert onto_cell(heat, mask[..., :-1, :-1], reach) is heat  # no whole number of pixels a position
+
+
 def test_what_lies_outside_the_mask_decides_nothing() -> None:
     model = eye()
     features = model.forward_features(cells())
@@ -132,7 +156,8 @@ def test_a_fitted_head_answers_in_the_network_as_without_it(kind: str) -> None:
     session = ort.InferenceSession(graph_bytes(model, SIDE, SIDE), providers=["CPUExecutionProvider"])
     logit, heat, embedding = session.run(None, {"frames": x})
     np.testing.assert_allclose(logit, head_logits(head, statistics), atol=2e-3)
-    assert heat.shape == (40, SIDE // 8, SIDE // 8)
+    assert heat.shape == (40, SIDE, SIDE)
+    assert not heat[x.max(axis=3) == 0].any()
     assert embedding.shape == (40, 8)
     again = create_model("eye", kind=kind, components=8, units=12)
     again.load_state_dict(model.state_dict())  # however many cells the head keeps

@@ -111,10 +111,11 @@ class ExplainedGraph(nn.Module):
             x = frames.permute(0, 3, 1, 2).float()
         else:  # rounded, because the network was trained on frames stored as 8-bit numbers
             x = resize(frames, self.input_size).round()
-        features = self.model.forward_features(x / 255)
+        seen = x / 255
+        features = self.model.forward_features(seen)
         return (
             self.model.forward_head(features)[:, 0],
-            closed_form_cam(self.model, features),
+            self.model.shown_map(closed_form_cam(self.model, features), seen),
             self.model.embed(features),
         )
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
-from leukoscope.models.masked import MaskedTrunk, masked_statistics
+from leukoscope.models.compact import cell_mask
+from leukoscope.models.masked import MaskedTrunk, masked_statistics, onto_cell
 from leukoscope.models.registry import CellClassifier, HubWeights, ModelSpec, add_spec
 
 KINDS = ("linear", "mlp", "radial")
+REACH = 1  # positions on every side that heat is dealt out to: without, it jumps from one to the next as a cell turns
 
 
 class Features(nn.Module):
@@ -142,6 +144,10 @@ class Eye(CellClassifier):
             glow = (maps * (once + bend[:, :, None, None] * maps)).sum(1)
             heat = heat + glow * share[:, 0] / share.sum((1, 2, 3)).clamp_min(1e-3)[:, None, None]
         return heat
+
+    def shown_map(self, heat: Tensor, x: Tensor) -> Tensor:
+        """The heat over the cell's own pixels, without dust beside it, float [N, S, S]: see `onto_cell`."""
+        return onto_cell(heat, cell_mask(x, max(self.trunk.rim, 1)), REACH)
 
     def cam_weights(self) -> Tensor:
         """There are none: the slopes differ from cell to cell.
