@@ -14,6 +14,7 @@ from leukoscope.bundle.schema import BundleFacts, DecisionFacts, RateFacts, Subj
 from leukoscope.errors import DataError
 from leukoscope.fitting.patients import (
     PatientCounts,
+    fit_deciding,
     fit_rates,
     fit_subjects,
     left_out,
@@ -200,3 +201,33 @@ def test_errors_are_those_of_rules_fitted_without_the_patient() -> None:
     assert errors.auc.value == pytest.approx(np.mean(pairs))
     other = subject_errors(held, fitted, whole_parts=True, replicates=200)
     assert other.protocol != errors.protocol
+
+
+def test_the_lowest_level_that_decides_enough() -> None:
+    """Two of nine healthy people look ill: one wrong of ten refers nearly all, two wrong decide nearly all."""
+    ill = [(90 + k, 100) for k in range(9)]
+    healthy = [(99, 100), (97, 100), *((10 + k, 100) for k in range(7))]
+    held = people(ill, healthy)
+    strict = fit_subjects(held, **WORDS, alarm_level=0.1)
+    assert strict.likely_from is not None
+    assert strict.likely_from > 0.99
+    found = fit_deciding(held, 0.6, **WORDS)
+    assert found.alarm_level == pytest.approx(0.3)
+    assert fit_deciding(held, 0.2, **WORDS).alarm_level < found.alarm_level
+    told = dict(left_out(held, found))
+    assert np.mean([each != "refer" for each in told.values()]) >= 0.6
+    with pytest.raises(DataError, match="no rule decides 100 %"):
+        fit_deciding(people(ill, [(95, 100)] * 9), 0.9999, **WORDS)
+
+
+def test_errors_include_the_choice_of_the_level() -> None:
+    held = people([(90 + k, 100) for k in range(9)], [(99, 100), (97, 100), *((10 + k, 100) for k in range(7))])
+    rule_ = fit_deciding(held, 0.6, **WORDS)
+    for name, statement in left_out(held, rule_, decided=0.6):
+        rest = held.take(held.name != name)
+        k = held.name.tolist().index(name)
+        try:
+            other = fit_deciding(rest, 0.6, **WORDS)
+        except DataError:
+            other = fit_subjects(rest, **WORDS, alarm_level=rule_.alarm_level)
+        assert statement == state(other, float(held.share[k]), int(held.cells[k]))[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Bundle that the rule is for.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle.  [default: in its place]")
 @click.option(
-    "--alarm-level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
-    help="Share of people without blasts stated to have them, at most, on average.",
+    "--decide", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of patients left out of the fit that is to be decided; the lowest alarm level that does it is taken.  "
+    "[default: 0.8]",
+)  # fmt: skip
+@click.option(
+    "--alarm-level", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Instead: share of people without blasts stated to have them, at most, on average.",
 )  # fmt: skip
 @click.option(
     "--missed-level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1, show_default=True,
@@ -25,7 +30,13 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--min-cells", type=click.IntRange(2), default=20, show_default=True, help="Fewer are too few to state.")
 def subjects(
-    runs: tuple[Path, ...], bundle: Path, out: Path | None, alarm_level: float, missed_level: float, min_cells: int
+    runs: tuple[Path, ...],
+    bundle: Path,
+    out: Path | None,
+    decide: float | None,
+    alarm_level: float | None,
+    missed_level: float,
+    min_cells: int,
 ) -> None:
     """Fit the rule by which `predict --by patient` and `field` state a patient, on the test parts of RUN...
 
@@ -36,22 +47,26 @@ def subjects(
     from leukoscope.bundle.decision import logit_at
     from leukoscope.bundle.patients import subject_claim
     from leukoscope.bundle.read import place_of, read_bundle
-    from leukoscope.fitting.patients import fit_subjects, patients_of, subject_errors
+    from leukoscope.fitting.patients import DECIDED, fit_deciding, fit_subjects, patients_of, subject_errors
     from leukoscope.runs.run import Run
 
+    if decide is not None and alarm_level is not None:
+        raise click.UsageError("give either --decide or --alarm-level")
+    wanted = None if alarm_level is not None else decide or DECIDED
     chosen = read_bundle(bundle)
     folder = out or place_of(bundle, chosen)
     names = [_check_alike(chosen, run) for run in runs]
     rule = chosen.facts.decision
     logit = logit_at(rule.threshold, rule)
     patients = patients_of([Run.open(run).scores() for run in runs], logit)
-    fitted = fit_subjects(
-        patients, data=names[0], protocol=_protocol(len(runs)), logit=logit, min_cells=min_cells,
-        alarm_level=alarm_level, missed_level=missed_level,
-    )  # fmt: skip
-    errors = [subject_errors(patients, fitted)]
-    if len(runs) > 1:
-        errors.append(subject_errors(patients, fitted, whole_parts=True))
+    how: dict[str, Any] = {"data": names[0], "protocol": _protocol(len(runs)), "logit": logit, "min_cells": min_cells,
+                           "missed_level": missed_level}  # fmt: skip
+    if wanted is None:
+        fitted = fit_subjects(patients, **how, alarm_level=alarm_level)
+    else:
+        fitted = fit_deciding(patients, wanted, **how)
+    parts = (False, True) if len(runs) > 1 else (False,)
+    errors = [subject_errors(patients, fitted, whole_parts=whole, decided=wanted) for whole in parts]
     made = chosen.with_facts(subjects=fitted.model_copy(update={"errors": errors})).write(folder)
     click.echo(subject_claim(made.facts))
     click.echo(f"bundle: {folder}")

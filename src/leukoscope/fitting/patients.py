@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ from leukoscope.text import natural
 
 ALARM_LEVEL = 0.2
 MISSED_LEVEL = 0.1
+DECIDED = 0.8  # share of patients left out that a rule is to decide
+MOST_ALARMS = 0.5  # a rule that is wrong of more says nothing
 FEWEST = 2  # patient groups of either kind: fewer show no difference between patients
 
 
@@ -185,13 +189,45 @@ def fit_subjects(
     )
 
 
-def left_out(patients: PatientCounts, rule: SubjectFacts, *, whole_parts: bool = False) -> list[tuple[str, Statement]]:
+def fit_deciding(patients: PatientCounts, decided: float, **how: Any) -> SubjectFacts:
+    """The rule of lowest alarm level that decides enough patients: each is stated by a rule fitted without it.
+
+    The level is one that the number of people without blasts allows: from n of them, multiples of 1 / (n + 1). A rule
+    that is wrong of one in two says nothing, so that levels end there.
+
+    Args:
+        patients: as `fit_subjects`.
+        decided: share of the patients left out that are to be told `blasts likely` or `blasts not seen`, at least.
+        how: the other arguments of `fit_subjects`.
+
+    Raises:
+        DataError: as `fit_subjects`; or no level decides so many.
+    """
+    least = how.get("min_cells", MIN_CELLS)
+    healthy = int(((patients.cells >= least) & ~patients.blast).sum())
+    share = 0.0
+    for wrong in range(1, (healthy + 1) // 2 + 1):
+        rule = fit_subjects(patients, **how, alarm_level=min(wrong / (healthy + 1), MOST_ALARMS))
+        share = float(np.mean([told != "refer" for _, told in left_out(patients, rule)]))
+        if share >= decided:
+            return rule
+    raise DataError(
+        f"no rule decides {100 * decided:.0f} % of patients left out; at most {100 * share:.0f} %",
+        remedy="state a level with --alarm-level, or ask for less with --decide",
+    )
+
+
+def left_out(
+    patients: PatientCounts, rule: SubjectFacts, *, whole_parts: bool = False, decided: float | None = None
+) -> list[tuple[str, Statement]]:
     """Name and statement of each group with enough cells, by a rule like ``rule`` fitted without it.
 
     Args:
         patients: all groups.
         rule: its levels and its smallest number of cells are taken.
         whole_parts: leave out all groups that the same network answered, as for a bundle of another network.
+        decided: choose the alarm level, too, without the group: see `fit_deciding`. Where no level decides so many of
+            the others, that of ``rule`` is taken.
 
     Raises:
         DataError: what is left is too little to fit on.
@@ -200,10 +236,13 @@ def left_out(patients: PatientCounts, rule: SubjectFacts, *, whole_parts: bool =
     told: list[tuple[str, Statement]] = []
     for k, name in enumerate(held.name.tolist()):
         out = held.part == held.part[k] if whole_parts else held.name == name
-        fitted = fit_subjects(
-            held.take(~out), data=rule.data, protocol=rule.protocol, logit=rule.logit, min_cells=rule.min_cells,
-            alarm_level=rule.alarm_level, missed_level=rule.missed_level,
-        )  # fmt: skip
+        rest = held.take(~out)
+        how: dict[str, Any] = {"data": rule.data, "protocol": rule.protocol, "logit": rule.logit,
+                               "min_cells": rule.min_cells, "missed_level": rule.missed_level}  # fmt: skip
+        fitted = fit_subjects(rest, **how, alarm_level=rule.alarm_level)
+        if decided is not None:
+            with suppress(DataError):
+                fitted = fit_deciding(rest, decided, **how)
         told.append((name, state(fitted, float(held.share[k]), int(held.cells[k]))[0]))
     return told
 
@@ -213,12 +252,14 @@ def subject_errors(
     rule: SubjectFacts,
     *,
     whole_parts: bool = False,
+    decided: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> SubjectErrorFacts:
     """Errors on groups left out of the fit: see ``left_out``. Intervals: exact binomial over groups; AUC: bootstrap."""
     held = patients.take(patients.cells >= rule.min_cells)
-    told = np.array([statement for _, statement in left_out(patients, rule, whole_parts=whole_parts)])
+    statements = left_out(patients, rule, whole_parts=whole_parts, decided=decided)
+    told = np.array([statement for _, statement in statements])
     plan = Resampling.by_group(held.blast.astype(int), held.name, replicates=replicates, seed=seed)
     ranking = Ranking.of(held.blast.astype(np.int64), held.share)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.read import Bundle
-from leukoscope.bundle.schema import DecisionFacts
+from leukoscope.bundle.schema import DecisionFacts, SubjectFacts
 from leukoscope.datasets.facts import caveats, licences
-from leukoscope.errors import TrainingError
+from leukoscope.errors import DataError, TrainingError
 from leukoscope.files import together
+from leukoscope.fitting.patients import DECIDED, fit_deciding, patients_of, subject_errors
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation
 from leukoscope.metrics.provenance import Provenance
@@ -37,6 +39,24 @@ class Finished:
     sets: Mapping[str, Evaluation]
     uncalibrated: str | None
     ungated: str | None
+
+
+def _subject_rule(run: Run, bundle: Bundle) -> SubjectFacts | None:
+    """The rule for subjects where each training patient was answered by a head without it; None elsewhere, or if too
+    few."""  # noqa: D205, D209
+    left_out = run.left_out()
+    if left_out is None:
+        return None
+    logit = logit_at(bundle.facts.decision.threshold, bundle.facts.decision)
+    try:
+        patients = patients_of([left_out], logit)
+        rule = fit_deciding(
+            patients, DECIDED, data=run.dataset.name, logit=logit,
+            protocol="the training patients, each answered by a head that never saw it",
+        )  # fmt: skip
+    except DataError:
+        return None
+    return rule.model_copy(update={"errors": [subject_errors(patients, rule, decided=DECIDED)]})
 
 
 def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Progress = SILENT) -> Finished:
@@ -75,6 +95,7 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
     )
     rules = fit_rules_of_run(run, Classifier(bare), progress=progress)
     bundle = bare.with_facts(decision=rules.decision, gate=rules.gate)
+    bundle = bundle.with_facts(subjects=_subject_rule(run, bundle))
     test = run.part("test")
     provenance = Provenance(
         protocol=split.protocol,
