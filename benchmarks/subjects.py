@@ -11,6 +11,7 @@ of one fold and both left out of the fit, mixed in shares of 0, 10, 25, 50, 75, 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,7 +19,8 @@ import numpy as np
 from _common import answers_of, command_line, write_part
 from leukoscope.bundle.patients import corrected_share, share_of, state
 from leukoscope.datasets.readers.cnmc import CellName
-from leukoscope.fitting.patients import fit_subjects, left_out, patients_of, subject_errors
+from leukoscope.errors import DataError
+from leukoscope.fitting.patients import DECIDED, fit_deciding, fit_subjects, left_out, patients_of, subject_errors
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.scores import Scores
 
@@ -35,7 +37,12 @@ def fields_of(scores: Scores) -> np.ndarray:
     )
 
 
-def of_fields(scores: Scores, rng: np.random.Generator, repeats: int) -> dict[str, float]:
+def mean_or_none(values: list[float]) -> float | None:
+    """Their mean; None of none."""
+    return float(np.mean(values)) if values else None
+
+
+def of_fields(scores: Scores, rng: np.random.Generator, repeats: int) -> dict[str, float | None]:
     """Coverage and width of the intervals when a quarter of a patient's fields are drawn, over groups of 40 or more."""
     field = fields_of(scores)
     held = {"clustered": [], "binomial": []}
@@ -55,8 +62,8 @@ def of_fields(scores: Scores, rng: np.random.Generator, repeats: int) -> dict[st
             ):
                 held[name].append(share.low <= truth <= share.high)
                 width[name].append(share.high - share.low)
-    found = {f"{name}: coverage": float(np.mean(each)) for name, each in held.items()}
-    return found | {f"{name}: width": float(np.mean(each)) for name, each in width.items()}
+    found = {f"{name}: coverage": mean_or_none(each) for name, each in held.items()}
+    return found | {f"{name}: width": mean_or_none(each) for name, each in width.items()}
 
 
 def of_mixtures(tables: list[Scores], rng: np.random.Generator, repeats: int) -> list[dict[str, float]]:
@@ -98,15 +105,17 @@ def main() -> None:
     patients = patients_of(tables, LOGIT)
     rng = np.random.default_rng(options.seed)
     rules = {}
-    for alarm in (0.1, 0.2):
-        rule = fit_subjects(
-            patients, data=options.data, protocol=f"{len(tables)} group folds, pooled", logit=LOGIT, alarm_level=alarm
-        )
-        rules[f"alarm level {alarm}"] = {
+    told = {"data": options.data, "protocol": f"{len(tables)} group folds, pooled", "logit": LOGIT}
+    chosen = {f"alarm level {alarm}": fit_subjects(patients, **told, alarm_level=alarm) for alarm in (0.1, 0.2)}
+    with suppress(DataError):
+        chosen["decides most"] = fit_deciding(patients, DECIDED, **told)
+    for name, rule in chosen.items():
+        decided = DECIDED if name == "decides most" else None
+        rules[name] = {
             "rule": rule.model_dump(exclude={"errors"}),
-            "groups left out": subject_errors(patients, rule).model_dump(),
-            "networks left out": subject_errors(patients, rule, whole_parts=True).model_dump(),
-            "statements": dict(left_out(patients, rule)),
+            "groups left out": subject_errors(patients, rule, decided=decided).model_dump(),
+            "networks left out": subject_errors(patients, rule, whole_parts=True, decided=decided).model_dump(),
+            "statements": dict(left_out(patients, rule, decided=decided)),
         }
     held = patients.take(patients.cells >= 20)
     value = {
@@ -129,7 +138,7 @@ def main() -> None:
         for left in ("groups left out", "networks left out"):
             print(name, left, {k: v for k, v in each[left].items() if k != "protocol"})
     for row in [*value["fields"], *value["mixtures"]]:
-        print({key: round(number, 3) for key, number in row.items()})
+        print({key: None if number is None else round(number, 3) for key, number in row.items()})
     write_part(options.out, options.runs[0].name.rsplit("-", 1)[0], value)
 
 

@@ -61,10 +61,10 @@ def subjects(
     patients = patients_of([Run.open(run).scores() for run in runs], logit)
     how: dict[str, Any] = {"data": names[0], "protocol": _protocol(len(runs)), "logit": logit, "min_cells": min_cells,
                            "missed_level": missed_level}  # fmt: skip
-    if wanted is None:
+    if alarm_level is not None:
         fitted = fit_subjects(patients, **how, alarm_level=alarm_level)
     else:
-        fitted = fit_deciding(patients, wanted, **how)
+        fitted = fit_deciding(patients, decide or DECIDED, **how)
     parts = (False, True) if len(runs) > 1 else (False,)
     errors = [subject_errors(patients, fitted, whole_parts=whole, decided=wanted) for whole in parts]
     made = chosen.with_facts(subjects=fitted.model_copy(update={"errors": errors})).write(folder)
