@@ -5,9 +5,9 @@
 A view is an input size, colours as they are or standardised inside the cell, how much the head is kept from what other
 preparations change, and the head's kind. Each view, and each mean of the logits of two, is judged as in `steady.py`:
 AUC and decisions that flip on four inner group folds of the learning groups. The winner was to be the one of highest
-inner AUC among those that flip no more than recipe `eye_steady` there; the test parts' figures stand beside for all,
-so that nothing is hidden, and thirty drafts before these had seen them. Views are written as they end; a second start
-goes on.
+inner AUC among those that flip no more than recipe `eye_steady` there; the test parts' AUC and flips stand beside for
+all, so that nothing is hidden, and thirty drafts before these had seen them. Views are written as they end; a second
+start goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from _common import auc, differences, facts_of, figures_of, kept_rows, scores_of
+from _common import auc, differences, facts_of, figures_of, kept_rows, scores_of, words
 from baselines import measures
 from frozen import CROP, FOLDS, arguments_of_heads, by_fold, check_folds, plain_unit, split_of
 from heads import INNER
@@ -101,20 +101,19 @@ def tried(view: View, data: Manifest, sample: Sample, parts: list[Any], args: An
     }  # fmt: skip
 
 
-def row(names: tuple[str, ...], found: dict[str, Any], data: Manifest, sample: Sample, area: Any) -> dict[str, Any]:
-    """Figures of the mean of some views' logits."""
+def row(names: tuple[str, ...], found: dict[str, Any], data: Manifest, sample: Sample) -> dict[str, Any]:
+    """Figures of the mean of some views' logits, without intervals; and its answers on the test parts."""
     labels = data.labels()
     mean = {
         key: np.mean([np.array(found[name][key], dtype=float) for name in names], axis=0)
         for key in ("logit", "moved", "inner", "inner_moved")
     }
     inner = [auc(labels[own], z[own]) for z in mean["inner"] for own in (np.isfinite(z),)]
-    scores, moved = scores_of(data, mean["logit"]), sample.flips(mean["moved"])
     return {
         "views": names, "inner_auc": float(np.mean(inner)),
         "inner_flips": float(np.mean([sample.flips(each)["flips"] for each in mean["inner_moved"]])),
-        "metrics": figures_of(scores, SHOWN), "auc_by_fold": by_fold(data, scores),
-        "beyond_area": differences(area, scores, SHOWN), "changed": moved,
+        "auc": auc(labels, mean["logit"]), "auc_by_fold": by_fold(data, scores_of(data, mean["logit"])),
+        "changed": sample.flips(mean["moved"]), "logit": mean["logit"],
     }  # fmt: skip
 
 
@@ -144,20 +143,29 @@ def main() -> None:
         data, measures(open_cache(data, Preparation(frame_size=340), 112, args.cache).frames)[:, :1], FOLDS
     )
     wanted = [(name,) for name in by_name] + list(combinations(by_name, 2))
-    rows = [row(names, found, data, sample, area) for names in wanted]
+    rows = [row(names, found, data, sample) for names in wanted]
     ceiling = next(each["inner_flips"] for each in rows if each["views"] == (REFERENCE,))
     steady = [each for each in rows if each["inner_flips"] <= ceiling]
     chosen = max(steady, key=lambda each: each["inner_auc"])
+    reference = scores_of(data, next(each["logit"] for each in rows if each["views"] == (REFERENCE,)))
     for each in sorted(rows, key=lambda each: -each["inner_auc"]):
-        values = [each["metrics"][key]["value"] for key in SHOWN]
         print(
             f"{'*' if each is chosen else ' '}{' + '.join(each['views']):75} inner {each['inner_auc']:.4f} flips "
-            f"{each['inner_flips']:.3f} | test " + " ".join(f"{value:.3f}" for value in values)
-            + f" flips {each['changed']['flips']:.3f} AUC {each['changed']['auc_gain']:+.3f} "
-            + " ".join(f"{value:.3f}" for value in each["auc_by_fold"]), flush=True,
+            f"{each['inner_flips']:.3f} | test AUC {each['auc']:.3f} flips {each['changed']['flips']:.3f} AUC "
+            f"{each['changed']['auc_gain']:+.3f} " + " ".join(f"{value:.3f}" for value in each["auc_by_fold"]),
+            flush=True,
         )  # fmt: skip
+    scores = scores_of(data, chosen["logit"])
+    chosen |= {
+        "metrics": figures_of(scores, SHOWN), "beyond_area": differences(area, scores, SHOWN),
+        "beyond_reference": differences(reference, scores, SHOWN),
+    }  # fmt: skip
+    print({key: words(chosen["metrics"][key]) for key in SHOWN})
+    print({key: words(chosen["beyond_reference"][key], sign="+") for key in SHOWN})
     for each in rows:
-        each["changed"].pop("by_change") if each is not chosen else None
+        each.pop("logit")
+        if each is not chosen:
+            each["changed"].pop("by_change")
     write_json(args.out, facts_of(data) | {
         "folds": FOLDS, "inner_folds": INNER, "split_seed": 0, "crop": CROP, "trunk": TRUNK, "stages": STAGES,
         "cells_changed": FOLDS * CELLS, "rule": f"inner flips of at most {ceiling:.3f}, highest inner AUC",
