@@ -2,7 +2,7 @@
 
 >>> import leukoscope
 >>> leukoscope.__all__
-['Answer', 'Classifier', 'LeukoscopeError', 'Prediction', '__version__', 'load']
+['Answer', 'Classifier', 'LeukoscopeError', 'Prediction', '__version__', 'load', 'to_frame']
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from leukoscope.errors import LeukoscopeError
 if TYPE_CHECKING:
     from leukoscope.inference.answer import Answer, Prediction
     from leukoscope.inference.classifier import Classifier, load
+    from leukoscope.inference.frames import to_frame
 
-__all__ = ["Answer", "Classifier", "LeukoscopeError", "Prediction", "__version__", "load"]
+__all__ = ["Answer", "Classifier", "LeukoscopeError", "Prediction", "__version__", "load", "to_frame"]
 
 # ONNX Runtime and OpenCV take a good part of a second to import: only who uses them waits for them.
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "Classifier": "leukoscope.inference.classifier",
     "Prediction": "leukoscope.inference.answer",
     "load": "leukoscope.inference.classifier",
+    "to_frame": "leukoscope.inference.frames",
 }
 
 

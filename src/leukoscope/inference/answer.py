@@ -25,7 +25,7 @@ HONEST = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Answer:
     """What a bundle says about one cell. Decision support for research, never a diagnosis.
 
@@ -98,6 +98,38 @@ class Answer:
     def name(self) -> str:
         """The picture's path, with the number of the cell where the picture holds several; `-` for an array."""
         return (self.path or "-") + ("" if self.place is None else f" #{self.place.number}")
+
+    def __repr__(self) -> str:
+        """Short: what was decided, of what, how likely.
+
+        >>> Answer("a.png", None, 0.25, -1.1, "normal", "m", 3.0)
+        <Answer a.png: normal, probability 0.250>
+        """
+        told = "" if self.probability is None else f", probability {self.probability:.3f}"
+        why = self.error or self.reason
+        return f"<Answer {decodable(self.name)}: {self.decision}{told}{f' ({why})' if why else ''}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the cell, its heat map, and what was decided."""
+        from leukoscope.inference.shown import html_of  # noqa: PLC0415 - draws only where shown
+
+        return html_of(self)
+
+    def overlay(self, *, scale: float | None = None, legend: bool = False) -> NDArray[np.uint8]:
+        """What the network saw with its heat map over it, uint8 RGB [F, F, 3]; see `inference.overlay.overlay`.
+
+        Raises:
+            ValueError: the network was not asked, so there is no map.
+        """
+        from leukoscope.inference.overlay import overlay  # noqa: PLC0415 - which draws answers
+
+        if self.frame is None or self.heatmap is None:
+            raise ValueError(f"{self!r} has no heat map: the network was not asked, or the arrays were let go")
+        return overlay(self.frame, self.heatmap, scale=scale, legend=legend)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `to_json`: plain values without arrays."""
+        return self.to_json()
 
     def to_json(self) -> dict[str, Any]:
         """The answer without its arrays, as JSON-ready values in a fixed order.

@@ -17,7 +17,7 @@ from leukoscope.bundle.decision import decide, probability_of
 from leukoscope.bundle.gate import Gate
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.errors import PictureError
+from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.answer import Answer, Answers
 from leukoscope.inference.cells import BATCH_SIZE, UNFRAMED, Cell, CellReader, Channels, Reading, ReadOptions, Source
 from leukoscope.inference.graph import Graph, Outputs
@@ -41,8 +41,14 @@ def load(path: str | PathLike[str] | None = None, *, threads: int | None = None)
     return Classifier(read_bundle(default_bundle() if path is None else path), threads=threads)
 
 
-def _loaded(folder: Path, threads: int) -> Classifier:
-    return load(folder, threads=threads)
+def _loaded(folder: Path, threads: int, digest: str) -> Classifier:
+    """The copy of a classifier in another process: of the very same bundle."""
+    bundle = read_bundle(folder)
+    if bundle.digest != digest:
+        raise BundleError(
+            "is no longer the bundle that was loaded", path=folder, remedy="load it again where the work is shared out"
+        )
+    return Classifier(bundle, threads=threads)
 
 
 class Classifier:
@@ -64,9 +70,9 @@ class Classifier:
         self._graph = Graph(bundle, self.threads)
         self._gate = None if bundle.facts.gate is None else Gate(bundle.facts.gate)
 
-    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[Path, int]]:
-        """Copies are loaded from the bundle's folder, so that processes can share the work."""
-        return _loaded, (self.bundle.folder, self.threads)
+    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[Path, int, str]]:
+        """Copies are loaded from the bundle's folder, which must hold the same bundle: processes can share the work."""
+        return _loaded, (self.bundle.folder, self.threads, self.bundle.digest)
 
     def __repr__(self) -> str:
         return f"Classifier({self.bundle.facts.name!r}, threads={self.threads})"
@@ -79,12 +85,13 @@ class Classifier:
     @overload
     def predict(self, source: Source, *, channels: Channels = "rgb") -> Answer: ...  # type: ignore[overload-overlap]  # str is a Sequence[str]
     @overload
-    def predict(self, source: Sequence[Source], *, channels: Channels = "rgb") -> list[Answer]: ...
-    def predict(self, source: Source | Sequence[Source], *, channels: Channels = "rgb") -> Answer | list[Answer]:
+    def predict(self, source: Iterable[Source], *, channels: Channels = "rgb") -> list[Answer]: ...
+    def predict(self, source: Source | Iterable[Source], *, channels: Channels = "rgb") -> Answer | list[Answer]:
         """Answer for one cell, or for a list of cells: on black, or with their surroundings.
 
         Args:
-            source: a file's path, its bytes, an open binary file, a Pillow image, or uint8 RGB [H, W, 3]; or a list.
+            source: a file's path, its bytes, an open binary file, a Pillow image, or uint8 RGB [H, W, 3]; or several of
+                these: a list, a tuple, a generator, or uint8 RGB [N, H, W, 3].
             channels: order of the colours of arrays: `bgr` for those of OpenCV. Files say it themselves.
 
         Raises:
@@ -93,8 +100,9 @@ class Classifier:
                 becomes an answer with the decision `unreadable` instead.
         """
         options = ReadOptions(channels=channels)
-        if isinstance(source, list | tuple):
-            return [self._only(answers) for answers in self.answers(source, options)]
+        stack = isinstance(source, np.ndarray) and source.ndim == 4
+        if stack or isinstance(source, list | tuple) or _is_iterator(source):
+            return [self._only(answers) for answers in self.answers(cast("Iterable[Source]", source), options)]
         (answers,) = self.ask([self._reader(options).read(cast("Source", source))])
         error = answers.reading.error
         if error is not None and error.what.startswith(UNFRAMED):
@@ -304,6 +312,11 @@ class Classifier:
             return answers.each[0]
         why = f"shows {len(answers)} white cells, not one; use Classifier.read_field, or predict_many with fields=True"
         return self._unreadable(answers.reading, None, why)
+
+
+def _is_iterator(source: object) -> bool:
+    """Whether it gives pictures one by one; an open file gives lines, and is one picture."""
+    return isinstance(source, Iterator) and not hasattr(source, "read")
 
 
 def _why(reading: Reading) -> str:
