@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { differs, inLane, nextUnread, rowsInSight, shareWords, sorted, tally } from "../../src/leukoscope/web/orders.mjs";
+import { differs, inLane, moved, nextUnread, placesOnAxis, rowsInSight, shareWords, sorted, tally } from "../../src/leukoscope/web/orders.mjs";
 import { nextRequest } from "../../src/leukoscope/web/outbox.mjs";
 
 const labels = new Map([["blast", { blast: true, counts: true }], ["normal", { blast: false, counts: true }], ["smudge", { blast: false, counts: false }]]);
@@ -54,4 +54,14 @@ test("readings of one case travel together, in their order; all else alone", () 
   assert.deepEqual(nextRequest([act("withdraw", 1), act("read", 2)]).map((each) => each.number), [1]);
   assert.deepEqual(nextRequest([act("read", 1), act("read", 2, "y")]).map((each) => each.number), [1]);
   assert.equal(nextRequest(Array.from({ length: 500 }, (_, number) => act("read", number))).length, 100);
+});
+
+test("a label moves among the others, and nothing is lost", () => {
+  assert.deepEqual(moved(["a", "b", "c"], 2, -1), ["a", "c", "b"]);
+  assert.deepEqual(moved(["a", "b", "c"], 0, 1), ["b", "a", "c"]);
+});
+
+test("an axis has round places within its ends", () => {
+  assert.deepEqual(placesOnAxis(0.6, 1), [0.6, 0.7, 0.8, 0.9, 1]);
+  assert.deepEqual(placesOnAxis(0.3, 1), [0.4, 0.6, 0.8, 1]);
 });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +26,7 @@ class Workbench:
     Attributes:
         settings: what it was told.
         database, chain, accounts, sessions, store: its parts.
+        progress: how far work is that is being done, by its identifier: words, done, of.
         decoder: the process that looks at what comes in; ``asker``: the one that answers.
         taken: bytes of the pictures of a case, of the cases that were added to; a bound is held against them.
 
@@ -57,12 +59,17 @@ class Workbench:
         self.sessions = Sessions(self.database, self.chain)
         self.store = Store(settings.store, limits.disk_reserve)
         self.decoder = Child(limits.child(limits.decode_seconds))
+        self.progress: dict[str, dict[str, Any]] = {}
         self.taken: dict[str, int] = {}
         self.asker = Child(limits.child(10 * limits.decode_seconds))
 
     def drawn(self, run: str, what: str) -> Path:
         """Where something lies that was drawn of a picture, by its run: `view.webp`, `1-small.jpg`."""
         return self.settings.derived / run[-2:] / f"{run}-{what}"
+
+    def say(self, job: str, words: str, done: int = 0, of: int = 0) -> None:
+        """Tell how far a piece of work is; ``of`` 0: nobody knows."""
+        self.progress[job] = {"words": words, "done": done, "of": of}
 
     def close(self) -> None:
         """End its processes and let the folder go."""

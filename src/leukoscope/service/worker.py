@@ -100,4 +100,6 @@ class Errands(Worker):
                 self.finish(job, "failed", f"{type(error).__name__}: {error}")
             else:
                 self.finish(job, "done", None, result)
+            finally:
+                self.bench.progress.pop(job.id, None)
         return bool(jobs)

@@ -15,10 +15,25 @@ export function el(tag, given = {}, ...inner) {
   return made;
 }
 
+/** An element of a drawing. @param {string} tag @param {Record<string, any>} [given] @param {...any} inner */
+export function svg(tag, given = {}, ...inner) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(given)) made.setAttribute(name, String(value));
+  made.append(...inner.flat());
+  return made;
+}
+
 /** Put these into an element, in the place of what was there. */
 export function fill(where, ...inner) {
   where.replaceChildren(...inner.flat().filter((each) => each !== null && each !== undefined && each !== false));
   return where;
+}
+
+/** A table that scrolls by itself where it is wider than the page. Cells that are rows' heads are made by the caller. */
+export function table(heads, rows, words) {
+  return el("div", { class: "table", tabindex: 0, role: "region", "aria-label": words }, el("table", {},
+    el("thead", {}, el("tr", {}, heads.map((head) => (head ? el("th", { scope: "col" }, head) : el("td", {}))))),
+    el("tbody", {}, rows)));
 }
 
 /** A form that calls `send` with its values; what goes wrong is said below it. */

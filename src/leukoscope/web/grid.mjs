@@ -43,7 +43,8 @@ export class Grid {
   paint() {
     const { columns, size, items } = this;
     const { first, last, rows } = rowsInSight(this.box.scrollTop, this.box.clientHeight, size, items.length, columns);
-    this.space.style.height = `${rows * size}px`;
+    const height = `${rows * size}px`;
+    if (this.space.style.height !== height) this.space.style.height = height;
     const wanted = new Set();
     for (let at = first * columns; at < Math.min(items.length, last * columns); at += 1) {
       const item = items[at];
@@ -55,11 +56,15 @@ export class Grid {
         this.tiles.set(item.id, tile);
         this.space.append(tile);
       }
-      tile.dataset.at = String(at);
-      tile.style.transform = `translate(${(at % columns) * size}px, ${Math.floor(at / columns) * size}px)`;
-      tile.style.width = tile.style.height = `${size}px`;
-      tile.setAttribute("aria-setsize", String(items.length));
-      tile.setAttribute("aria-posinset", String(at + 1));
+      const where = `${at} ${columns} ${size} ${items.length}`;
+      if (tile.dataset.where !== where) {  // what has not moved costs nothing
+        tile.dataset.where = where;
+        tile.dataset.at = String(at);
+        tile.style.transform = `translate(${(at % columns) * size}px, ${Math.floor(at / columns) * size}px)`;
+        tile.style.width = tile.style.height = `${size}px`;
+        tile.setAttribute("aria-setsize", String(items.length));
+        tile.setAttribute("aria-posinset", String(at + 1));
+      }
       this.how.refresh(tile, item, at);
     }
     for (const [id, tile] of this.tiles) if (!wanted.has(id)) { tile.remove(); this.tiles.delete(id); }

@@ -2,7 +2,9 @@
 import { ProblemError, ask, get, onLostSession } from "./api.mjs";
 import { dialog, el, field, fill, form, told } from "./dom.mjs";
 import { Outbox } from "./outbox.mjs";
-import { auditPage, bundlesPage, casesPage, differingPage, firstPage, usersPage } from "./pages.mjs";
+import { lanesPage } from "./lanes.mjs";
+import { modelsPage } from "./models.mjs";
+import { auditPage, casesPage, differingPage, firstPage, usersPage } from "./pages.mjs";
 import { Review } from "./review.mjs";
 
 class App {
@@ -86,12 +88,15 @@ class App {
 
   head() {
     const links = !this.person ? [] : [
-      this.may("viewer") ? ["#/", "Cases"] : null, this.may("viewer") ? ["#/bundles", "Models"] : null,
+      this.may("viewer") ? ["#/", "Cases"] : null, this.may("viewer") ? ["#/bundles", "Models"] : null, this.may("manager") ? ["#/labels", "Labels"] : null,
       this.may("auditor") ? ["#/audit", "Record"] : null, this.may("admin") ? ["#/users", "Accounts"] : null,
     ].filter(Boolean);
-    fill(this.top, el("a", { class: "brand", href: "#/" }, "Leukoscope"), el("nav", { "aria-label": "pages" }, links.map(([href, words]) => el("a", { href }, words))),
+    fill(this.top, el("a", { class: "brand", href: "#/" }, "Leukoscope"), el("nav", { "aria-label": "pages" }, links.map(([href, words]) => el("a", { href, "aria-current": this.at(href) ? "page" : null }, words))),
       this.person ? el("span", { class: "who" }, this.person.name, el("button", { type: "button", onclick: () => this.logOut() }, "Log out")) : null);
   }
+
+  /** Whether a link leads to where one is; cases and what belongs to them are one place. */
+  at(href) { return href === "#/" ? /^(#\/(case|differing)\/.*|#?\/?)$/.test(location.hash) : location.hash.startsWith(href); }
 
   async logOut() {
     await this.outbox.flush();
@@ -107,10 +112,15 @@ class App {
     const pages = {
       "": () => (this.may("viewer") ? casesPage(this) : this.may("admin") ? usersPage(this) : auditPage(this)),
       case: async () => { const review = new Review(this, id); this.page = review; await review.open(); },
-      differing: () => differingPage(this, id), users: () => usersPage(this), audit: () => auditPage(this), bundles: () => bundlesPage(this),
+      differing: () => differingPage(this, id), users: () => usersPage(this), audit: () => auditPage(this), bundles: () => modelsPage(this), labels: () => lanesPage(this),
     };
+    this.head();
     fill(this.main, el("p", { class: "loading" }, "…"));
-    try { await (pages[name] || pages[""])(); } catch (error) { fill(this.main, el("p", { class: "error", role: "alert" }, told(error))); }
+    try {
+      await (pages[name] || pages[""])();
+      const head = this.main.querySelector("h1")?.textContent;
+      document.title = `${head ? `${head} – ` : ""}Leukoscope workbench`;
+    } catch (error) { fill(this.main, el("p", { class: "error", role: "alert" }, told(error))); }
   }
 }
 

@@ -58,6 +58,21 @@ export function nextUnread(cells, from) {
   return -1;
 }
 
+/** A list in which one thing has moved by so many places. */
+export function moved(list, at, by) {
+  const made = [...list];
+  made.splice(at + by, 0, ...made.splice(at, 1));
+  return made;
+}
+
+/** Round places on an axis from `low` to `high`, in steps of a tenth or a fifth. */
+export function placesOnAxis(low, high) {
+  const step = high - low > 0.55 ? 0.2 : 0.1;
+  const made = [];
+  for (let turn = Math.ceil(low / step - 1e-9); turn * step <= high + 1e-9; turn += 1) made.push(Number((turn * step).toFixed(2)));
+  return made;
+}
+
 /** A share in words. */
 export function shareWords(share) {
   if (!share) return "nothing counted yet";

@@ -1,6 +1,6 @@
 // The pages beside the review: cases and their pictures, readers who differ, accounts, models, the record.
 import { OfflineError, ProblemError, ask, get, post, sha256 } from "./api.mjs";
-import { choice, dialog, el, field, fill, form, told } from "./dom.mjs";
+import { choice, dialog, el, field, fill, form, table, told } from "./dom.mjs";
 
 const ROLES = ["viewer", "reader", "signer", "manager", "auditor", "admin"];
 const AT_ONCE = 4;
@@ -24,15 +24,17 @@ export function firstPage(app, token) {
 
 export async function casesPage(app) {
   let wanted = "";
-  const list = el("div", { class: "table" });
+  let drawn = "";
+  const list = el("div");
   const draw = async () => {
     const { cases } = await get(`/cases?q=${encodeURIComponent(wanted)}`);
-    fill(list, el("table", {}, el("thead", {}, el("tr", {}, ["Order", "Subject", "State", "Cells", "Pictures", "Protocol"].map((words) => el("th", { scope: "col" }, words)))),
-      el("tbody", {}, cases.map((each) => el("tr", {},
+    if (drawn === JSON.stringify(cases)) return;  // whoever stands on a link is not thrown off it
+    drawn = JSON.stringify(cases);
+    fill(list, table(["Order", "Subject", "State", "Cells", "Pictures", "Protocol"], cases.map((each) => el("tr", {},
         el("td", {}, el("a", { href: `#/case/${each.id}` }, each.order_no)), el("td", {}, each.subject),
         el("td", {}, el("span", { class: `state ${each.state}` }, each.state), each.version > 1 ? ` v${each.version}` : ""),
         el("td", {}, String(each.cells)), el("td", {}, `${each.pictures}${each.waiting ? `, ${each.waiting} wait` : ""}${each.failed ? `, ${each.failed} failed` : ""}`),
-        el("td", {}, `${each.readers === 2 ? "two readers" : "one reader"}${each.blind ? ", blind" : ""}`))))),
+        el("td", {}, `${each.readers === 2 ? "two readers" : "one reader"}${each.blind ? ", blind" : ""}`))), "cases"),
     cases.length ? null : el("p", {}, "There are no cases."));
   };
   const search = el("input", { type: "search", "aria-label": "search", placeholder: "order or subject", oninput: async (event) => { wanted = event.target.value; await draw(); } });
@@ -100,7 +102,7 @@ export async function differingPage(app, id) {
       el("div", { class: "differing" }, cells.map((cell) => el("article", {},
         el("img", { src: `./api/v1/cells/${cell.id}/frame.jpg`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `./api/v1/cells/${cell.id}/small.jpg`; } }),
         el("ul", {}, cell.readings.map((reading) => el("li", {}, `${reading.reader}: ${words.get(reading.label)}`))),
-        form([choice("It is", "label", labels.map((label) => [label.name, label.words]), cell.readings[0]?.label), field("Because", "reason", {})], "Decide",
+        form([choice("It is", "label", labels.filter((label) => label.offered).map((label) => [label.name, label.words]), cell.readings[0]?.label), field("Because", "reason", {})], "Decide",
           async (values) => { await post(`/cases/${id}/adjudications`, { cell: cell.id, ...values }); await draw(); })))),
       cells.length ? null : el("p", {}, "There is nothing left to decide.")));
   };
@@ -112,11 +114,10 @@ export async function usersPage(app) {
     const [{ users }, { sessions }] = await Promise.all([get("/users"), get("/sessions")]);
     const opened = (user) => sessions.filter((each) => each.user_id === user.id).length;
     fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Accounts"), el("button", { type: "button", class: "main", onclick: () => edit(null, draw) }, "New account")),
-      el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["Login", "Name", "Roles", "Sessions", ""].map((shown) => el("th", { scope: "col" }, shown)))),
-        el("tbody", {}, users.map((user) => el("tr", { class: user.closed_at ? "closed" : "" }, el("td", {}, user.login), el("td", {}, user.name), el("td", {}, user.roles.join(", ")), el("td", {}, String(opened(user))),
+      table(["Login", "Name", "Roles", "Sessions", ""], users.map((user) => el("tr", { class: user.closed_at ? "closed" : "" }, el("td", {}, user.login), el("td", {}, user.name), el("td", {}, user.roles.join(", ")), el("td", {}, String(opened(user))),
           el("td", {}, el("div", { class: "row" }, el("button", { type: "button", onclick: () => edit(user, draw) }, "Change"),
             el("button", { type: "button", onclick: async () => { await post(`/users/${user.id}/log-out`); await draw(); } }, "End sessions"),
-            el("button", { type: "button", onclick: async () => { try { await ask("PATCH", `/users/${user.id}`, { closed: !user.closed_at }); } catch (error) { app.say(told(error)); } await draw(); } }, user.closed_at ? "Open" : "Close"))))))))));
+            el("button", { type: "button", onclick: async () => { try { await ask("PATCH", `/users/${user.id}`, { closed: !user.closed_at }); } catch (error) { app.say(told(error)); } await draw(); } }, user.closed_at ? "Open" : "Close"))))), "accounts")));
   };
   await draw();
 }
@@ -136,73 +137,6 @@ function edit(user, done) {
   }));
 }
 
-/** Wait until a piece of work is done; what it gave. */
-async function finished(begun, say) {
-  const { job } = begun;
-  for (;;) {
-    const found = await get(`/jobs/${job}`);
-    if (found.state === "done") return { ...found.result, job };
-    if (found.state === "failed") throw new Error(found.error);
-    say(found.state === "running" ? "at work …" : "waits for its turn …");
-    await new Promise((resolve) => setTimeout(resolve, 700));
-  }
-}
-
-const percent = (share) => (share ? `${(100 * share.value).toFixed(1)} % [${(100 * share.low).toFixed(0)} to ${(100 * share.high).toFixed(0)}], ${share.cells} cells of ${share.subjects} subjects` : "none");
-
-function trialTable(tried) {
-  const rows = [["All signed cases", tried.figures.all], ["Fixed set", tried.figures.fixed_set]];
-  return [
-    el("p", {}, `${tried.cases} signed cases; ${tried.changed.length} statements would change.`),
-    el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["", "Blasts called blast, before", "after", "Others called blast, before", "after"].map((shown) => el("th", { scope: "col" }, shown)))),
-      el("tbody", {}, rows.map(([name, each]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, percent(each.before.sensitivity)), el("td", {}, percent(each.after.sensitivity)), el("td", {}, percent(each.before.false_alarms)), el("td", {}, percent(each.after.false_alarms))))))),
-    el("ul", {}, tried.changed.map((each) => el("li", {}, el("a", { href: `#/case/${each.case}` }, each.case.slice(0, 8)), `: ${each.before || "no statement"} → ${each.after}`))),
-  ];
-}
-
-export async function bundlesPage(app) {
-  const said = el("div", { role: "status", class: "said" });
-  const say = (...words) => fill(said, ...words);
-  const attempt = async (act) => { try { await act(); } catch (error) { say(el("p", { class: "error" }, told(error))); } };
-  const adapt = async (force) => {
-    const made = await finished(await post("/adaptations", { force }), (words) => say(el("p", {}, words)));
-    await bundlesPage(app);
-    fill(/** @type {HTMLElement} */ (app.main.querySelector(".said")), el("h2", {}, made.bundle ? "A new model, on trial" : "No model was made: nothing was clearly gained on cells left out of the fit"),
-      el("pre", {}, made.said.join("\n")),
-      made.bundle ? null : el("button", { type: "button", onclick: () => attempt(() => adapt(true)) }, "Make it all the same, to try it"));
-  };
-  const activate = (bundle) => {
-    const { box } = dialog(`Let ${bundle.name} answer`, el("p", {}, "Your password again: this is a signature. Cases that were answered stay as they are."),
-      form([field("Password", "password", { type: "password", autocomplete: "current-password" })], "Activate", async (values) => {
-        await post(`/bundles/${bundle.id}/activate`, values, { quiet: true });
-        box.close();
-        await bundlesPage(app);
-      }));
-  };
-  const manages = app.may("manager");
-  const { bundles } = await get("/bundles");
-  const agreement = manages ? await get("/agreement") : null;
-  const number = (value) => (value === null ? "not defined" : value.toFixed(2));
-  const ends = (each) => (each.low === null ? "" : ` [${each.low.toFixed(2)} to ${each.high.toFixed(2)}]`);
-  fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Models"),
-    manages ? el("button", { type: "button", class: "main", onclick: () => attempt(() => adapt(false)) }, "Adapt to what was signed") : null,
-    manages ? el("button", { type: "button", onclick: () => attempt(async () => {
-      const done = await finished(await post("/exports"), (words) => say(el("p", {}, words)));
-      say(el("p", {}, `${done.cells} cells of ${done.cases} cases: `), ["manifest.csv", "readings.csv", "coco.json"].map((name) => el("a", { class: "button", href: `./api/v1/exports/${done.job}/${name}`, download: name }, name)),
-        el("p", {}, "The pictures lie beside them in the folder of the workbench: ", el("code", {}, `exports/${done.job}`)));
-    }) }, "Export what was signed") : null),
-  said,
-  el("div", { class: "table" }, el("table", {},
-    el("thead", {}, el("tr", {}, ["Name", "Version", "State", "Digest", ""].map((shown) => el("th", { scope: "col" }, shown)))),
-    el("tbody", {}, bundles.map((each) => el("tr", {}, el("td", {}, each.name), el("td", {}, each.version), el("td", {}, el("span", { class: `state ${each.state}` }, each.state)), el("td", {}, el("code", {}, each.digest.slice(0, 16))),
-      el("td", {}, el("div", { class: "row" }, manages && each.state !== "active" ? [
-        el("button", { type: "button", onclick: () => attempt(async () => say(...trialTable(await finished(await post(`/bundles/${each.id}/trial`), (words) => say(el("p", {}, words)))))) }, "Try on signed cases"),
-        el("button", { type: "button", onclick: () => activate(each) }, "Activate")] : null))))))),
-  agreement ? [el("h2", {}, "Readers"), agreement.pairs.length || agreement.anchoring.length ? null : el("p", {}, "No case was read to its end yet."),
-    el("ul", {}, agreement.pairs.map((each) => el("li", {}, `${each.readers.join(" and ")}: kappa of blast or not ${number(each.value)}${ends(each)}, ${each.cells} cells of ${each.subjects} subjects`)),
-      agreement.anchoring.map((each) => el("li", {}, `${each.reader}: calls cells as the model does ${each.value === null ? "(not both with and without its suggestion in sight yet)" : `${(100 * each.value).toFixed(0)} points more often with its suggestion in sight${ends(each)}`}`)))] : null));
-}
-
 export async function auditPage(app) {
   const verdict = el("p", { role: "status" });
   const head = await get("/events/head");
@@ -212,6 +146,5 @@ export async function auditPage(app) {
       const found = await get("/events/verify");
       fill(verdict, found.sound ? `Sound: ${found.events} events, head ${found.head}` : `NOT SOUND: ${found.faults.join("; ")}`);
     } }, "Verify")), verdict, el("p", {}, `Event ${head.seq}, head `, el("code", {}, head.hash)),
-  el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ["Event", "When", "What", "Of", "Said"].map((shown) => el("th", { scope: "col" }, shown)))),
-    el("tbody", {}, events.reverse().map((each) => el("tr", {}, el("td", {}, String(each.seq)), el("td", {}, each.at), el("td", {}, each.action), el("td", {}, el("code", {}, each.subject.slice(0, 8))), el("td", {}, el("code", {}, JSON.stringify(each.body))))))))));
+  table(["Event", "When", "What", "Of", "Said"], events.reverse().map((each) => el("tr", {}, el("td", {}, String(each.seq)), el("td", {}, each.at), el("td", {}, each.action), el("td", {}, el("code", {}, each.subject.slice(0, 8))), el("td", {}, el("code", {}, JSON.stringify(each.body))))), "the last events")));
 }

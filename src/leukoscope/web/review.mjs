@@ -27,7 +27,8 @@ export class Review {
       get("/labels"), get(`/cases/${this.id}`), this.app.may("reader") ? get(`/cases/${this.id}/readings`) : { acts: [] },
     ]);
     this.labels = new Map(labels.map((label) => [label.name, label]));
-    this.byKey = new Map(labels.map((label) => [label.key, label.name]));
+    this.offered = labels.filter((label) => label.offered);
+    this.byKey = new Map(this.offered.map((label) => [label.key, label.name]));
     this.keys = keys;
     this.about = about;
     await this.load();
@@ -42,6 +43,7 @@ export class Review {
     this.heard = () => this.summarise();
     this.app.outbox.listeners.add(this.heard);
     this.poll = setInterval(() => this.follow(), 5000);
+    this.arrivals();
     this.summarise();
   }
 
@@ -62,10 +64,13 @@ export class Review {
     this.app.outbox.listeners.delete(this.heard);
     clearInterval(this.poll);
     clearTimeout(this.soon);
+    clearTimeout(this.waits);
+    this.closed = true;
     this.grid.close();
   }
 
-  async load() {
+  /** All cells, as the server has them. */
+  async fetched() {
     const cells = [];
     let after = "";
     do {
@@ -74,6 +79,35 @@ export class Review {
       this.blind = page.blind;
       after = page.next;
     } while (after);
+    return cells;
+  }
+
+  /** While pictures wait for their answers, their cells are shown as they come. */
+  arrivals() {
+    if (!this.about.waiting) return;
+    this.waits = setTimeout(async () => {
+      try {
+        this.about = await get(`/cases/${this.id}`, { quiet: true });
+        if (this.about.cells > this.cells.length) {
+          const first = this.grid.current <= 0;  // whoever has not moved stays at the beginning
+          for (const cell of await this.fetched()) {
+            if (this.byId.has(cell.id)) continue;
+            this.cells.push(cell);
+            this.byId.set(cell.id, cell);
+          }
+          if (this.closed) return;
+          this.arrange();
+          if (first) this.grid.go(0);
+          this.detail();
+          this.summarise();
+        }
+      } catch { /* asked again */ }
+      if (!this.closed) this.arrivals();
+    }, 1000);
+  }
+
+  async load() {
+    const cells = await this.fetched();
     this.cells = cells;
     this.byId = new Map(cells.map((cell) => [cell.id, cell]));
     for (const act of await this.app.outbox.waiting()) {  // what is not stored yet is shown all the same
@@ -86,12 +120,13 @@ export class Review {
     const reading = this.app.may("reader") && this.about.state === "open" && !this.about.read_by.includes(this.app.person.id);
     this.reading = reading;
     this.bar = el("div", { class: "lanes", role: "toolbar", "aria-label": "labels" });
-    this.count = el("div", { class: "count", role: "status", "aria-live": "polite" });
+    this.count = el("div", { class: "count" });
+    this.spoken = el("p", { class: "unseen", role: "status" });  // what a screen reader is told of each key
     this.pane = el("section", { class: "pane", "aria-label": "the current cell" });
     this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.order = this.sorter.value; this.arrange(); this.grid.box.focus(); } },
       ORDERS.filter(([name]) => !this.blind || name === "place").map(([value, words]) => el("option", { value, selected: value === this.order }, words))));
     this.filter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "which cells", onchange: () => { this.lane = this.filter.value; this.arrange(); this.grid.box.focus(); } },
-      [["all", "All cells"], ["unread", "Not read"], ...[...this.labels.values()].map((label) => [label.name, label.words])].map(([value, words]) => el("option", { value }, words))));
+      [["all", "All cells"], ["unread", "Not read"], ...this.shownLabels().map((label) => [label.name, label.words])].map(([value, words]) => el("option", { value }, words))));
     const tools = el("div", { class: "tools" },
       el("h1", {}, `Case ${this.about.order_no}`),
       el("span", { class: `state ${this.about.state}` }, this.about.state),
@@ -106,21 +141,27 @@ export class Review {
       this.about.state === "signed" && this.app.may("manager") ? el("button", { type: "button", "aria-pressed": String(this.about.fixed_set), title: "new models are measured on the fixed set", onclick: async () => { await post(`/cases/${this.id}/fixed-set`, { fixed_set: !this.about.fixed_set }); this.app.reload(); } }, this.about.fixed_set ? "In the fixed set" : "Into the fixed set") : null,
       !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.pdf`, target: "_blank", rel: "noopener" }, "Report (PDF)") : null,
       !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.html`, target: "_blank", rel: "noopener" }, "Report") : null);
-    fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, el("div", { class: "work" }, this.grid.box, this.pane)));
+    fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, el("div", { class: "work" }, this.grid.box, this.pane), this.spoken));
     this.lanes();
     this.grid.box.focus({ preventScroll: true });
   }
 
+  /** The lanes that are offered, and what cells of this case were called that is no lane any more. */
+  shownLabels() {
+    const { counts } = tally(this.cells, this.labels);
+    return [...this.labels.values()].filter((label) => label.offered || counts.has(label.name));
+  }
+
   lanes() {
     const { counts } = tally(this.cells, this.labels);
-    fill(this.bar, [...this.labels.values()].map((label) => {
+    fill(this.bar, this.shownLabels().map((label) => {
       const lane = el("button", {
-        type: "button", class: `lane ${label.blast ? "blast" : ""}`, data: { label: label.name }, disabled: !this.reading,
-        title: `${label.words} (${label.key})`, "aria-keyshortcuts": label.key, onclick: () => { this.mark(label.name); this.grid.box.focus({ preventScroll: true }); },
+        type: "button", class: `lane ${label.blast ? "blast" : ""}`, data: { label: label.name }, disabled: !this.reading || !label.offered,
+        title: label.offered ? `${label.words} (${label.key})` : `${label.words}: no lane any more`, "aria-keyshortcuts": label.key || null, onclick: () => { this.mark(label.name); this.grid.box.focus({ preventScroll: true }); },
         ondragover: (event) => { event.preventDefault(); lane.classList.add("over"); },
         ondragleave: () => lane.classList.remove("over"),
         ondrop: (event) => { event.preventDefault(); lane.classList.remove("over"); this.drop(event, label.name); },
-      }, el("kbd", {}, label.key), el("span", {}, label.words), el("b", {}, String(counts.get(label.name) || 0)));
+      }, label.key ? el("kbd", { "aria-hidden": "true" }, label.key) : null, el("span", {}, label.words), el("b", {}, String(counts.get(label.name) || 0)));
       return lane;
     }));
   }
@@ -152,7 +193,7 @@ export class Review {
     tile.dataset.state = state;
     tile.className = `tile ${at === this.grid.current ? "current" : ""} ${this.chosen.has(cell.id) ? "chosen" : ""} ` +
       `${label ? `read ${label.blast ? "is-blast" : label.counts ? "is-normal" : "is-other"}` : "unread"} ${suggestion ? `suggests-${suggestion}` : ""}`;
-    tile.setAttribute("aria-selected", String(this.chosen.has(cell.id) || at === this.grid.current));
+    tile.setAttribute("aria-selected", String(this.chosen.has(cell.id)));
     tile.lastElementChild.textContent = label ? label.words : "";
     tile.setAttribute("aria-label", `cell ${at + 1}, ${label ? `read as ${label.words}` : "not read"}${suggestion ? `, the model suggests ${suggestion}` : ""}`);
   }
@@ -198,7 +239,16 @@ export class Review {
       this.grid.go(next < 0 ? this.grid.current : next);
     }
     this.changed();
+    this.speak(`${cells.length > 1 ? `${cells.length} cells` : "read as"} ${this.labels.get(label).words}`);
     await this.app.outbox.add(acts);
+  }
+
+  /** Say what a key did and what the next cell is, for those who do not see it. */
+  speak(words) {
+    const next = this.grid.items[this.grid.current];
+    const called = next?.label ? `read as ${this.labels.get(next.label).words}` : "not read";
+    const suggestion = this.blind || !next ? "" : `, the model suggests ${next.decision}`;
+    this.spoken.textContent = `${words}. ${next ? `Cell ${this.grid.current + 1} of ${this.grid.items.length}, ${called}${suggestion}.` : ""}`;
   }
 
   /** Take the last reading back, again and again. */
@@ -217,6 +267,7 @@ export class Review {
       acts.push({ kind: "withdraw", case: this.id, event, cell: cell?.id });
     }
     this.changed();
+    this.speak("taken back");
     await this.app.outbox.add(acts);
   }
 
@@ -269,7 +320,7 @@ export class Review {
 
   detail() {
     const cell = this.grid.items[this.grid.current];
-    if (!cell) { fill(this.pane, el("p", {}, this.about.waiting ? "The pictures wait for their answers." : "There is no cell to show.")); return; }
+    if (!cell) { fill(this.pane, el("p", {}, this.about.waiting ? `${this.about.waiting} pictures wait for their answers; their cells are shown as they come.` : "There is no cell to show.")); return; }
     if (this.shown === cell.id) { this.suggestion(cell); return; }
     this.shown = cell.id;
     const own = `./api/v1/cells/${cell.id}`;
@@ -366,7 +417,7 @@ export class Review {
   }
 
   help() {
-    const rows = [...[...this.labels.values()].map((label) => [label.key, label.words]), ...Object.entries(this.keys)];
+    const rows = [...this.offered.map((label) => [label.key, label.words]), ...Object.entries(this.keys)];
     dialog("Keys", el("dl", { class: "keys" }, rows.map(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)]).flat()));
   }
 

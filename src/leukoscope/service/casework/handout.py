@@ -32,10 +32,12 @@ _READINGS = (
 
 def run_export(bench: Workbench, job: Job) -> dict[str, Any]:
     """Hand out the signed cases: work of the kind `export`."""
-    return export_readings(bench, bench.settings.exports / job.id, job.by, held_out=bool(job.body.get("held_out")))
+    return export_readings(
+        bench, bench.settings.exports / job.id, job.by, held_out=bool(job.body.get("held_out")), job=job.id
+    )
 
 
-def export_readings(bench: Workbench, folder: Path, by: str, *, held_out: bool) -> dict[str, Any]:
+def export_readings(bench: Workbench, folder: Path, by: str, *, held_out: bool, job: str = "") -> dict[str, Any]:
     """Write the signed cases as a data set.
 
     `manifest.csv` lists each cell that counts as a white cell once, by patient, with what it was called in the end;
@@ -47,6 +49,7 @@ def export_readings(bench: Workbench, folder: Path, by: str, *, held_out: bool) 
         folder: new.
         by: who wants it.
         held_out: leave out every subject of the fixed set, on which new bundles are measured.
+        job: the piece of work that tells how far it is.
 
     Raises:
         Problem: no signed case is left.
@@ -67,7 +70,8 @@ def export_readings(bench: Workbench, folder: Path, by: str, *, held_out: bool) 
     seen: set[str] = set()
     readings: list[tuple[object, ...]] = []
     with atomic_folder(folder) as place:
-        for file in files:
+        for number, file in enumerate(files):
+            bench.say(job, "signed cases are handed out", number, len(files))
             paths = _write_cells(bench, file, place, bundles, media)
             records += _records(file, paths, seen)
             readings += _readings(file, paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ from typing import Any
 from sqlalchemy import select, update
 
 from leukoscope.bundle.patients import share_of
+from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import LeukoscopeError
 from leukoscope.service import answers
 from leukoscope.service.casework.bundles import active_bundle, get_bundle, know_bundle
 from leukoscope.service.casework.handout import export_readings
 from leukoscope.service.casework.jobs import Job
 from leukoscope.service.casework.summary import CaseFile, before_review, read_case
+from leukoscope.service.database.chain import canonical
 from leukoscope.service.database.tables import BundleRow, CaseRow, JobRow
 from leukoscope.service.database.triggers import ERASED
 from leukoscope.service.people.accounts import Person
@@ -29,25 +32,36 @@ AT_ONCE = 16
 
 
 def run_adaptation(bench: Workbench, job: Job) -> dict[str, Any]:
-    """Fit the active bundle to the signed cases outside of the fixed set: work of the kind `adapt`."""
+    """Fit the active bundle to the signed cases outside of the fixed set: work of the kind `adapt`.
+
+    Returns:
+        The new bundle, None where nothing was clearly gained and it was not asked for all the same; and `fit`, what
+        was measured on cells left out of the fit: before, after, gain, and the curve over the number of labels.
+    """
     parent = active_bundle(bench)
     folder = bench.settings.exports / job.id
-    about = export_readings(bench, folder, job.by, held_out=True)
+    about = export_readings(bench, folder, job.by, held_out=True, job=job.id)
+    bench.say(job.id, f"the model is fitted to {about['cells']} cells of {about['cases']} cases")
     out = bench.settings.bundles / job.id
     command = [
         sys.executable, "-m", "leukoscope", "adapt", parent["path"], "--data", str(folder / "manifest.csv"), "--out",
-        str(out), "--threads", "1", *(["--force"] if job.body.get("force") else []),
+        str(out), "--threads", "1", "--force",
     ]  # fmt: skip
     done = subprocess.run(  # noqa: S603  (our own program)
         command, check=False, capture_output=True, text=True, timeout=ADAPT_SECONDS
     )
-    said = done.stdout.strip().splitlines()
-    if done.returncode == 1:
-        return {"bundle": None, "said": said, "why": done.stderr.strip().splitlines(), "cells": about["cells"]}
     if done.returncode:
         raise LeukoscopeError((done.stderr.strip().splitlines() or ["adapting failed"])[-1])
-    made = know_bundle(bench, out, job.by, parent=parent["id"], note="\n".join(said))
-    return {"bundle": made["id"], "said": said, "why": [], "cells": about["cells"]}
+    said = [line for line in done.stdout.strip().splitlines() if not line.startswith("bundle: ")]
+    fit = read_bundle(out).facts.parent
+    assert fit is not None  # what `adapt` writes names its parent
+    found = {"said": said, "cells": about["cells"], "fit": fit.model_dump(mode="json", exclude={"files", "units"})}
+    found["fit"]["left_out"] = len(fit.units)
+    if fit.forced and not job.body.get("force"):  # nothing was clearly gained: shown, not kept
+        shutil.rmtree(out)
+        return {"bundle": None, **found}
+    made = know_bundle(bench, out, job.by, parent=parent["id"], note=canonical(found))
+    return {"bundle": made["id"], **found}
 
 
 @dataclass
@@ -83,7 +97,8 @@ def run_trial(bench: Workbench, job: Job) -> dict[str, Any]:
         files = [read_case(connection, case) for case in connection.scalars(wanted)]
     counts = {(part, which): _Count() for part in ("all", "fixed_set") for which in ("before", "after")}
     changed = []
-    for file in files:
+    for number, file in enumerate(files):
+        bench.say(job.id, "signed cases are asked again", number, len(files))
         new = _probed(bench, bundle["path"], file)
         before = before_review(bench, file)
         after = _stated(bench, bundle["path"], file, new)

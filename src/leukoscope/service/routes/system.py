@@ -55,7 +55,7 @@ def job(job_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
     found = job_json(bench.database, job_id)
     if found is None:
         raise Problem(404, "there is no such work")
-    return found
+    return found | {"progress": bench.progress.get(job_id)}
 
 
 @router.get("/bundles")
