@@ -46,7 +46,7 @@ def read_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     dataset = read_dataset(data, name)
     frames = check_dataset(dataset, name, max_pixels)
     if dataset.get("SOPClassUID") == WHOLE_SLIDE and frames > 1:
-        raise PictureError("is a level of a whole slide, not a field", path=name, remedy="export fields of it")
+        raise PictureError("is a level of a whole slide", path=name, remedy="use `leukoscope slide` on its folder")
     if frames > 1:
         raise PictureError(
             f"the DICOM file holds {frames} pictures", path=name, remedy="take it apart with `leukoscope dicom get`"

@@ -20,6 +20,7 @@ VERBS = {
     "serve": ("leukoscope.cli.serve", "Serve the workbench: review, correct, sign, and teach the model."),
     "app": ("leukoscope.cli.app", "Build the app that answers in the browser, offline."),
     "archive": ("leukoscope.cli.archive", "Answer for very many pictures, in parts, on all cores or on an engine."),
+    "slide": ("leukoscope.cli.slide", "Find where a whole slide can be judged, and answer for its white cells."),
     "dicom": ("leukoscope.cli.dicom", "Take pictures from DICOM files and servers, and give the answers back."),
     "data": ("leukoscope.cli.data", "Index, verify and audit data sets: what is there, and what leaks."),
     "train": ("leukoscope.cli.train", "Train a network by a recipe."),

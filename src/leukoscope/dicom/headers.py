@@ -18,6 +18,7 @@ from leukoscope.files import write_bytes, write_json
 from leukoscope.inference.gallery import safe_stem
 
 FOLDER: Final = "headers"
+SLIDES: Final = "slides"
 KEY: Final = "pseudonym.key"
 _GROUPS: Final = frozenset({0x0020, 0x0022, 0x0028, 0x0048, 0x5200, 0x7FE0})  # places and pixels
 _KEPT: Final = frozenset({"SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SpecificCharacterSet"})
@@ -122,6 +123,12 @@ def folder_name(patient: str) -> str:
     """A name of a folder for a patient; the same patient always has the same, others another."""
     plain = safe_stem(0, patient).removeprefix("00000").lstrip("-")
     return plain if plain == patient else f"{plain or 'patient'}-{hashlib.sha256(patient.encode()).hexdigest()[:8]}"
+
+
+def level_path(folder: Path, dataset: Any) -> Path:
+    """Where a level of a whole slide is kept: all levels of a slide in one folder."""
+    place = folder / SLIDES / folder_name(str(dataset.PatientID)) / stem(str(dataset.SeriesInstanceUID))
+    return place / f"{stem(str(dataset.SOPInstanceUID))}.dcm"
 
 
 def header_path(folder: Path, uid: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from leukoscope.dicom.headers import (
     header_path,
     kept_part,
     key_of,
+    level_path,
     pseudonym,
     stem,
     write_header,
@@ -30,8 +31,6 @@ from leukoscope.dicom.headers import (
 from leukoscope.dicom.web import DicomWeb, is_address
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.files import atomic_path, exclusive, write_bytes
-
-SLIDES: Final = "slides"
 
 
 @dataclass(slots=True)
@@ -154,7 +153,7 @@ def _take(
         return
     pictures: list[str] = []
     if str(kept.SOPClassUID) == WHOLE_SLIDE:
-        _copy_level(dataset, kept, out / SLIDES / folder / stem(str(kept.SeriesInstanceUID)) / f"{stem(uid)}.dcm")
+        _copy_level(dataset, kept, level_path(out, kept))
         taken.levels += 1
     else:
         scale = dataset_scale(dataset)

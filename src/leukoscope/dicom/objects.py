@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope._version import __version__
+from leukoscope.cells.dicom import WHOLE_SLIDE
 from leukoscope.dicom.codes import FIGURES, MAKER, RESEARCH, SCHEME, SHARES, STATEMENTS, known, label_code, own, uid_of
 from leukoscope.dicom.headers import Header
 from leukoscope.errors import DataError, optional
@@ -82,7 +83,7 @@ def cell_annotations(header: Header, frame: int, cells: Sequence[AnnotatedCell],
 
     Args:
         header: of the instance that holds the picture.
-        frame: from 1.
+        frame: from 1; of a level of a whole slide 1, and its cells lie in pixels of the whole level.
         cells: at least one.
         maker: who called them.
 
@@ -92,6 +93,7 @@ def cell_annotations(header: Header, frame: int, cells: Sequence[AnnotatedCell],
     ann = optional("highdicom.ann", "DICOM", "dicom")
     machine = isinstance(maker, Machine)
     source = header.dataset
+    slide = str(source.SOPClassUID) == WHOLE_SLIDE
     unique = (str(source.SOPInstanceUID), str(frame), _who(maker))
     groups = []
     for number, label in enumerate(sorted({cell.label for cell in cells}), 1):
@@ -118,12 +120,13 @@ def cell_annotations(header: Header, frame: int, cells: Sequence[AnnotatedCell],
         )  # fmt: skip
     made = ann.MicroscopyBulkSimpleAnnotations(
         source_images=[source], annotation_coordinate_type="2D", annotation_groups=groups,
-        pixel_origin_interpretation="FRAME", series_instance_uid=_series(source, "ANN", maker), series_number=9001,
+        pixel_origin_interpretation="VOLUME" if slide else "FRAME", series_number=9001,
+        series_instance_uid=_series(source, "ANN", maker),
         sop_instance_uid=uid_of("ann", *unique), instance_number=frame, content_label=RESEARCH,
         content_description=RESEARCH_USE[:64], content_creator_name=None if machine else _who(maker),
         **_equipment(),
     )  # fmt: skip
-    if int(source.get("NumberOfFrames") or 1) > 1:
+    if int(source.get("NumberOfFrames") or 1) > 1 and not slide:
         made.ReferencedImageSequence[0].ReferencedFrameNumber = frame
     return made
 

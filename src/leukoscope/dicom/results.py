@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from leukoscope.cells.dicom import read_dataset
+from leukoscope.cells.dicom import WHOLE_SLIDE, read_dataset
 from leukoscope.dicom.codes import MAKER
-from leukoscope.dicom.headers import Header, folder_name, read_headers, stem
+from leukoscope.dicom.headers import Header, folder_name, level_path, read_headers, stem
 from leukoscope.dicom.objects import (
     AnnotatedCell,
     Machine,
@@ -30,6 +30,7 @@ from leukoscope.files import atomic_path
 from leukoscope.inference.folder import FIELDS
 from leukoscope.tables import read_rows
 
+SLIDE, CELLS = "slide.json", "cells.jsonl"  # of the results of `leukoscope slide`
 _READING = ("path", "cell", "reader", "label")
 
 
@@ -58,7 +59,8 @@ def give_results(
 
     Args:
         folder: that `take_pictures` wrote.
-        results: that `leukoscope field` wrote for it; `patients.json` of `--by patient` gives the statements.
+        results: that `leukoscope field` wrote for it, or `leukoscope slide` for a slide in it; `patients.json` of
+            `--by patient` gives the statements.
         to: folder or address.
         machine: what answered.
         readings: CSV with the columns path, cell, reader, label: what readers called cells.
@@ -73,16 +75,18 @@ def give_results(
     if not headers:
         raise LeukoscopeError(f"holds no picture of {patient}", path=folder, remedy="name a folder of a patient")
     by_picture = {(folder / name).resolve(): (each, n) for each in headers for n, name in enumerate(each.pictures, 1)}
+    slides = _slides(folder, headers)
     read = {} if readings is None else _readings(readings)
     answered: set[Path] = set()
     called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     annotations = 0
     for record in _records(results):
         place = Path(record["path"]).resolve()
-        if place not in by_picture or not record["cells"]:
+        found = by_picture.get(place) or slides.get(place.parent)
+        if found is None or not record["cells"]:
             continue
         answered.add(place)
-        header, frame = by_picture[place]
+        header, frame = found
         cells = [_annotated(cell) for cell in record["cells"]]
         store.add(cell_annotations(header, frame, cells, machine))
         annotations += 1
@@ -115,7 +119,22 @@ def give_results(
             raise LeukoscopeError(f"{len(of_patient)} patients are here", path=folder, remedy="name one with --patient")
         store.add(printed_report(headers[0], _bytes(pdf), pdf.name))
     store.flush()
-    return Given(annotations, statements, int(pdf is not None), len(by_picture) - len(answered))
+    return Given(annotations, statements, int(pdf is not None), len(by_picture.keys() - answered))
+
+
+def _slides(folder: Path, headers: list[Header]) -> dict[Path, tuple[Header, int]]:
+    """The full level of each whole slide, by the folder of its levels."""
+    found: dict[Path, tuple[Header, int]] = {}
+    for header in headers:
+        if str(header.dataset.SOPClassUID) == WHOLE_SLIDE:
+            place = level_path(folder, header.dataset).parent.resolve()
+            if place not in found or _across(header) > _across(found[place][0]):
+                found[place] = header, 1
+    return found
+
+
+def _across(header: Header) -> int:
+    return int(header.dataset.get("TotalPixelMatrixColumns") or 0)
 
 
 class _Store:
@@ -173,6 +192,11 @@ def _annotated(cell: dict[str, Any]) -> AnnotatedCell:
 
 
 def _records(results: Path) -> Iterator[dict[str, Any]]:
+    """The answered fields of a folder of results; of one on a slide, the slide as one field."""
+    if (results / SLIDE).exists():
+        facts = _json(results / SLIDE)
+        yield {"path": facts["path"], "cells": [json.loads(line) for line in _bytes(results / CELLS).splitlines()]}
+        return
     paths = sorted((results / FIELDS).glob("*.json"))
     if not paths:
         raise LeukoscopeError("holds no answers", path=results, remedy="give the --out folder of `leukoscope field`")

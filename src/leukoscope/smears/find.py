@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Final
@@ -286,9 +286,9 @@ def _covers(middle: WhiteCell, other: WhiteCell) -> bool:
 WINDOW = 2048  # pixels: side of the part of a window that is its own
 _LAP = 3.5  # of a red cell's diameter, 26 um: windows overlap by it, so that half of it holds half of any white cell
 _LAP_UNKNOWN = 600  # pixels, where the middle of the scan shows no red cell
-_SLACK = 8  # pixels: the middle of one cell may differ by it between two windows
+SLACK: Final = 8  # pixels: the middle of one cell may differ by it between two windows
 _OF_WINDOWS = (UNUSUAL, "out of focus", "underexposed", "overexposed", "it may be a photograph of a screen")
-_SAME = 0.3  # overlap of boxes from which two cells of two windows are one
+SAME_CELL: Final = 0.3  # overlap of boxes from which two cells of two windows are one
 
 
 def find_in_windows(
@@ -327,8 +327,8 @@ def find_in_windows(
             continue
         for cell in (_moved(each, x, y) for each in found.cells):
             at = cell.centre
-            own = left - _SLACK <= at[0] < right + _SLACK and top - _SLACK <= at[1] < bottom + _SLACK
-            if own and not any(_overlap(cell.box, other.box) >= _SAME for other in cells):
+            own = left - SLACK <= at[0] < right + SLACK and top - SLACK <= at[1] < bottom + SLACK
+            if own and not any(box_overlap(cell.box, other.box) >= SAME_CELL for other in cells):
                 cells.append(cell)
         inside = [replace(cell, x=cell.x + x, y=cell.y + y) for cell in found.red_cells]
         red_cells += [cell for cell in inside if left <= cell.x < right and top <= cell.y < bottom]
@@ -371,7 +371,7 @@ def _moved(cell: WhiteCell, x: int, y: int) -> WhiteCell:
     )
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+def box_overlap(a: Sequence[int], b: Sequence[int]) -> float:
     """Intersection over the smaller of two boxes x, y, width, height."""
     across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
