@@ -21,7 +21,7 @@ from leukoscope.service.casework.handout import run_export
 from leukoscope.service.casework.jobs import free_claims
 from leukoscope.service.casework.trials import run_adaptation, run_trial
 from leukoscope.service.people.guards import Guards
-from leukoscope.service.problems import MEDIA, Problem, problem_document
+from leukoscope.service.problems import MEDIA, REFUSALS, Problem, ProblemDocument, problem_document
 from leukoscope.service.questions import Questions
 from leukoscope.service.routes import cases, cells, events, session, signatures, system, teaching, users
 from leukoscope.service.routes.needs import somebody
@@ -60,12 +60,14 @@ def make_app(bench: Workbench) -> FastAPI:
     )  # fmt: skip
     app.state.bench, app.state.worker, app.state.slow = bench, worker, slow
     for module in (system, session, users, cases, cells, signatures, events, teaching):
-        app.include_router(module.router, prefix="/api/v1")
+        app.include_router(module.router, prefix="/api/v1", responses=REFUSALS)
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi(request: Request) -> dict[str, Any]:
         somebody(request)
-        return app.openapi()
+        told = app.openapi()
+        told["components"]["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
+        return told
 
     @app.get("/", include_in_schema=False)
     def index() -> FileResponse:

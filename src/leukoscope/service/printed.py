@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from leukoscope.page import render
 from leukoscope.service import answers
+from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
-from leukoscope.service.casework.review import is_blind_to
 from leukoscope.service.casework.signing import freeze, signed_content
 from leukoscope.service.casework.summary import read_case
 from leukoscope.service.database.tables import UserRow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
 
 from leukoscope.errors import LeukoscopeError
 
@@ -54,3 +56,22 @@ def problem_document(status: int, detail: str, remedy: str | None = None) -> dic
     """
     found = {"type": "about:blank", "title": _TITLES.get(status, "Refused"), "status": status, "detail": detail}
     return found if remedy is None else found | {"remedy": remedy}
+
+
+class ProblemDocument(BaseModel):
+    """What a refusal says; some add what is wrong in members of their own."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+    remedy: str | None = None
+
+
+#: How the description of the interface tells refusals. Any request may meet them; that of 500 is not promised.
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"description": title, "content": {MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}}
+    for status, title in _TITLES.items()
+    if status != 500
+}

@@ -105,6 +105,8 @@ def change_case(bench: Workbench, person: Person, case_id: str, changes: dict[st
             read = connection.scalar(select(func.count()).where(ReadingRow.case_id == case_id))
             if read:
                 raise Problem(409, "the case was read already under its protocol", remedy="make a new case")
+        if not changes:
+            raise Problem(422, "nothing is to be changed", remedy="name what is")
         values = {name: int(value) if isinstance(value, bool) else value for name, value in changes.items()}
         connection.execute(update(CaseRow).where(CaseRow.id == case_id).values(**values))
         told = {name: value for name, value in changes.items() if name not in ("order_no", "subject")}

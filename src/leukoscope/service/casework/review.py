@@ -1,24 +1,21 @@
-"""What a reader sees and does: the grid of cells, readings, undo, the end of the work.
-
-A case that is read blind hides every suggestion from whoever has not finished it: decision, probability, gate, words,
-heat map, neighbours, and what another reader says. It is hidden here, not in the page.
-"""
+"""What a reader sees of a cell and does: readings, undo, the end of the work."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, RowMapping, func, insert, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from leukoscope.service import answers
+from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.lanes import known_lanes
-from leukoscope.service.casework.verdicts import Mark, adjudicated, current_marks, readers_done, verdicts
+from leukoscope.service.casework.orders import COLUMNS, cell_json
+from leukoscope.service.casework.verdicts import adjudicated, current_marks, readers_done, verdicts
 from leukoscope.service.database.tables import (
     AdjudicationRow,
     BundleRow,
@@ -32,16 +29,13 @@ from leukoscope.service.database.tables import (
     UserRow,
     WithdrawalRow,
 )
-from leukoscope.service.labels import Label
 from leukoscope.service.moments import new_id
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
 
-MOST_ROWS = 2000
 MOST_READINGS = 500
 NEIGHBOURS = 8
-SORTS = ("place", "change", "probability", "gate", "disagreement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,137 +46,6 @@ class NewReading:
     cell: str
     label: str
     ms: int | None = None
-
-
-def is_blind_to(connection: Connection, case: RowMapping, person: Person) -> bool:
-    """Whether suggestions are hidden from a person."""
-    if not case["blind"]:
-        return False
-    done = readers_done(connection, case["id"], case["version"])
-    if "reader" not in person.rights:  # who only looks on sees no more than the readers do
-        return bool(len(done) < case["readers"] and case["state"] == "open")
-    return bool(person.id not in done and case["state"] == "open")
-
-
-def list_cells(
-    bench: Workbench, person: Person, case_id: str, *, sort: str = "place", after: str | None = None,
-    limit: int = MOST_ROWS, unread: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """A page of the cells of a case.
-
-    Args:
-        bench: where they are.
-        person: who looks.
-        case_id: of the case.
-        sort: one of `SORTS`; `change` is what a review would most probably change.
-        after: `next` of the page before.
-        limit: how many at most.
-        unread: only those that the person has not read.
-
-    Raises:
-        Problem: there is no such case; or the case is read blind, and the order would tell what the model says.
-    """
-    with bench.database.read() as connection:
-        case = case_row(connection, case_id)
-        blind = is_blind_to(connection, case, person)
-        if sort not in SORTS:
-            raise Problem(422, f"there is no order {sort!r}", remedy=f"sort by one of {', '.join(SORTS)}")
-        if blind and sort != "place":
-            raise Problem(
-                403, "the case is read blind: this order would tell what the model says", remedy="sort by place"
-            )
-        marks = {mark.cell: mark for mark in current_marks(connection, case_id, person.id)}
-        query = _sorted(select(*_COLUMNS).where(CellRow.case_id == case_id), sort, after)
-        if unread:
-            gone = select(WithdrawalRow.reading).where(WithdrawalRow.reading == ReadingRow.id).exists()
-            read = (ReadingRow.case_id == case_id, ReadingRow.reader == person.id, ~gone)
-            mine = select(ReadingRow.cell_id).where(*read)
-            query = query.where(CellRow.id.not_in(mine))
-        limit = min(limit, MOST_ROWS)
-        if sort == "disagreement":
-            rows = _disagreeing(list(connection.execute(query).mappings()), marks, after, known_lanes(connection))[
-                : limit + 1
-            ]
-        else:
-            rows = list(connection.execute(query.limit(limit + 1)).mappings())
-        page, more = rows[:limit], len(rows) > limit
-        return {
-            "blind": blind,
-            "cells": [_cell_json(row, marks.get(row["id"]), blind) for row in page],
-            "next": _cursor(page[-1], sort) if more else None,
-        }
-
-
-_COLUMNS = (
-    CellRow.id, CellRow.picture, CellRow.number, CellRow.place, CellRow.x, CellRow.y, CellRow.w, CellRow.h,
-    CellRow.logit, CellRow.probability, CellRow.doubt, CellRow.strength, CellRow.decision, CellRow.reason, CellRow.gate,
-)  # fmt: skip
-
-
-def _sorted(query: Any, sort: str, after: str | None) -> Any:
-    """The query in an order, from a cursor on."""
-    if sort == "disagreement":
-        return query.order_by(CellRow.place)
-    value, place = _parsed(after, sort)
-    if sort == "place":
-        return query.where(CellRow.place > place).order_by(CellRow.place)
-    if sort == "gate":
-        query = query.order_by(CellRow.gate.desc(), CellRow.place.desc())
-        return query if after is None else query.where(tuple_(CellRow.gate, CellRow.place) < tuple_(value, place))
-    column = CellRow.doubt if sort == "change" else CellRow.strength
-    query = query.order_by(column.desc(), CellRow.place.desc())
-    return query if after is None else query.where(tuple_(column, CellRow.place) < tuple_(float(value), place))
-
-
-def _cursor(row: RowMapping, sort: str) -> str:
-    """Where a page ends: what it is sorted by, and the place."""
-    value = {"gate": row["gate"], "change": repr(row["doubt"]), "probability": repr(row["strength"])}.get(sort, "0")
-    return f"{value}~{row['place']}"
-
-
-def _parsed(after: str | None, sort: str) -> tuple[str, int]:
-    if after is None:
-        return "0", 0
-    value, _, place = after.rpartition("~")
-    try:
-        if sort in ("change", "probability"):
-            float(value)
-        return value, int(place)
-    except ValueError as error:
-        raise Problem(422, "is not the `next` of a page", remedy="begin with the first page") from error
-
-
-def _disagreeing(
-    rows: list[RowMapping], marks: dict[str, Mark], after: str | None, labels: Mapping[str, Label]
-) -> list[RowMapping]:
-    """Cells that the reader calls otherwise than the model first."""
-
-    def differs(row: RowMapping) -> bool:
-        mark = marks.get(row["id"])
-        if mark is None or row["decision"] not in ("blast", "normal"):
-            return False
-        return bool(labels[mark.label].blast != (row["decision"] == "blast"))
-
-    ordered = [row for row in rows if differs(row)] + [row for row in rows if not differs(row)]
-    if after is None:
-        return ordered
-    places = [row["place"] for row in ordered]
-    last = _parsed(after, "disagreement")[1]
-    return ordered[places.index(last) + 1 :] if last in places else []
-
-
-def _cell_json(row: RowMapping, mark: Mark | None, blind: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "id": row["id"], "picture": row["picture"], "number": row["number"], "place": row["place"],
-        "box": None if row["x"] is None else [row["x"], row["y"], row["w"], row["h"]],
-        "label": None if mark is None else mark.label, "reading": None if mark is None else mark.reading,
-    }  # fmt: skip
-    if blind:
-        return found
-    return found | {
-        "decision": row["decision"], "probability": row["probability"], "doubt": row["doubt"], "gate": row["gate"],
-        "reason": row["reason"], "asked": row["logit"] is not None,
-    }  # fmt: skip
 
 
 def get_cell(bench: Workbench, person: Person, cell_id: str) -> dict[str, Any]:
@@ -197,7 +60,7 @@ def get_cell(bench: Workbench, person: Person, cell_id: str) -> dict[str, Any]:
                 CasePictureRow.case_id == case["id"], CasePictureRow.picture == row["picture"]
             )
         )
-        found = _cell_json(row, mark, blind) | {"case": case["id"], "name": name, "kind": run["kind"], "blind": blind}
+        found = cell_json(row, mark, blind) | {"case": case["id"], "name": name, "kind": run["kind"], "blind": blind}
         found |= {"um_per_px": run["um_per_px"]}
         if blind:
             return found
@@ -454,7 +317,7 @@ def differing(bench: Workbench, person: Person, case_id: str) -> list[dict[str, 
         done = readers_done(connection, case_id, case["version"])
         if len(done) < case["readers"]:
             raise Problem(409, "not all readers have read the case", remedy="wait until they have")
-        rows = list(connection.execute(select(*_COLUMNS).where(CellRow.case_id == case_id)).mappings())
+        rows = list(connection.execute(select(*COLUMNS).where(CellRow.case_id == case_id)).mappings())
         marks = current_marks(connection, case_id)
         found = verdicts(
             [row["id"] for row in rows],
@@ -470,7 +333,7 @@ def differing(bench: Workbench, person: Person, case_id: str) -> list[dict[str, 
             if mark.reader in done[: case["readers"]]:
                 told.setdefault(mark.cell, []).append({"reader": names[mark.reader], "label": mark.label})
         return [
-            _cell_json(row, None, False) | {"readings": told.get(row["id"], [])}
+            cell_json(row, None, False) | {"readings": told.get(row["id"], [])}
             for row in sorted(rows, key=lambda row: int(row["place"]))
             if found[row["id"]].by == "differ"
         ]

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from leukoscope.bundle.patients import Proportion, exact_interval, share_of
 from leukoscope.service import answers
+from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.lanes import known_lanes
-from leukoscope.service.casework.review import is_blind_to
 from leukoscope.service.casework.verdicts import (
     Mark,
     Verdict,

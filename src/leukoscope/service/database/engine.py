@@ -90,6 +90,8 @@ def _known_faults() -> Iterator[None]:
             raise Problem(409, "the case is signed", remedy="amend it with a reason first") from error
         if "only grows" in said or "never overwritten" in said:
             raise Problem(409, _first_line(error), remedy="what was recorded stays; add to it instead") from error
+        if "NUL (0x00)" in said:
+            raise Problem(422, "a text holds a zero byte", remedy="leave it out") from error
         if "disk is full" in said or "No space left" in said:
             raise Problem(
                 507, "the disk is full: nothing was stored", remedy="free disk space and try again"

@@ -9,9 +9,9 @@ from fastapi.responses import FileResponse
 from pydantic import Field, StringConstraints
 
 from leukoscope.service.casework.lanes import MOST, change_lanes, known_lanes, lanes_version
+from leukoscope.service.casework.orders import MOST_ROWS, list_cells
 from leukoscope.service.casework.review import (
     MOST_READINGS,
-    MOST_ROWS,
     NewReading,
     add_readings,
     adjudicate,
@@ -19,14 +19,13 @@ from leukoscope.service.casework.review import (
     differing,
     drawing,
     get_cell,
-    list_cells,
     my_readings,
     neighbours,
     withdraw,
 )
 from leukoscope.service.casework.summary import summarise
 from leukoscope.service.labels import COMMAND_KEYS, Label
-from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Manager, Reader, Viewer, Words
+from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Manager, Number, Reader, Viewer, Words
 
 router = APIRouter(tags=["review"])
 
@@ -131,7 +130,7 @@ def read(case_id: Identifier, given: GivenReadings, bench: Bench, person: Reader
 
 
 @router.get("/cases/{case_id}/readings")
-def acts(case_id: Identifier, bench: Bench, person: Reader, after: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+def acts(case_id: Identifier, bench: Bench, person: Reader, after: Number = 0) -> dict[str, Any]:
     """One's own readings and withdrawals after a number."""
     return my_readings(bench, person, case_id, after)
 

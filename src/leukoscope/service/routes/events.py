@@ -11,14 +11,14 @@ from fastapi import APIRouter, Query
 from leukoscope.service.casework.signing import anchor_now, note_anchor
 from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.chain import chain_links
-from leukoscope.service.routes.needs import Auditor, Bench
+from leukoscope.service.routes.needs import Auditor, Bench, Number
 
 router = APIRouter(prefix="/events", tags=["events"])
 
 
 @router.get("")
 def events(
-    bench: Bench, person: Auditor, after: Annotated[int, Query(ge=0)] = 0,
+    bench: Bench, person: Auditor, after: Number = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:  # fmt: skip
     """Events after a number."""

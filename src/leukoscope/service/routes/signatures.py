@@ -42,7 +42,7 @@ def amend_case(case_id: Identifier, given: Amendment, bench: Bench, person: Sign
 
 @router.get("/cases/{case_id}/report.json")
 def as_json(
-    case_id: Identifier, bench: Bench, person: Viewer, version: Annotated[int | None, Query(ge=1)] = None
+    case_id: Identifier, bench: Bench, person: Viewer, version: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
 ) -> dict[str, Any]:
     """The report of a signed version; without one, of the case as it stands."""
     return case_report(bench, person, case_id, version)
@@ -50,7 +50,7 @@ def as_json(
 
 @router.get("/cases/{case_id}/report.html")
 def as_html(
-    case_id: Identifier, bench: Bench, person: Viewer, version: Annotated[int | None, Query(ge=1)] = None
+    case_id: Identifier, bench: Bench, person: Viewer, version: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
 ) -> Response:
     """The report as a page."""
     return Response(report_html(case_report(bench, person, case_id, version)), media_type="text/html")
@@ -58,7 +58,7 @@ def as_html(
 
 @router.get("/cases/{case_id}/report.pdf")
 def as_pdf(
-    case_id: Identifier, bench: Bench, person: Viewer, version: Annotated[int | None, Query(ge=1)] = None
+    case_id: Identifier, bench: Bench, person: Viewer, version: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
 ) -> Response:
     """The report as PDF: the same bytes for the same content."""
     report = case_report(bench, person, case_id, version)
