@@ -62,17 +62,25 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes a database of PostgreSQL; its URL."""
+
+    def make() -> str:
+        psycopg = pytest.importorskip("psycopg")
+        url: str = request.getfixturevalue("postgres")
+        name = f"w{uuid.uuid4().hex}"
+        with psycopg.connect(url.format(name="postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return url.format(name=name)
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str | None:
+def database_url(request: pytest.FixtureRequest, new_database: Callable[[], str]) -> str | None:
     """None for SQLite in the folder of the workbench; the URL of a new database of PostgreSQL."""
-    if request.param == "sqlite":
-        return None
-    psycopg = pytest.importorskip("psycopg")
-    url: str = request.getfixturevalue("postgres")
-    name = f"w{uuid.uuid4().hex}"
-    with psycopg.connect(url.format(name="postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return url.format(name=name)
+    return None if request.param == "sqlite" else new_database()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.engine import Database
 from leukoscope.service.database.migrate import current_revision, downgrade, upgrade
 from leukoscope.service.database.tables import Base
+from leukoscope.service.problems import Problem
 from leukoscope.service.settings import ServiceSettings
 from leukoscope.service.workbench import Workbench
 from workbench_client import PASSWORD, Served, answered, cells_of, key, picture, put, read_all, sign
@@ -125,37 +126,43 @@ def test_a_chain_cut_short_is_found_by_an_anchor_alone(guest, make_case) -> None
     assert not verify_database(bench.database, bench.chain, [head]).sound
 
 
-@SQLITE
-def test_backup_verify_and_restore_need_no_server(guest, make_case, settings, tmp_path) -> None:
+def test_backup_verify_and_restore_need_no_server(guest, make_case, settings, tmp_path, new_database) -> None:
     case = make_case(2)
     signer = guest.as_("signer")
     read_all(signer, case)
     head = sign(signer, case).json()["head"]
-    run = CliRunner().invoke
+    where = [] if settings.database is None else ["--database", settings.database]
+
+    def run(act: str, data: Path, *more: str):
+        return CliRunner().invoke(main, ["serve", act, "--data", str(data), *more], standalone_mode=False)
+
     copy = tmp_path / "copy"
-    done = run(main, ["serve", "backup", "--data", str(settings.data), str(copy)])  # the server goes on meanwhile
-    assert done.exit_code == 0, done.output
-    again = run(main, ["serve", "backup", "--data", str(settings.data), str(copy)], standalone_mode=False)
-    assert isinstance(again.exception, LeukoscopeError)
-    sound = run(main, ["serve", "verify", "--data", str(copy), "--anchor", head], standalone_mode=False)
+    done = run("backup", settings.data, *where, str(copy))  # the server goes on meanwhile
+    assert done.exception is None, done.output
+    assert isinstance(run("backup", settings.data, *where, str(copy)).exception, LeukoscopeError)
+    sound = run("verify", copy, "--anchor", head)  # of either database, a backup is a workbench with SQLite
     assert sound.return_value == 0, sound.output
     assert "sound" in sound.output
-    other = run(main, ["serve", "verify", "--data", str(copy), "--anchor", "ab" * 32], standalone_mode=False)
-    assert other.return_value == 1
-    busy = run(main, ["serve", "restore", "--data", str(settings.data), str(copy)], standalone_mode=False)
-    assert "end it first" in str(busy.exception)
-    back = run(main, ["serve", "restore", "--data", str(tmp_path / "new"), str(copy)], standalone_mode=False)
+    assert run("verify", copy, "--anchor", "ab" * 32).return_value == 1
+    assert "end it first" in str(run("restore", settings.data, *where, str(copy)).exception)
+    if where:
+        assert "not empty" in str(run("restore", tmp_path / "full", *where, str(copy)).exception)
+        where = ["--database", new_database()]
+    back = run("restore", tmp_path / "new", *where, str(copy))
     assert back.exception is None, back.output
-    old = Workbench(ServiceSettings(data=tmp_path / "new", bundle=settings.bundle))
+    again = ServiceSettings(data=tmp_path / "new", database=where[-1] if where else None, bundle=settings.bundle)
+    old = Workbench(again)
     try:
+        assert verify_database(old.database, old.chain, [head]).sound
         with old.database.read() as connection:
             assert connection.scalar(text("SELECT count(*) FROM signature")) == 1
+        with pytest.raises(Problem, match="signed"), old.database.write() as connection:  # its rules came too
+            connection.execute(text("UPDATE case_ SET state = 'open'"))
         assert sum(1 for _ in old.store.digests()) == 2
     finally:
         old.close()
     (copy / "workbench.sqlite").write_bytes((copy / "workbench.sqlite").read_bytes().replace(b"normal", b"normaI"))
-    spoilt = run(main, ["serve", "restore", "--data", str(tmp_path / "other"), str(copy)], standalone_mode=False)
-    assert "does not verify" in str(spoilt.exception)
+    assert "does not verify" in str(run("restore", tmp_path / "other", str(copy)).exception)
 
 
 @SQLITE

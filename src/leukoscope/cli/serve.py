@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,25 +80,33 @@ def verify(data: Path, database: str | None, anchor: tuple[str, ...]) -> int:
 
 @serve.command()
 @DATA
+@DATABASE
 @click.argument("to", type=click.Path(path_type=Path))
-def backup(data: Path, to: Path) -> None:
-    """Copy the workbench into the new folder TO, also while it is served."""
+def backup(data: Path, database: str | None, to: Path) -> None:
+    """Copy the workbench into the new folder TO, also while it is served.
+
+    The backup of a PostgreSQL database is a workbench with SQLite.
+    """
     needed()
     from leukoscope.service.serve import back_up
 
-    size = back_up(_settings(data, os.environ.get("LEUKOSCOPE_DATABASE")), to.absolute())
+    size = back_up(_settings(data, database), to.absolute())
     click.echo(f"backup: {to} ({size:,} bytes)")
 
 
 @serve.command()
 @DATA
+@DATABASE
 @click.argument("backup_folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def restore(data: Path, backup_folder: Path) -> None:
-    """Put a backup in the place of a workbench that is not served; what stood there is kept beside it."""
+def restore(data: Path, database: str | None, backup_folder: Path) -> None:
+    """Put a backup in the place of a workbench that is not served; what stood there is kept beside it.
+
+    With --database the rows go into that PostgreSQL database, which must be empty.
+    """
     needed()
     from leukoscope.service.serve import restore as put_back
 
-    found = put_back(backup_folder.absolute(), _settings(data, None))
+    found = put_back(backup_folder.absolute(), _settings(data, database))
     click.echo(f"restored: {found.events} events, head {found.head}")
 
 

@@ -21,6 +21,7 @@ from leukoscope.service.casework.handout import run_export
 from leukoscope.service.casework.jobs import free_claims
 from leukoscope.service.casework.trials import run_adaptation, run_trial
 from leukoscope.service.people.guards import Guards
+from leukoscope.service.people.once import Once
 from leukoscope.service.problems import MEDIA, REFUSALS, Problem, ProblemDocument, problem_document
 from leukoscope.service.questions import Questions
 from leukoscope.service.routes import cases, cells, events, session, signatures, system, teaching, users
@@ -74,6 +75,7 @@ def make_app(bench: Workbench) -> FastAPI:
         return FileResponse(PAGES / "index.html", headers={"cache-control": "no-cache"})
 
     app.mount("/web", StaticFiles(directory=PAGES), name="web")
+    app.add_middleware(Once, bench=bench)
     app.add_middleware(Guards, limits=bench.settings.limits, prefix=bench.settings.root_path)
     app.add_exception_handler(LeukoscopeError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)

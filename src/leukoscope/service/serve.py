@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from leukoscope.errors import LeukoscopeError
 from leukoscope.service.app import make_app
-from leukoscope.service.casework.bundles import active_bundle
+from leukoscope.service.casework.bundles import active_bundle, find_bundles
 from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.chain import Chain, ChainVerdict, read_key
+from leukoscope.service.database.copy import copy_rows
 from leukoscope.service.database.engine import Database
 from leukoscope.service.demo import furnish
 from leukoscope.service.settings import ServiceSettings
@@ -35,6 +36,7 @@ def serve(settings: ServiceSettings, say: Callable[[str], None], *, demo: bool =
     """
     bench = Workbench(settings)
     try:
+        find_bundles(bench)
         active_bundle(bench)
         address = f"http://{settings.host}:{settings.port}{settings.root_path}/"
         if demo:
@@ -57,8 +59,7 @@ def verify_folder(settings: ServiceSettings, anchors: Iterable[str]) -> ChainVer
 
     The hashes in `anchors.log` are asked for too.
     """
-    if settings.database is None and not (settings.data / _ROWS).is_file():
-        raise LeukoscopeError("there is no workbench", path=settings.data, remedy="name its folder with --data")
+    _there(settings)
     chain = Chain(read_key(settings.chain_key, create=False))
     noted = settings.anchors.read_text(encoding="ascii").splitlines() if settings.anchors.is_file() else []
     database = Database(settings.url)
@@ -71,26 +72,25 @@ def verify_folder(settings: ServiceSettings, anchors: Iterable[str]) -> ChainVer
 def back_up(settings: ServiceSettings, to: Path) -> int:
     """Copy a workbench into a new folder, also while it is served; the bytes of all files.
 
+    The rows of a PostgreSQL database become an SQLite file there: every backup is a workbench of its own.
+
     Raises:
-        LeukoscopeError: the folder is not new, or the database is PostgreSQL, which has its own tools.
+        LeukoscopeError: the folder is not new, or there is no workbench.
     """
-    if settings.database is not None:
-        raise LeukoscopeError(
-            "a PostgreSQL database is backed up by its own tools",
-            remedy="use pg_dump, and copy the data folder after it",
-        )
-    if not (settings.data / _ROWS).is_file():
-        raise LeukoscopeError("there is no workbench", path=settings.data, remedy="name its folder with --data")
+    _there(settings)
     if to.exists():
         raise LeukoscopeError("is there already", path=to, remedy="name a new folder")
     to.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".part", dir=to.parent))
     try:
-        with (
-            closing(sqlite3.connect(settings.data / _ROWS)) as source,
-            closing(sqlite3.connect(part / _ROWS)) as target,
-        ):
-            source.backup(target)
+        if settings.database is None:
+            with (
+                closing(sqlite3.connect(settings.data / _ROWS)) as source,
+                closing(sqlite3.connect(part / _ROWS)) as target,
+            ):
+                source.backup(target)
+        else:
+            _copied(settings, ServiceSettings(data=part))
         for name in _KEPT:  # after the rows: a file of which the copy of the database knows is there
             found = settings.data / name
             if found.is_dir():
@@ -108,8 +108,10 @@ def back_up(settings: ServiceSettings, to: Path) -> int:
 def restore(backup: Path, settings: ServiceSettings) -> ChainVerdict:
     """Put a backup in the place of a workbench that is not served; what stood there is kept beside it.
 
+    With a PostgreSQL database the rows go there, which must be empty.
+
     Raises:
-        LeukoscopeError: the backup is none or does not verify, or a server has the folder.
+        LeukoscopeError: the backup is none or does not verify, a server has the folder, or the database holds rows.
     """
     verdict = verify_folder(ServiceSettings(data=backup), ())
     if not verdict.sound:
@@ -125,8 +127,16 @@ def restore(backup: Path, settings: ServiceSettings) -> ChainVerdict:
             raise LeukoscopeError("a workbench serves this folder", path=data, remedy="end it first") from error
         lock.release()
     part = Path(tempfile.mkdtemp(prefix=f".{data.name}.", suffix=".part", dir=data.parent))
-    shutil.copytree(backup, part, dirs_exist_ok=True)
-    part.chmod(0o700)
+    try:
+        shutil.copytree(backup, part, dirs_exist_ok=True)
+        part.chmod(0o700)
+        if settings.database is not None:
+            _copied(ServiceSettings(data=part), settings)
+            for rows in part.glob(f"{_ROWS}*"):
+                rows.unlink()
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     if data.exists():
         aside = data.with_name(f"{data.name}.before-restore")
         number = 1
@@ -136,3 +146,18 @@ def restore(backup: Path, settings: ServiceSettings) -> ChainVerdict:
         data.rename(aside)
     part.rename(data)
     return verdict
+
+
+def _there(settings: ServiceSettings) -> None:
+    """Refuse a folder that holds no workbench."""
+    if settings.database is None and not (settings.data / _ROWS).is_file():
+        raise LeukoscopeError("there is no workbench", path=settings.data, remedy="name its folder with --data")
+
+
+def _copied(one: ServiceSettings, other: ServiceSettings) -> None:
+    source, target = Database(one.url), Database(other.url)
+    try:
+        copy_rows(source, target)
+    finally:
+        source.close()
+        target.close()

@@ -57,6 +57,17 @@ def active_bundle(bench: Workbench) -> dict[str, Any]:
     return dict(row)
 
 
+def find_bundles(bench: Workbench) -> None:
+    """Bundles that were made here are where the folder is now, as after a backup was restored elsewhere."""
+    with bench.database.read() as connection:
+        rows = connection.execute(select(BundleRow.id, BundleRow.path, BundleRow.digest)).all()
+    for row in rows:
+        here = bench.settings.bundles / Path(row.path).name
+        if not Path(row.path).is_dir() and here.is_dir() and read_bundle(here).digest == row.digest:
+            with bench.database.write() as connection:
+                connection.execute(update(BundleRow).where(BundleRow.id == row.id).values(path=str(here)))
+
+
 def get_bundle(bench: Workbench, bundle_id: str) -> dict[str, Any]:
     """One bundle.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from leukoscope.service.database.tables import (
     CasePictureRow,
@@ -14,6 +14,7 @@ from leukoscope.service.database.tables import (
     JobRow,
     PictureRow,
     ReadingRow,
+    RequestRow,
     SignatureRow,
 )
 from leukoscope.service.database.triggers import ERASED
@@ -135,6 +136,7 @@ def erase_subject(bench: Workbench, person: Person, subject: str) -> dict[str, A
         connection.execute(update(CasePictureRow).where(CasePictureRow.case_id.in_(cases)).values(name=ERASED))
         connection.execute(update(CellRow).where(CellRow.case_id.in_(cases)).values(embedding=None))
         connection.execute(update(CaseRow).where(CaseRow.id.in_(cases)).values(subject=ERASED, order_no=ERASED))
+        connection.execute(delete(RequestRow))  # answers that may name the subject
         for case_id in cases:
             bench.chain.append(connection, person.id, "subject.erased", case_id, {"pictures": len(pictures)})
     for sha256 in pictures:

@@ -77,6 +77,10 @@ class Chain:
         told = json.dumps([seq, at, actor, action, subject, body, prev], ensure_ascii=True, separators=(",", ":"))
         return hmac.new(self._key, told.encode("ascii"), hashlib.sha256).hexdigest()
 
+    def fingerprint(self, *words: str) -> str:
+        """A digest of words that only whoever has the key can make."""
+        return hmac.new(self._key, json.dumps(words).encode("ascii"), hashlib.sha256).hexdigest()
+
     def append(self, connection: Connection, actor: str, action: str, subject: str, body: dict[str, Any]) -> Link:
         """Add an event. The connection must be that of `Database.write`: one writer at a time."""
         return self.append_all(connection, actor, [(action, subject, body)])[0]

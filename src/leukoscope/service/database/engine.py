@@ -52,6 +52,8 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database, and writes nothing."""
         with _known_faults(), self.engine.connect() as connection:
+            if self.dialect != "sqlite":
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
             connection.rollback()
 

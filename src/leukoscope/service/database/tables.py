@@ -290,6 +290,17 @@ class JobRow(Base):
     by: Mapped[str] = mapped_column(_ID)
 
 
+class RequestRow(Base):
+    """The answer to a request that named a key, so that it can be sent again. ``what``: a digest of the request."""
+
+    __tablename__ = "request_"
+    key: Mapped[str] = mapped_column(_SHA, primary_key=True)
+    what: Mapped[str] = mapped_column(_SHA)
+    status: Mapped[int] = mapped_column(Integer)
+    answer: Mapped[str] = mapped_column(Text)
+    at: Mapped[str] = mapped_column(_AT, index=True)
+
+
 class EventRow(Base):
     """One link of the chain; see `chain`."""
 

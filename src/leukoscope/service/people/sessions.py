@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
+from starlette.requests import Request
 
 from leukoscope.service.database.chain import Chain
 from leukoscope.service.database.engine import Database
@@ -25,6 +26,11 @@ _OF_TOKEN = (
     .join(UserRow, UserRow.id == SessionRow.user_id)
     .where(SessionRow.token_sha256 == bindparam("key"), UserRow.closed_at.is_(None))
 )
+
+
+def token_of(request: Request) -> str | None:
+    """The token of the session, from the cookie that belongs to this kind of connection."""
+    return request.cookies.get(SECURE_COOKIE if request.url.scheme == "https" else COOKIE)
 
 
 class Sessions:

@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from leukoscope.service.people.accounts import Person
-from leukoscope.service.people.sessions import COOKIE, SECURE_COOKIE
+from leukoscope.service.people.sessions import token_of
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
 from leukoscope.service.worker import Worker
@@ -24,11 +24,6 @@ class Body(BaseModel):
     """What comes as JSON: nothing but what is named."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-def token_of(request: Request) -> str | None:
-    """The token of the session, from the cookie that belongs to this kind of connection."""
-    return request.cookies.get(SECURE_COOKIE if request.url.scheme == "https" else COOKIE)
 
 
 async def the_bench(request: Request) -> Workbench:

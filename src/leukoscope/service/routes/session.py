@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.people.roles import ROLES
-from leukoscope.service.people.sessions import COOKIE, SECURE_COOKIE
+from leukoscope.service.people.sessions import COOKIE, SECURE_COOKIE, token_of
 from leukoscope.service.problems import Problem
-from leukoscope.service.routes.needs import Bench, Body, Line, Password, Somebody, token_of
+from leukoscope.service.routes.needs import Bench, Body, Line, Password, Somebody
 from leukoscope.service.settings import LOOPBACK
 
 router = APIRouter(tags=["session"])
