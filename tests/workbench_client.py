@@ -128,11 +128,13 @@ class Served:
         self.kill()
         raise AssertionError("the server does not start")
 
-    def ask(self, method: str, path: str, body: bytes | dict | None = None) -> tuple[int, dict]:
+    def ask(
+        self, method: str, path: str, body: bytes | dict | None = None, more: dict[str, str] | None = None
+    ) -> tuple[int, dict]:
         """One request; each thread keeps its connection, as a browser does."""
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         kind = "application/json" if isinstance(body, dict) else "image/png"
-        headers = {"content-type": kind, "cookie": self.cookie}
+        headers = {"content-type": kind, "cookie": self.cookie, **(more or {})}
         for again in (True, False):
             known = getattr(self._lines, "line", None)
             if not again or known is None or known[0] is not self.process:
