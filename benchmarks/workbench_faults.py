@@ -1,0 +1,292 @@
+"""The workbench when it is killed and when it is sent rubbish: what was acknowledged, what stays, what it takes.
+
+Real servers on temporary folders, asked over HTTP, with the graph worked out by hand of the tests (the point is the
+server, not the model).
+
+`kills`: `kill -9` of the server and its processes at random moments, while it takes pictures, answers and readings. At
+the end every acknowledged reading and picture must be there, every file have its row, every picture be answered once,
+and the chain verify. Several folders are worked on side by side, so that restarts overlap.
+
+`uploads`: altered pictures, each sent as a browser sends it. None may be answered by 5xx; memory of all processes is
+read as they come.
+
+`dropped`: so many files offered to the server at once, by more connections than it takes.
+
+python benchmarks/workbench_faults.py kills --out docs/figures/workbench_kills.json [--turns 200]
+python benchmarks/workbench_faults.py uploads --out docs/figures/workbench_uploads.json [--turns 10000]
+python benchmarks/workbench_faults.py dropped --out docs/figures/workbench_dropped.json [--turns 10000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.files import write_json
+from leukoscope.machine import describe_machine
+from leukoscope.service.database.audit import verify_database
+from leukoscope.service.database.chain import Chain, read_key
+from leukoscope.service.database.engine import Database
+from workbench import memory
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from bundle_factory import disc, make_bundle
+from workbench_client import PASSWORD, Served, picture
+
+SIDE_BY_SIDE = 2
+ACTS, AFTER = 40, 0.1  # a server is killed after at most so many acknowledged acts, and so many seconds after the last
+
+
+def begun(place: Path) -> Served:
+    """A server with one signer, logged in."""
+    server = Served(place / "workbench", make_bundle(place / "bundle"))
+    first = {"token": server.first_token(), "login": "a", "name": "A", "password": PASSWORD, "roles": ["signer"]}
+    assert server.ask("POST", "/first", first)[0] == 200
+    return server
+
+
+def killed(place: Path, turns: int, seed: int) -> dict[str, Any]:
+    """Kill a server so many times; what was acknowledged and what is there."""
+    rng = random.Random(seed)
+    server = begun(place)
+    case = server.ask("POST", "/cases", {"order_no": "1", "subject": "P"})[1]["id"]
+    path = f"/cases/{case}"
+    pictures: set[str] = set()
+    readings: dict[str, int] = {}
+    restarts: list[float] = []
+    moments: Counter[str] = Counter()
+    made = 0
+    for _ in range(turns):  # the loop goes by acts and not by time: a slow machine is killed in the same moments
+        timer = threading.Timer(rng.uniform(0, AFTER), server.kill)
+        left, doing = rng.randrange(ACTS), "picture"  # 0: as it begins, when it puts right what the last kill left
+        try:
+            while True:
+                if left <= 0 and not timer.ident:
+                    timer.start()
+                doing = "picture"
+                made += 1
+                data = picture((250, made % 256, made // 256))
+                digest = sha256(data).hexdigest()
+                if server.ask("PUT", f"{path}/pictures/{digest}", data)[0] == 201:
+                    pictures.add(digest)
+                    left -= 1
+                doing = "reading"
+                for cell in server.ask("GET", f"{path}/cells?limit=3")[1].get("cells", ()):
+                    one = {"event": str(uuid.uuid4()), "cell": cell["id"], "label": rng.choice(("blast", "normal"))}
+                    status, told = server.ask("POST", f"{path}/readings", {"readings": [one]})
+                    if status == 200:
+                        readings[one["event"]] = told["stored"][0]["seq"]
+                        left -= 1
+                    if left <= 0 and not timer.ident:
+                        timer.start()
+        except (OSError, ValueError):
+            timer.join()
+            moments[doing] += 1
+        if rng.random() < 0.15:  # and once more before it is ready
+            server.process = subprocess.Popen(
+                server.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+            )
+            time.sleep(rng.uniform(0, 1.2))
+            server.kill()
+            moments["start"] += 1
+        restarts.append(server.start())
+    until = time.monotonic() + 300
+    while server.ask("GET", path)[1]["waiting"] and time.monotonic() < until:
+        time.sleep(0.1)
+    server.kill()
+    return {"pictures": pictures, "readings": readings, "restarts": restarts, "moments": moments} | looked_through(
+        place / "workbench", pictures, readings
+    )
+
+
+def looked_through(data: Path, pictures: set[str], readings: dict[str, int]) -> dict[str, Any]:
+    """What is there, against what was acknowledged; asserts that nothing is lost."""
+    rows = sqlite3.connect(data / "workbench.sqlite")
+    stored = dict(rows.execute("SELECT id, seq FROM reading"))
+    known = {sha for (sha,) in rows.execute("SELECT sha256 FROM picture")}
+    runs = {run for (run,) in rows.execute("SELECT id FROM run_")}
+    undone = rows.execute("SELECT count(*) FROM job WHERE state <> 'done'").fetchone()[0]
+    rows.close()
+    kept = {path.name for path in (data / "store").glob("??/??/*")}
+    drawn = {path.name[:36] for path in (data / "derived").glob("*/*")}
+    database = Database(f"sqlite:///{data / 'workbench.sqlite'}")
+    verdict = verify_database(database, Chain(read_key(data / "chain.key", create=False)))
+    database.close()
+    lost = len(readings.items() - stored.items()) + len(pictures - known)
+    orphans = len(kept ^ known) + len(drawn - runs)
+    assert (lost, orphans, undone, len(runs), verdict.faults) == (0, 0, 0, len(known), ())
+    return {"lost": lost, "orphans": orphans, "events": verdict.events, "stored": len(stored), "known": len(known)}
+
+
+def kills(turns: int) -> dict[str, Any]:
+    """Kill several servers side by side."""
+    place = Path(tempfile.mkdtemp())
+    try:
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            share = -(-turns // SIDE_BY_SIDE)
+            found = list(pool.map(lambda k: killed(place / str(k), share, k), range(SIDE_BY_SIDE)))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    restarts = [each for part in found for each in part["restarts"]]
+    moments: Counter[str] = sum((part["moments"] for part in found), Counter())
+    return {
+        "kills": sum(moments.values()), "while": dict(moments),
+        "readings_acknowledged": sum(len(part["readings"]) for part in found),
+        "readings_stored": sum(part["stored"] for part in found),
+        "pictures_acknowledged": sum(len(part["pictures"]) for part in found),
+        "pictures_stored": sum(part["known"] for part in found),
+        "lost": sum(part["lost"] for part in found), "orphans": sum(part["orphans"] for part in found),
+        "events": sum(part["events"] for part in found),
+        "restart_s": {"median": round(float(np.median(restarts)), 2), "most": round(max(restarts), 2)},
+    }  # fmt: skip
+
+
+def seeds() -> list[bytes]:
+    """A cell and a field-like picture in each format that is taken."""
+    cell = Image.fromarray(disc((250, 60, 120)))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8))
+    made = []
+    for each in (cell, noise):
+        for kind, options in (("PNG", {}), ("BMP", {}), ("JPEG", {"progressive": True}), ("JPEG", {}),
+                              ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {}), ("WEBP", {})):  # fmt: skip
+            file = BytesIO()
+            each.save(file, kind, **options)
+            made.append(file.getvalue())
+    return made
+
+
+def altered(data: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, cut out or put in; sometimes in the header, where sizes are."""
+    found = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        if not found:
+            break
+        reach = len(found) if rng.random() < 0.6 else min(len(found), 64)
+        at = rng.randrange(reach)
+        act = rng.randrange(4)
+        if act == 0:
+            found[at] = rng.randrange(256)
+        elif act == 1:
+            found[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\x40\0"))
+        elif act == 2:
+            del found[at : at + rng.randrange(1, 60)]
+        else:
+            found[at:at] = rng.randbytes(rng.randrange(1, 60))
+    return bytes(found)
+
+
+def uploads(turns: int) -> dict[str, Any]:
+    """Send altered pictures by two connections."""
+    place = Path(tempfile.mkdtemp())
+    server = begun(place)
+    codes: Counter[int] = Counter()
+    most = before = 0.0
+    faults: list[str] = []
+    rng = random.Random(1)
+    base = seeds()
+    try:
+        cases: dict[int, str] = {}
+
+        def send(data: bytes) -> int:
+            thread = threading.get_ident()
+            if thread not in cases:
+                cases[thread] = server.ask("POST", "/cases", {"order_no": "1", "subject": "P"})[1]["id"]
+            status, told = server.ask("PUT", f"/cases/{cases[thread]}/pictures/{sha256(data).hexdigest()}", data)
+            if status >= 500:
+                faults.append(f"{status} {told} {data[:40].hex()}")
+            return status
+
+        with ThreadPoolExecutor(2) as pool:
+            for start in range(0, turns, 100):
+                part = [altered(rng.choice(base), rng) for _ in range(min(100, turns - start))]
+                codes.update(pool.map(send, part))
+                most = max(most, memory(server)["resident"])
+                before = before or most
+        waited = time.monotonic() + 600
+        while time.monotonic() < waited and any(server.ask("GET", f"/cases/{c}")[1]["waiting"] for c in cases.values()):
+            time.sleep(0.2)
+        most = max(most, memory(server)["resident"])
+        ready = server.ask("GET", "/ready")[0]
+        failed = sum(server.ask("GET", f"/cases/{c}")[1]["failed"] for c in cases.values())
+    finally:
+        server.kill()
+        shutil.rmtree(place, ignore_errors=True)
+    assert not faults, faults[:3]
+    assert ready == 200
+    return {
+        "uploads": turns, "answers": {str(code): codes[code] for code in sorted(codes)}, "5xx": len(faults),
+        "pictures_that_ended_the_process": failed,
+        "resident_mb": {"after_100": round(before, 1), "most": round(most, 1)},
+    }  # fmt: skip
+
+
+def dropped(turns: int) -> dict[str, Any]:
+    """Offer so many files by 64 connections, and send again what was not taken."""
+    place = Path(tempfile.mkdtemp())
+    server = begun(place)
+    codes: Counter[int] = Counter()
+    try:
+        case = server.ask("POST", "/cases", {"order_no": "1", "subject": "P"})[1]["id"]
+        began = time.monotonic()
+
+        def send(number: int) -> None:
+            data = picture((number % 250 + 1, number // 250 % 250, number // 62500))
+            for _ in range(100):
+                status, _ = server.ask("PUT", f"/cases/{case}/pictures/{sha256(data).hexdigest()}", data)
+                codes[status] += 1
+                if status in (200, 201):
+                    return
+                time.sleep(0.5)
+            raise AssertionError(status)
+
+        with ThreadPoolExecutor(64) as pool:
+            list(pool.map(send, range(turns)))
+        took = time.monotonic() - began
+        there = server.ask("GET", f"/cases/{case}")[1]["pictures"]
+        most = memory(server)["resident"]
+    finally:
+        server.kill()
+        shutil.rmtree(place, ignore_errors=True)
+    assert there == turns
+    told = {str(code): codes[code] for code in sorted(codes)}
+    return {"files": turns, "connections": 64, "answers": told, "s": round(took, 1), "resident_mb": most}
+
+
+def main() -> None:
+    """Do one part, and write its figures."""
+    parts: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
+        "kills": (kills, 200), "uploads": (uploads, 10_000), "dropped": (dropped, 10_000),
+    }  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--turns", type=int)
+    given = parser.parse_args()
+    act, turns = parts[given.part]
+    result: dict[str, Any] = {"machine": describe_machine(), "load": [round(each, 1) for each in os.getloadavg()]}
+    result |= act(given.turns or turns)
+    write_json(given.out, result)
+    print(given.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
