@@ -94,7 +94,40 @@ HIDDEN = (
     "before",
     "heat",
     "agreement",
+    "turns",
 )
+
+
+def test_no_path_at_all_tells_a_blind_reader_what_the_model_or_another_reader_says(guest, make_case) -> None:
+    """Every path that can be looked at, by whoever has all roles: words of the model, and another reader's label."""
+    case = make_case(3, blind=True, readers=2)
+    everybody = guest.as_("signer", "manager", "auditor", "admin", login="everybody")
+    other = guest.as_("signer", login="other")
+    cells = cells_of(other, case)
+    for cell in cells:
+        assert key(other, case, cell["id"], "basophil").status_code == 200
+    for cell in cells[:2]:
+        assert key(everybody, case, cell["id"], "monocyte").status_code == 200
+    filled = {"{case_id}": case, "{cell_id}": cells[0]["id"], "{sha256}": cells[0]["picture"]}
+    looked = set()
+    for method, path in every_path(guest):
+        if method != "GET":
+            continue
+        for old, new in filled.items():
+            path = path.replace(old, new)  # noqa: PLW2901
+        for what in ("small.jpg", "frame.jpg", "heat.png") if "{what}" in path else ("",):
+            answer = everybody.get("/api/v1" + path.replace("{what}", what))
+            if answer.status_code != 200 or "json" not in answer.headers["content-type"]:
+                assert (what == "heat.png") <= (answer.status_code == 403), path
+                continue
+            looked.add(path)
+            if path == "/labels":
+                continue  # all labels have names there
+            for word in HIDDEN:
+                assert f'"{word}":' not in answer.text or (path == "/agreement" and word == "others"), (path, word)
+            assert "basophil" not in answer.text, path
+    assert {f"/cases/{case}/cells", f"/cases/{case}/summary", "/events", f"/cells/{cells[0]['id']}"} <= looked
+    assert "basophil" in guest.as_("auditor", login="only-auditor").get("/api/v1/events?limit=1000").text
 
 
 def test_answers_to_a_blind_reader_hold_no_suggestion(guest, make_case) -> None:

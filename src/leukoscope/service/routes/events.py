@@ -7,13 +7,17 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy import select
 
+from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.signing import anchor_now, note_anchor
 from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.chain import chain_links
+from leukoscope.service.database.tables import CaseRow
 from leukoscope.service.routes.needs import Auditor, Bench, Number
 
 router = APIRouter(prefix="/events", tags=["events"])
+_TELLING = ("reading", "adjudicated")
 
 
 @router.get("")
@@ -21,10 +25,19 @@ def events(
     bench: Bench, person: Auditor, after: Number = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:  # fmt: skip
-    """Events after a number."""
+    """Events after a number. Whoever reads a case blind and is an auditor too is not told here what others called."""
     with bench.database.read() as connection:
         links = list(chain_links(connection, after, limit))
-    return {"events": [asdict(link) | {"body": json.loads(link.body)} for link in links]}
+        named = {link.subject for link in links if link.action in _TELLING} if "viewer" in person.rights else set()
+        cases = connection.execute(select(CaseRow).where(CaseRow.id.in_(named))).mappings().all() if named else []
+        blind = {case["id"] for case in cases if is_blind_to(connection, case, person)}
+    told = []
+    for link in links:
+        body = json.loads(link.body)
+        if link.action in _TELLING and link.subject in blind and link.actor != person.id:
+            body["label"] = None
+        told.append(asdict(link) | {"body": body})
+    return {"events": told}
 
 
 @router.get("/head")
