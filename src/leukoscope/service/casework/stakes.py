@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, not_, or_, select
+from sqlalchemy import Case, ColumnElement, Connection, RowMapping, and_, case, func, not_, or_, select
 
 from leukoscope.bundle.patients import Statement, state, subject_rule, too_few_judged
 from leukoscope.bundle.read import read_bundle
@@ -70,21 +70,10 @@ def at_stake(
 
     Cells stand as the reader called them; where nothing was read, as the bundle did that answered last.
     """
-    bundle = connection.execute(
-        select(BundleRow.path, BundleRow.digest)
-        .join(RunRow, RunRow.bundle_id == BundleRow.id)
-        .where(RunRow.id == select(func.max(CellRow.run_id)).where(CellRow.case_id == case_id).scalar_subquery())
-    ).first()
-    if bundle is None:
-        return {}, 1.0
-    facts = _facts(bundle.path, bundle.digest)
-    threshold = facts.decision.threshold
-    rule = subject_rule(facts)
+    tally, threshold, rule = _answered(connection, case_id)
     if isinstance(rule, str):
         return {}, threshold
-    stands = case((not_(_COUNTS), "uncounted"), (CellRow.strength >= threshold, "blast"), else_="normal")
-    query = select(stands, func.count()).where(CellRow.case_id == case_id).group_by(stands)
-    tally = Tally(**(dict.fromkeys(STANDINGS, 0) | dict(connection.execute(query).all())))
+    stands = _standing(threshold)
     called = {mark.cell: labels[mark.label] for mark in marks}
     touched = select(ReadingRow.cell_id).where(ReadingRow.case_id == case_id)
     read = select(CellRow.id, stands).where(CellRow.case_id == case_id, CellRow.id.in_(touched))
@@ -93,6 +82,37 @@ def at_stake(
         if label is not None:
             tally = tally.moved("uncounted" if not label.counts else "blast" if label.blast else "normal", stood)
     return turns(tally, rule), threshold
+
+
+def _standing(threshold: float) -> Case[Any]:
+    return case((not_(_COUNTS), "uncounted"), (CellRow.strength >= threshold, "blast"), else_="normal")
+
+
+def _answered(connection: Connection, case_id: str) -> tuple[Tally, float, SubjectFacts | str]:
+    """How the cells of a case stand by their answers, which never change; with threshold and rule of the bundle."""
+    cells = connection.scalar(select(func.count()).where(CellRow.case_id == case_id)) or 0
+    known = _ANSWERED.get((case_id, cells))
+    if known is not None:
+        return known
+    last = select(func.max(RunRow.id)).where(RunRow.case_id == case_id).scalar_subquery()
+    bundle = connection.execute(
+        select(BundleRow.path, BundleRow.digest)
+        .join(RunRow, RunRow.bundle_id == BundleRow.id)
+        .where(RunRow.id == last)
+    ).first()  # fmt: skip
+    if bundle is None:
+        return Tally(0, 0, 0), 1.0, "nothing was answered"
+    facts = _facts(bundle.path, bundle.digest)
+    rule, threshold = subject_rule(facts), facts.decision.threshold
+    query = select(_standing(threshold).label("stands"), func.count()).where(CellRow.case_id == case_id)
+    counts: dict[str, int] = dict(connection.execute(query.group_by("stands")).all())
+    if len(_ANSWERED) > 200:
+        _ANSWERED.clear()
+    found = _ANSWERED[case_id, cells] = Tally(**dict.fromkeys(STANDINGS, 0) | counts), threshold, rule
+    return found
+
+
+_ANSWERED: dict[tuple[str, int], tuple[Tally, float, SubjectFacts | str]] = {}
 
 
 def standing_so(names: Iterable[str], threshold: float) -> ColumnElement[bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, insert, select
@@ -16,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from leukoscope.errors import LeukoscopeError
 from leukoscope.service.database.tables import RequestRow
 from leukoscope.service.moments import utc_after, utc_now
 from leukoscope.service.people.sessions import token_of
@@ -86,7 +88,8 @@ class Once:
             else:
                 parts.append(message.get("body", b""))
                 if not message.get("more_body", False) and status < 400:  # a refusal may be another one tomorrow
-                    await run_in_threadpool(keep, status, b"".join(parts).decode("utf-8"))
+                    with suppress(LeukoscopeError):  # it was done: it is answered even where that cannot be kept
+                        await run_in_threadpool(keep, status, b"".join(parts).decode("utf-8"))
             await send(message)
 
         await self.app(scope, again, listen)
