@@ -85,13 +85,14 @@ def test_a_head_of_any_kind_changes_with_its_heat_map_twice(kind: str, tmp_path:
 
     once = replace(bundle, graph=head.changed(changes[0]))
     twice = replace(bundle, graph=GraphHead(once).changed(changes[1]))
-    features = model.forward_features(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255).detach().requires_grad_()
+    x = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
+    features = model.forward_features(x).detach().requires_grad_()
     for changed, done in ((once, changes[:1]), (twice, changes)):
         told, heat, seen = run(changed.graph, frames)
         expected = wanted(features, done)
         (gradient,) = torch.autograd.grad(expected.sum(), features)
         channels = sum(model.trunk.channels)  # type: ignore[union-attr]
-        by_hand = (gradient * features)[:, :channels].sum(1).detach().numpy()
+        by_hand = model.shown_map((gradient * features)[:, :channels].sum(1), x).detach().numpy()
         assert told == pytest.approx(expected.detach().numpy(), rel=1e-3, abs=1e-3)
         assert np.abs(heat - by_hand).max() < 1e-3 * np.abs(by_hand).max()
         assert np.array_equal(seen, embedding)
