@@ -44,6 +44,8 @@
       faults.push(`no key scrolls ${told(each)}`);
     }
   }
+  const main = document.querySelector("main");
+  if (main.scrollWidth > main.clientWidth + 1) faults.push(`the main part is ${main.scrollWidth} px wide in ${main.clientWidth}`);
   if (document.documentElement.scrollWidth > window.innerWidth) faults.push(`the page is ${document.documentElement.scrollWidth} px wide in ${window.innerWidth}`);
 
   // Contrast: colours laid over each other as they are drawn.

@@ -52,6 +52,7 @@ function fitWords({ fit, said }) {
   const names = { auc: "AUC", log_loss: "log loss", brier: "Brier score", sensitivity: "blasts called blast", specificity: "others not called blast" };
   return [
     el("p", {}, `${fit.cells} cells, ${fit.blasts} of them blasts; left out of the fit in turn: ${fit.left_out} ${fit.by_patient ? "patients" : "parts of the cells. No patient is known: this says nothing of new ones"}.`),
+    fit.forced ? el("p", { class: "beware" }, "Nothing was clearly gained on cells left out of the fit.") : null,
     fit.curve.length ? curveDrawing(fit.curve, fit.before.auc?.value ?? null) : null,
     table(["", "Before", "After", "Gain"], Object.keys(fit.before).map((name) => el("tr", {}, el("th", { scope: "row" }, names[name] || name),
       [fit.before, fit.after, fit.gain].map((each) => el("td", {}, between(each[name]))))), "figures on cells left out of the fit"),
@@ -125,5 +126,5 @@ function readersWords(agreement) {
   const ends = (each) => (each.low === null ? "" : ` [${each.low.toFixed(2)} to ${each.high.toFixed(2)}]`);
   return [el("h2", {}, "Readers"), agreement.pairs.length || agreement.anchoring.length ? null : el("p", {}, "No case was read to its end yet."),
     el("ul", {}, agreement.pairs.map((each) => el("li", {}, `${each.readers.join(" and ")}: kappa of blast or not ${number(each.value)}${ends(each)}, ${each.cells} cells of ${each.subjects} subjects`)),
-      agreement.anchoring.map((each) => el("li", {}, `${each.reader}: calls cells as the model does ${each.value === null ? "(not both with and without its suggestion in sight yet)" : `${(100 * each.value).toFixed(0)} points more often with its suggestion in sight${ends(each)}`}`)))];
+      agreement.anchoring.map((each) => el("li", {}, `${each.reader}: calls cells as the model does ${each.value === null ? "(not both with and without its suggestion in sight yet)" : `${Math.abs(100 * each.value).toFixed(0)} points ${each.value < 0 ? "less" : "more"} often with its suggestion in sight${ends(each)}`}`)))];
 }

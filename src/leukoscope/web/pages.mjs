@@ -146,5 +146,5 @@ export async function auditPage(app) {
       const found = await get("/events/verify");
       fill(verdict, found.sound ? `Sound: ${found.events} events, head ${found.head}` : `NOT SOUND: ${found.faults.join("; ")}`);
     } }, "Verify")), verdict, el("p", {}, `Event ${head.seq}, head `, el("code", {}, head.hash)),
-  table(["Event", "When", "What", "Of", "Said"], events.reverse().map((each) => el("tr", {}, el("td", {}, String(each.seq)), el("td", {}, each.at), el("td", {}, each.action), el("td", {}, el("code", {}, each.subject.slice(0, 8))), el("td", {}, el("code", {}, JSON.stringify(each.body))))), "the last events")));
+  table(["Event", "When", "What", "Of", "Said"], events.reverse().map((each) => el("tr", {}, el("td", {}, String(each.seq)), el("td", { class: "when" }, each.at), el("td", {}, each.action), el("td", {}, el("code", {}, each.subject.slice(0, 8))), el("td", {}, el("code", {}, JSON.stringify(each.body))))), "the last events")));
 }

@@ -381,10 +381,11 @@ export class Review {
 
   async neighbours(cell) {
     const { neighbours } = await get(`/cells/${cell.id}/neighbours`);
-    fill(this.more, el("div", { class: "neighbours" }, neighbours.length ? neighbours.map((each) => el("button", {
-      type: "button", disabled: !each.here, onclick: () => { const at = this.grid.items.findIndex((other) => other.id === each.id); if (at >= 0) { this.grid.go(at); this.detail(); } },
-    }, el("img", { src: `./api/v1/cells/${each.id}/small.jpg`, alt: "" }), el("span", {}, each.label ? this.labels.get(each.label).words : "not read"),
-    el("small", {}, `alike ${each.alike.toFixed(2)}`))) : el("p", {}, "There are no others to compare with.")));
+    const words = (each) => [el("img", { src: `./api/v1/cells/${each.id}/small.jpg`, alt: "" }), el("span", {}, each.label ? this.labels.get(each.label).words : "not read"),
+      el("small", {}, `alike ${each.alike.toFixed(2)}${each.here ? "" : ", another case"}`)];
+    fill(this.more, el("div", { class: "neighbours" }, neighbours.length ? neighbours.map((each) => (each.here ? el("button", {
+      type: "button", onclick: () => { const at = this.grid.items.findIndex((other) => other.id === each.id); if (at >= 0) { this.grid.go(at); this.detail(); } },
+    }, words(each)) : el("div", { class: "elsewhere" }, words(each)))) : el("p", {}, "There are no others to compare with.")));
   }
 
   key(event) {
