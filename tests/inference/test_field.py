@@ -263,7 +263,7 @@ def test_what_speaks_against_the_cells_stands_on_top(bundle: Path, tmp_path: Pat
     spoilt = write(tmp_path / "in" / "wash.png", wash.picture())
     run_fields(load(bundle, threads=1), [sound, spoilt], tmp_path / "out", ReadOptions())
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    note = page[page.index("<main>") : page.index("<section>")]
+    note = page[page.index("<main>") : page.index("<section ")]
     assert "cannot be relied on" in note
     assert "wash.png: 1 purple part is larger than any white cell" in note
     assert "sound.png" not in note

@@ -16,9 +16,11 @@ from bundle_factory import disc, make_bundle
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.errors import DataError
 from leukoscope.inference.alike import most_alike
-from leukoscope.inference.batch import find_pictures, run_batch
+from leukoscope.inference.batch import find_pictures, run_batch, run_fields
+from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.overlay import TINT, map_scale, overlay, tint
+from smears.smear import with_red_cells
 
 CELLS = 250  # more than one page of the gallery
 
@@ -146,3 +148,37 @@ def test_the_tint_over_the_frame_is_the_overlay() -> None:
     laid = frame + alpha * (flat[..., :3] - frame)
     assert np.abs(laid - overlay(frame, heatmap, scale=map_scale(heatmap))).max() <= 1.01
     assert not tint(np.zeros((3, 3), np.float32))[..., 3].any()
+
+
+def test_from_the_outline_to_the_cell_and_back(classifier: Classifier, browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    smear = with_red_cells(60, leave=(320, 240, 60)).white(320, 240, 110, 75)
+    Image.fromarray(smear.picture()).save(tmp_path / "in" / "a.png")
+    Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(tmp_path / "in" / "b.png")
+    run_fields(classifier, find_pictures([tmp_path / "in"]), tmp_path / "out", ReadOptions())
+    page = browser.new_page(viewport={"width": 360, "height": 700})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto((tmp_path / "out" / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.locator("#where").inner_text() == "2 of 2 fields"
+    place = page.locator("#f1p1").bounding_box()
+    whole = page.locator(".whole").bounding_box()
+    assert place is not None
+    assert whole is not None
+    assert (place["x"] - whole["x"] + place["width"] / 2) / whole["width"] == pytest.approx(320 / 640, abs=0.02)
+    page.click("#f1p1")
+    assert page.evaluate("document.querySelector(':target').tagName") == "LI"
+    page.click(":target b a")
+    assert page.evaluate("document.querySelector(':target').id") == "f1p1"
+    decision = page.get_attribute("#f1c1", "class")
+    other = "normal" if decision == "blast" else "blast"
+    page.click(f"[data-only={other}]")
+    assert page.locator("#where").inner_text() == "0 of 2 fields"
+    page.click(f"[data-only={decision}]")
+    assert page.locator("main > section:visible").count() == 1
+    page.click('[data-only=""]')
+    page.fill("#find", "b.png")
+    assert page.locator("main > section:visible h2").inner_text().endswith("b.png")
+    assert complaints == []
+    page.close()

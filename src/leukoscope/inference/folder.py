@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -81,11 +81,13 @@ class FieldFolder:
         write_coco(self._out / "cells.coco.json", self._records)
         tally = None if owners is None else PatientTally(facts, owners)
         doubted: list[tuple[str, str]] = []
+        counts = Counter(blast=0, normal=0, refer=0, unreadable=0, pictures=len(self._stems))
         for name in self._stems:
             record = self._record(name)
             doubted += [(name, text) for text in doubts(() if record is None else record.get("warnings", ()))]
             self.unread += record is None or record["error"] is not None
             for answer in _answers(record, name):
+                counts[answer.decision] += 1
                 if tally is not None:
                     tally.add(answer)
                 yield answer
@@ -96,7 +98,7 @@ class FieldFolder:
             write_json(self._out / "patients.json", claim | {"patients": statements})
         stems = list(self._stems.values())
         shown = (self._record(name) for name in self._stems)
-        write_page(self._out / PAGE, shown, stems, statements, doubted, order)
+        write_page(self._out / PAGE, shown, stems, statements, doubted, order, counts)
 
     def close(self) -> None:
         """End the threads that write."""

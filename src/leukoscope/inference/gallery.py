@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -246,11 +246,12 @@ def write_page(
     patients: Sequence[dict[str, Any]] | None,
     doubted: Sequence[tuple[str, str]],
     order: Sequence[int | None],
+    counts: Mapping[str, int],
 ) -> None:
     """Write the page, one field after another: it is never held whole. All values are escaped.
 
-    What speaks against the cells of a field, by its path, stands on top. Cells are told their place in ``order``, which
-    is that of all cells of the readable fields.
+    What speaks against the cells of a field, by its path, stands on top, under how many pictures and cells of each
+    decision there are. Cells are told their place in ``order``, which is that of all cells of the readable fields.
     """
     place = iter(order)
     pairs = ((_shown(record, place), stem) for record, stem in zip(records, stems, strict=True) if record is not None)
@@ -261,6 +262,7 @@ def write_page(
         doubted=[(printable(name), text) for name, text in doubted],
         honest=HONEST,
         order=ORDER,
+        counts=counts,
         asked=sum(each is not None for each in order),
         colours={name: "rgb({} {} {})".format(*rgb) for name, rgb in COLOURS.items()},
     )
