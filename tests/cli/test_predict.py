@@ -57,8 +57,11 @@ def test_jsonl_and_csv_hold_nothing_else(run, cells: Path, small_bundle: Path, t
     assert (answer["decision"], answer["model"], answer["error"]) == ("blast", "by-hand", None)
     assert answer["ms"] > 0
     [row] = csv.DictReader(io.StringIO(texts["csv"]))
-    assert set(answer) - set(row) == {"gate_score", "findings", "place"}  # a table holds what was decided
-    assert list(row) == [key for key in answer if key in row]
+    assert set(answer) - set(row) == {"format", "gate_score", "findings", "place"}  # a table holds what was decided
+    box = ["x", "y", "width", "height", "um_per_px"]
+    assert [key for key in row if key not in box] == [
+        key for key in answer if key in row and key not in {"bundle", "threshold", "software"}
+    ] + ["bundle", "threshold", "software"]
     assert float(row["logit"]) == answer["logit"]
 
 

@@ -22,6 +22,7 @@ from leukoscope.inference.cells import CellReader
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.gallery import safe_stem
 from leukoscope.inference.overlay import TINT
+from leukoscope.inference.schemas import row_facts
 from leukoscope.inference.writers import SUFFIX, RowFormat
 
 NASTY = '<img src=x onerror=alert(1)>&" \u202e.png'
@@ -60,7 +61,8 @@ class Page(HTMLParser):
 
 def test_rows_agree_between_formats(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
     pictures = find_pictures([folder])
-    truth = [answer.to_json() for answer in classifier.predict_many(pictures)]
+    made = row_facts(classifier.bundle)
+    truth = [answer.to_json() | made for answer in classifier.predict_many(pictures)]
     lines: list[str] = []
     tally = run_batch(classifier, pictures, format="jsonl", emit=lines.append)
     answers = [json.loads(line) for line in lines]
@@ -74,8 +76,8 @@ def test_rows_agree_between_formats(classifier: Classifier, folder: Path, tmp_pa
     run_batch(classifier, pictures, format="csv", out=tmp_path / "out")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out/predictions.csv").read_text(encoding="utf-8"))))
     for row, expected in zip(rows, truth, strict=True):
-        told = {name: expected[name] for name in row}  # the findings as a list are for JSON alone
-        assert set(expected) - set(row) == {"gate_score", "findings", "place"}
+        told = {name: expected.get(name) for name in row}  # the findings as a list are for JSON alone
+        assert set(expected) - set(row) == {"format", "gate_score", "findings", "place"}
         assert row | {"ms": ""} == {k: "" if v is None else str(v) for k, v in told.items()} | {"ms": ""}
 
     lines.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,23 @@ import click
 from leukoscope.progress import Advance
 
 _FIRST: Final = 10  # lost pictures that are named
+
+
+class JsonProgress:
+    """Progress on stderr as lines of JSON, for a program that started this one."""
+
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[Advance]:
+        """A line for each step: what is done, of how much."""
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            click.echo(json.dumps({"stage": label, "done": done, "total": total}), err=True)
+
+        advance(0)
+        yield advance
 
 
 class Terminal:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.cli._options import BUNDLE
+from leukoscope.cli._options import BUNDLE, PROGRESS, PROVIDER, QUIET, THRESHOLD
+from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
-from leukoscope.cli._show import Terminal
+from leukoscope.cli._show import JsonProgress, Terminal
 from leukoscope.errors import PictureError
 from leukoscope.inference.answer import HONEST
 from leukoscope.inference.batch import (
@@ -23,7 +24,9 @@ from leukoscope.inference.batch import (
     BatchTally,
     Order,
     OutputFormat,
+    check_out,
     run_batch,
+    run_digest,
     summary,
 )
 from leukoscope.inference.cells import BATCH_SIZE
@@ -70,6 +73,11 @@ if TYPE_CHECKING:
     help="Order of the rows; score: those to look at first come first, referred ones in their place. A ranking, no "
     "probability.",
 )  # fmt: skip
+@click.option("--replace", is_flag=True, help="Replace the results of another run in --out.")
+@THRESHOLD
+@PROVIDER
+@QUIET
+@PROGRESS
 @by_patient
 def predict(
     paths: tuple[Path, ...],
@@ -82,6 +90,11 @@ def predict(
     um_per_px: float | None,
     morphology: bool | None,
     order: Order,
+    replace: bool,
+    threshold: float | None,
+    provider: str | None,
+    quiet: bool,
+    progress: Literal["auto", "json"],
     by: str | None,
     patients: str | None,
 ) -> int:
@@ -98,25 +111,37 @@ def predict(
     what the network does on patients that it never saw, and its ten strongest cells; `leukoscope field` states the
     same. A statement needs half of the cells found to be judged, and a bundle with a rule fitted on patients.
 
+    `-` in the place of a path reads paths from standard input, one a line; `@FILE` reads them from a file.
+
     With --out, answers are kept as they come: a run that was stopped goes on when the same command is given again.
     summary.json counts the answers, and the files that were left out.
 
     Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle. Files of a folder that hold no
     picture do not count; they are named.
     """
+    from leukoscope.bundle.decision import decided_at
+    from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.inference.batch import find_pictures
-    from leukoscope.inference.classifier import load
 
-    classifier = load(bundle, threads=threads)
-    pictures = find_pictures(paths)
+    chosen_bundle = read_bundle(bundle or default_bundle())
+    if threshold is not None:
+        rule = decided_at(threshold, chosen_bundle.facts.decision)
+        chosen_bundle = chosen_bundle.with_facts(decision=rule)
+    classifier = Classifier(chosen_bundle, threads=threads, provider=provider)
+    if not quiet and (said := fallen_back(classifier, provider)):
+        click.echo(said, err=True)
+    pictures = find_pictures(listed(paths))
     owners = owners_of(pictures, by, patients)
+    if out is not None and not replace:
+        check_out(out, run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px))
     chosen: OutputFormat = kind or ("html" if out else "table")
     emit = None if out else emitter(chosen)
     tally = answer_all(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-        morphology=morphology, owners=owners, um_per_px=um_per_px, order=order,
+        morphology=morphology, owners=owners, um_per_px=um_per_px, order=order, quiet=quiet,
+        as_json=progress == "json",
     )  # fmt: skip
-    if said := pictures.left_out_words():
+    if not quiet and (said := pictures.left_out_words()):
         click.echo(said, err=True)
     return 1 if tally["unreadable"] else 0
 
@@ -135,8 +160,10 @@ def answer_all(
     owners: Owners | None = None,
     um_per_px: float | None = None,
     order: Order = "given",
+    quiet: bool = False,
+    as_json: bool = False,
 ) -> BatchTally:
-    """Run `run_batch`; say its sum, and where files went, on standard error."""
+    """Run `run_batch`; say its sum, and where files went, on standard error, unless it is to be quiet."""
 
     def run(progress: Advance | None = None) -> BatchTally:
         return run_batch(
@@ -147,7 +174,10 @@ def answer_all(
 
     try:
         # A bar between the rows on one terminal would tear both.
-        if sys.stderr.isatty() and (emit is None or out is not None or not sys.stdout.isatty()):
+        if as_json:
+            with JsonProgress().stage("pictures", len(pictures)) as advance:
+                tally = run(advance)
+        elif not quiet and sys.stderr.isatty() and (emit is None or out is not None or not sys.stdout.isatty()):
             with Terminal().stage("pictures", len(pictures)) as advance:
                 tally = run(advance)
         else:
@@ -156,6 +186,14 @@ def answer_all(
         if out is not None and kind != "html":
             click.echo("the answers so far are kept: the same command goes on from there", err=True)
         raise
+    if not quiet:
+        _tell(tally, classifier, kind, out, owners, order)
+    return tally
+
+
+def _tell(
+    tally: BatchTally, classifier: Classifier, kind: OutputFormat, out: Path | None, owners: Owners | None, order: Order
+) -> None:
     click.echo(summary(tally, classifier), err=True)
     if owners is not None:
         people = len(set(owners.patient.values()))
@@ -178,7 +216,16 @@ def answer_all(
         click.echo(f"written: {printable(str(out / f'predictions.{SUFFIX[kind]}'))}", err=True)
         if owners is not None:
             click.echo(f"written: {printable(str(out / f'patients.{SUFFIX[kind]}'))}", err=True)
-    return tally
+
+
+def fallen_back(classifier: Classifier, provider: str | None) -> str:
+    """That the processor answers in place of what was asked for; empty where it does not."""
+    wanted = (provider or "cpu").lower().removesuffix("executionprovider")
+    if classifier.provider.lower() == f"{wanted}executionprovider":
+        return ""
+    from leukoscope.inference.graph import offered_providers
+
+    return f"{provider} is not offered here, the processor answers; offered: {', '.join(offered_providers())}"
 
 
 def emitter(kind: OutputFormat) -> Callable[[str], None] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +13,7 @@ from typing import Any, Literal
 
 from leukoscope._version import __version__
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.errors import PictureError
+from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.files import atomic_path, exclusive, write_json, write_text
 from leukoscope.inference.answer import Answer, Decision
 from leukoscope.inference.cells import BATCH_SIZE, Cell, ReadOptions
@@ -22,6 +24,7 @@ from leukoscope.inference.journal import Journal, Stamp, settings_of, stamp
 from leukoscope.inference.order import places
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
+from leukoscope.inference.schemas import row_facts
 from leukoscope.inference.sources import PictureList, find_pictures
 from leukoscope.inference.writers import SUFFIX, RowFormat, header, patient_lines, row
 from leukoscope.progress import Advance
@@ -130,6 +133,8 @@ def run_batch(
     states = None if owners is None else PatientTally(classifier.bundle.facts, owners)
     measure = format == "html" if morphology is None else morphology
     options = ReadOptions(max_pixels, um_per_px, measure=measure)
+    made = row_facts(classifier.bundle)
+    run = {"run": run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px)}
 
     def fill(add: Sink, answers: Iterable[Answer]) -> None:
         for answer in answers:
@@ -148,12 +153,12 @@ def run_batch(
             gallery(
                 folder, classifier.bundle.facts, digest=classifier.bundle.digest, synthetic=synthetic, states=states
             ) as add,
-            _rows("table", emit, "given") as rows,
+            _rows("table", emit, "given", made) as rows,
         ):
             fill(lambda answer: (add(answer), rows(answer))[1], fresh())
-        write_json(folder / SUMMARY, tally.to_json(classifier))
+        write_json(folder / SUMMARY, tally.to_json(classifier) | run)
     elif out is None:
-        with _rows(format, None if states is not None else emit, order) as rows:
+        with _rows(format, None if states is not None else emit, order, made) as rows:
             fill(rows, fresh())
         if states is not None and emit is not None:
             for line in patient_lines(format, states.statements()):
@@ -164,14 +169,40 @@ def run_batch(
             with (
                 atomic_path(out / f"predictions.{SUFFIX[format]}") as temporary,
                 temporary.open("w", encoding="utf-8", newline="") as file,
-                _rows(format, lambda line: file.write(f"{line}\n"), order) as rows,
+                _rows(format, lambda line: file.write(f"{line}\n"), order, made) as rows,
             ):
                 fill(rows, kept)
             if states is not None:
                 lines = patient_lines(format, states.statements())
                 write_text(out / f"patients.{SUFFIX[format]}", "".join(f"{line}\n" for line in lines))
-            write_json(out / SUMMARY, tally.to_json(classifier))
+            write_json(out / SUMMARY, tally.to_json(classifier) | run)
     return tally
+
+
+def run_digest(
+    classifier: Classifier, pictures: Sequence[Path | PictureError], *, max_pixels: int, um_per_px: float | None
+) -> str:
+    """SHA-256 of what decides which answers a run gives: bundle, settings, and the pictures by name."""
+    told = settings_of(classifier.bundle, ReadOptions(max_pixels, um_per_px))
+    names = [str(each.path) if isinstance(each, PictureError) else str(each) for each in pictures]
+    return hashlib.sha256(json.dumps([told, names]).encode()).hexdigest()
+
+
+def check_out(out: Path, run: str) -> None:
+    """Refuse a folder that holds the results of another run: they would be replaced.
+
+    Raises:
+        LeukoscopeError: it does.
+    """
+    try:
+        found = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(found, dict) and found.get("run") not in {None, run}:
+        told = f"{found.get('pictures')} pictures, model {found.get('model')}"
+        raise LeukoscopeError(
+            f"holds the results of another run ({told})", path=out, remedy="choose another --out, or --replace them"
+        )
 
 
 def run_fields(
@@ -285,7 +316,7 @@ def _resumed(
 
 
 @contextmanager
-def _rows(kind: RowFormat, write: Callable[[str], object] | None, order: Order) -> Iterator[Sink]:
+def _rows(kind: RowFormat, write: Callable[[str], object] | None, order: Order, made: dict[str, Any]) -> Iterator[Sink]:
     if write is None:
         yield lambda answer: None
         return
@@ -294,11 +325,11 @@ def _rows(kind: RowFormat, write: Callable[[str], object] | None, order: Order) 
     if first is not None:
         write(first)
     if not ordered:
-        yield lambda answer: (write(row(kind, answer)), None)[1]
+        yield lambda answer: (write(row(kind, answer, made=made)), None)[1]
         return
     held: list[Answer] = []
     # Without pixels and maps, which no row holds.
     yield lambda answer: held.append(replace(answer, cell=Cell(place=answer.place), heatmap=None, embedding=None))
     told = zip(places(answer.logit for answer in held), held, strict=True)
     for place, answer in sorted(told, key=lambda pair: (pair[0] is None, pair[0] or 0)):
-        write(row(kind, answer, place, ordered=True))
+        write(row(kind, answer, place, ordered=True, made=made))

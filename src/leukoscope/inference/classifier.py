@@ -28,27 +28,30 @@ from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX
 from leukoscope.smears.normalise import Normalisation
 
 
-def load(path: str | PathLike[str] | None = None, *, threads: int | None = None) -> Classifier:
+def load(
+    path: str | PathLike[str] | None = None, *, threads: int | None = None, provider: str | None = None
+) -> Classifier:
     """Load a bundle, by default the one that comes with the package.
 
     Args:
         path: the bundle's folder, or a name of `leukoscope.bundle.read.PACKAGED`.
         threads: how many threads to use; by default one for each available core.
+        provider: what of ONNX Runtime runs the graph, such as ``cuda``; the processor where that is not offered.
 
     Raises:
         BundleError: the bundle is missing, damaged or not ours.
     """
-    return Classifier(read_bundle(default_bundle() if path is None else path), threads=threads)
+    return Classifier(read_bundle(default_bundle() if path is None else path), threads=threads, provider=provider)
 
 
-def _loaded(folder: Path, threads: int, digest: str) -> Classifier:
+def _loaded(folder: Path, threads: int, digest: str, provider: str | None) -> Classifier:
     """The copy of a classifier in another process: of the very same bundle."""
     bundle = read_bundle(folder)
     if bundle.digest != digest:
         raise BundleError(
             "is no longer the bundle that was loaded", path=folder, remedy="load it again where the work is shared out"
         )
-    return Classifier(bundle, threads=threads)
+    return Classifier(bundle, threads=threads, provider=provider)
 
 
 class Classifier:
@@ -57,25 +60,32 @@ class Classifier:
     Args:
         bundle: from `leukoscope.bundle.read.read_bundle`.
         threads: how many threads read pictures, and how many run the graph; by default one for each available core.
+        provider: what of ONNX Runtime runs the graph, such as ``cuda``; see `Classifier.provider` for what does.
 
     Raises:
         BundleError: the graph cannot be run or is not as the schema says.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, provider: str | None = None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.bundle = bundle
         self.threads = threads or cpu_count()
-        self._graph = Graph(bundle, self.threads)
+        self._asked_provider = provider
+        self._graph = Graph(bundle, self.threads, provider)
         self._gate = None if bundle.facts.gate is None else Gate(bundle.facts.gate)
 
-    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[Path, int, str]]:
+    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[Path, int, str, str | None]]:
         """Copies are loaded from the bundle's folder, which must hold the same bundle: processes can share the work."""
-        return _loaded, (self.bundle.folder, self.threads, self.bundle.digest)
+        return _loaded, (self.bundle.folder, self.threads, self.bundle.digest, self._asked_provider)
 
     def __repr__(self) -> str:
         return f"Classifier({self.bundle.facts.name!r}, threads={self.threads})"
+
+    @property
+    def provider(self) -> str:
+        """What of ONNX Runtime runs the graph: the one asked for, or the processor where that is not offered."""
+        return self._graph.provider
 
     @property
     def standard_um_per_px(self) -> float:

@@ -11,6 +11,7 @@ from leukoscope.bundle.operators import check_operators
 from leukoscope.bundle.read import Bundle
 from leukoscope.errors import BundleError, PictureError
 
+_CPU = "CPUExecutionProvider"
 _INPUT = ("frames", "tensor(uint8)", 4)
 _OUTPUTS = (("logit", "tensor(float)", 1), ("heatmap", "tensor(float)", 3), ("embedding", "tensor(float)", 2))
 
@@ -23,15 +24,22 @@ class Graph:
     Args:
         bundle: whose graph it is.
         threads: how many run it.
+        provider: what of ONNX Runtime runs it, such as ``CUDAExecutionProvider`` or in short ``cuda``; where it is not
+            offered here, or does not start, the processor does.
 
     Raises:
         BundleError: the graph cannot be run or is not as the schema says, or the gate was fitted to another.
     """
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle, threads: int, provider: str | None = None) -> None:
         self._bundle = bundle
-        self._session = _session(bundle, threads)
+        self._session = _session(bundle, threads, _providers(provider))
         _check_gate(bundle, self._session)
+
+    @property
+    def provider(self) -> str:
+        """What runs it."""
+        return str(self._session.get_providers()[0])
 
     def run(self, frames: NDArray[np.uint8]) -> Outputs:
         """See `leukoscope.inference.classifier.Classifier.predict_frames`."""
@@ -52,7 +60,19 @@ class Graph:
         return logit, heatmap, embedding
 
 
-def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+def _providers(asked: str | None) -> list[str]:
+    """What is asked for, if it is offered here, and the processor."""
+    wanted = (asked or "").lower().removesuffix("executionprovider")
+    offered = [name for name in ort.get_available_providers() if name.lower() == f"{wanted}executionprovider"]
+    return [*(name for name in offered if name != _CPU), _CPU]
+
+
+def offered_providers() -> list[str]:
+    """What of ONNX Runtime can run a graph here, in short: ``cpu``, and where it is installed ``cuda`` and others."""
+    return [name.removesuffix("ExecutionProvider").lower() for name in ort.get_available_providers()]
+
+
+def _session(bundle: Bundle, threads: int, providers: list[str]) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -62,7 +82,7 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     check_operators(bundle.graph, str(bundle.folder / "model.onnx"))
     try:
         session = ort.InferenceSession(  # its fallback would only repeat the failure on standard output
-            bundle.graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            bundle.graph, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception
         raise _foreign(bundle, f"cannot be run ({error})") from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from leukoscope.bundle.patients import telling
@@ -18,14 +19,17 @@ from leukoscope.text import printable
 
 RowFormat = Literal["table", "csv", "jsonl"]
 SUFFIX: dict[RowFormat, str] = {"table": "txt", "csv": "csv", "jsonl": "jsonl"}
-CELL_COLUMNS = ("path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate", "cell")
+CELL_COLUMNS = (
+    "path", "sha256", "probability", "logit", "decision", "model", "ms", "error", "reason", "gate", "cell", "x", "y",
+    "width", "height", "um_per_px", "bundle", "threshold", "software",
+)  # fmt: skip
 
 
 def header(kind: RowFormat, *, ordered: bool = False) -> str | None:
     """First line of the output, if it has one; ``ordered``: of rows that state their place, see `row`.
 
-    >>> header("csv")
-    'path,sha256,probability,logit,decision,model,ms,error,reason,gate,cell'
+    >>> header("csv").split(",")[:5]
+    ['path', 'sha256', 'probability', 'logit', 'decision']
     """
     if kind == "table":
         first = f"{'order':>6}  " if ordered else ""
@@ -33,8 +37,17 @@ def header(kind: RowFormat, *, ordered: bool = False) -> str | None:
     return ",".join((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS) if kind == "csv" else None
 
 
-def row(kind: RowFormat, answer: Answer, place: int | None = None, *, ordered: bool = False) -> str:
+def row(
+    kind: RowFormat,
+    answer: Answer,
+    place: int | None = None,
+    *,
+    ordered: bool = False,
+    made: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """One line for one prediction; only CSV may hold line breaks, quoted, where a file's name does.
+
+    ``made`` is what each row says of how it came about, see `leukoscope.inference.schemas.row_facts`.
 
     With ``ordered`` it also states the cell's ``place`` among those of the batch (`leukoscope.inference.order`), as
     ``order``: None where the network was not asked.
@@ -45,10 +58,13 @@ def row(kind: RowFormat, answer: Answer, place: int | None = None, *, ordered: b
     """
     if kind == "table":
         return (f"{'-' if place is None else place:>6}  " if ordered else "") + _cell_row(answer)
-    values = answer.to_json() | ({"order": place} if ordered else {})
+    values = answer.to_json() | dict(made) | ({"order": place} if ordered else {})
     if kind == "jsonl":
         return json_line(values)
-    return csv_line(values[name] for name in ((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS))
+    where = values["place"] or {}
+    values |= dict(zip(("x", "y", "width", "height"), where.get("box", ()), strict=False))
+    values["um_per_px"] = where.get("um_per_px")
+    return csv_line(values.get(name) for name in ((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS))
 
 
 def _cell_row(answer: Answer) -> str:

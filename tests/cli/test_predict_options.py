@@ -1,0 +1,106 @@
+"""What `predict` takes beside pictures: lists, a threshold, silence, progress for programs; and what its rows tell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from leukoscope._version import __version__
+from leukoscope.bundle.read import read_bundle
+from leukoscope.cli import main
+from leukoscope.inference.graph import offered_providers
+from leukoscope.inference.schemas import SCHEMAS, BatchSummary, PredictionRow
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def rows_of(result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_paths_from_standard_input_and_from_a_list(run, cells: Path, small_bundle: Path, tmp_path: Path) -> None:
+    told = f"{cells / 'red.png'}\n\n{cells / 'green.png'}\n"
+    (tmp_path / "list.txt").write_text(told)
+    how = ["--bundle", str(small_bundle), "--format", "jsonl"]
+    listed = rows_of(run("predict", f"@{tmp_path / 'list.txt'}", *how))
+    piped = CliRunner().invoke(main, ["predict", "-", *how], input=told)
+    assert [row["path"] for row in listed] == [str(cells / "red.png"), str(cells / "green.png")]
+    assert [row["logit"] for row in rows_of(piped)] == [row["logit"] for row in listed]
+    gone = run("predict", f"@{tmp_path / 'no.txt'}", *how)
+    assert gone.exit_code == 2
+    assert "the list cannot be read" in gone.stderr
+    empty = CliRunner().invoke(main, ["predict", "-", *how], input="\n")
+    assert empty.exit_code == 2
+    assert "the list names no picture" in empty.stderr
+
+
+def test_quiet_and_progress_for_programs(run, cells: Path, small_bundle: Path) -> None:
+    assert run("predict", cells, "--bundle", small_bundle, "--quiet").stderr == ""
+    spoken = run("predict", cells, "--bundle", small_bundle, "--quiet", "--progress", "json", "--batch-size", 1)
+    steps = [json.loads(line) for line in spoken.stderr.splitlines()]
+    assert steps[0] == {"stage": "pictures", "done": 0, "total": 2}
+    assert steps[-1] == {"stage": "pictures", "done": 2, "total": 2}
+
+
+def test_another_threshold(run, cells: Path, small_bundle: Path) -> None:
+    how = ["--bundle", small_bundle, "--format", "jsonl"]
+    plain = rows_of(run("predict", cells, *how))
+    assert {row["decision"] for row in plain} == {"blast", "normal"}
+    for threshold, decisions in ((0.0, {"blast"}), (1.0, {"normal"})):
+        rows = rows_of(run("predict", cells, *how, "--threshold", threshold))
+        assert {row["decision"] for row in rows} == decisions
+        assert {row["threshold"] for row in rows} == {threshold}
+        assert [row["logit"] for row in rows] == [row["logit"] for row in plain]
+
+
+def test_a_provider_that_is_not_offered_is_said(run, cells: Path, small_bundle: Path) -> None:
+    told = run("predict", cells, "--bundle", small_bundle, "--provider", "no-such")
+    assert told.exit_code == 0
+    assert (
+        f"no-such is not offered here, the processor answers; offered: {', '.join(offered_providers())}" in told.stderr
+    )
+    assert "offered" not in run("predict", cells, "--bundle", small_bundle, "--provider", "cpu").stderr
+
+
+def test_each_row_says_how_it_came_about(run, cells: Path, small_bundle: Path) -> None:
+    digest = read_bundle(small_bundle).digest
+    for row in rows_of(run("predict", cells, "--bundle", small_bundle, "--format", "jsonl", "--morphology")):
+        PredictionRow.model_validate(row)
+        assert (row["format"], row["bundle"], row["threshold"], row["software"]) == (1, digest, 0.5, __version__)
+    text = run("predict", cells, "--bundle", small_bundle, "--format", "csv").stdout
+    for row in csv.DictReader(io.StringIO(text)):
+        assert (row["bundle"], row["threshold"], row["software"]) == (digest, "0.5", __version__)
+        assert row["x"] == row["um_per_px"] == ""  # one cell on black has no place
+
+
+def test_the_results_of_another_run_are_not_replaced_in_silence(
+    run, cells: Path, small_bundle: Path, tmp_path: Path
+) -> None:
+    out = ["--bundle", small_bundle, "--format", "csv", "--out", tmp_path / "out"]
+    assert run("predict", cells, *out).exit_code == 0
+    BatchSummary.model_validate_json((tmp_path / "out/summary.json").read_text())
+    before = (tmp_path / "out/predictions.csv").read_bytes()
+    assert run("predict", cells, *out).exit_code == 0  # the same again
+    other = run("predict", cells / "red.png", *out)
+    assert other.exit_code == 2
+    assert "holds the results of another run (2 pictures, model by-hand)" in other.stderr
+    assert len((tmp_path / "out/predictions.csv").read_bytes().splitlines()) == len(before.splitlines())
+    assert run("predict", cells / "red.png", *out, "--replace").exit_code == 0
+    assert len((tmp_path / "out/predictions.csv").read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", list(SCHEMAS))
+def test_the_schemas_are_those_of_the_types(name: str) -> None:
+    """Written anew with LEUKOSCOPE_GOLDEN=write."""
+    file = DOCS / f"{name}.schema.json"
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **SCHEMAS[name].model_json_schema()}
+    text = json.dumps(made, indent=1) + "\n"
+    if os.environ.get("LEUKOSCOPE_GOLDEN") == "write":
+        file.write_text(text)
+    assert file.read_text() == text
