@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Iterable
 from typing import Final
 
 RESEARCH_USE: Final = "Research use only: decision support, never a diagnosis."
 UNDEFINED: Final = "undefined"  # the figure does not exist on these pictures
 UNKNOWN: Final = "unknown"  # the figure exists, its interval cannot be estimated
+
+
+def nearest_first(name: str, choices: Iterable[str]) -> list[str]:
+    """All choices, those that a misspelt name may mean first.
+
+    >>> nearest_first("papr", ["champion", "eye", "paper"])
+    ['paper', 'champion', 'eye']
+    """
+    known = list(choices)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return [*near, *(each for each in known if each not in near)]
 
 
 def decodable(name: str) -> str:

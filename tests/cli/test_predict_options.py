@@ -38,6 +38,8 @@ def test_paths_from_standard_input_and_from_a_list(run, cells: Path, small_bundl
     empty = CliRunner().invoke(main, ["predict", "-", *how], input="\n")
     assert empty.exit_code == 2
     assert "the list names no picture" in empty.stderr
+    fields = run("field", f"@{tmp_path / 'no.txt'}", "--bundle", small_bundle, "--out", tmp_path / "fields")
+    assert (fields.exit_code, "the list cannot be read" in fields.stderr) == (2, True)
 
 
 def test_quiet_and_progress_for_programs(run, cells: Path, small_bundle: Path) -> None:

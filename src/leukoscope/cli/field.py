@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._options import BUNDLE
+from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def field(
         other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
         return _score(paths, out, bundle, um_per_px, wrong=other)
     classifier = load(bundle, threads=threads)
-    pictures = find_pictures(paths)
+    pictures = find_pictures(listed(paths))
     owners = owners_of(pictures, by, patients)
     options = ReadOptions(max_pixels, um_per_px, red_cell_um, stain)
     with Terminal().stage("fields", len(pictures)) as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
+from leukoscope.text import nearest_first
 
 
 class CellClassifier(nn.Module):
@@ -150,7 +150,7 @@ def model_spec(name: str) -> ModelSpec:
     """Facts of a network.
 
     Raises:
-        ModelError: no network has this name; the nearest names are listed.
+        ModelError: no network has this name; all are listed, the nearest first.
         MissingExtraError: the name is of a family whose library is not installed.
     """
     for prefix, describe in _FAMILIES.items():
@@ -159,7 +159,7 @@ def model_spec(name: str) -> ModelSpec:
     try:
         return _REGISTRY[name]
     except KeyError:
-        near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.4) or model_names()
+        near = nearest_first(name, model_names())
         raise ModelError(f"no model is called {name!r}", remedy=f"use one of: {', '.join(near)}") from None
 
 

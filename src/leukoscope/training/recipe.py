@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from leukoscope.cells.frame import Preparation
 from leukoscope.errors import RecipeError
+from leukoscope.text import nearest_first
 from leukoscope.training.heads import HeadChoice
 
 _MOST_YAML, _MOST_BRACKETS = 200_000, 500  # of a recipe or plan; the package's own have 2,000 and 60
@@ -202,7 +202,7 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
             raise RecipeError(f"not text in UTF-8 ({error})", path=path, remedy="save it as UTF-8") from error
     else:
         if name_or_path not in recipe_names():
-            near = difflib.get_close_matches(name_or_path, recipe_names(), n=3, cutoff=0.4) or recipe_names()
+            near = nearest_first(name_or_path, recipe_names())
             raise RecipeError(
                 f"no recipe is called {name_or_path!r}", remedy=f"use one of {', '.join(near)}, or a .yaml file"
             )
