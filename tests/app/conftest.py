@@ -12,15 +12,12 @@ from typing import Any
 
 import pytest
 
+from app_page import ARGUMENTS, CHROMIUM
 from leukoscope.app.runtime import runtime_files
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import POLICY, build_site
 from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.errors import LeukoscopeError
-
-CHROMIUM = Path("/usr/bin/chromium")
-#: No name but this machine's is found: what asks for another host fails at once, and is seen.
-ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app_page import answers, exported
 from leukoscope.app.site import LOGIT_TOLERANCE, POLICY, build_site
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.quality import measure_quality
 from leukoscope.cells.read import read_picture
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import PictureError
 from leukoscope.inference.answer import Answer
@@ -125,22 +128,6 @@ def real_cells(pattern: str, count: int) -> list[Path]:
     return found[:count]
 
 
-def answers(page: Any, paths: list[Path]) -> list[dict[str, Any]]:
-    """What the app exports after these pictures were given to it."""
-    before = page.locator(".tile").count()
-    page.set_input_files("#files", [str(path) for path in paths])
-    page.wait_for_function("(count) => document.querySelectorAll('.tile').length === count", arg=before + len(paths),
-                           timeout=240_000)  # fmt: skip
-    return exported(page)["cells"][before:]
-
-
-def exported(page: Any) -> dict[str, Any]:
-    with page.expect_download() as waiting:
-        page.click("#export")
-    content: dict[str, Any] = json.loads(Path(waiting.value.path()).read_text(encoding="utf-8"))
-    return content
-
-
 def agree(found: dict[str, Any], own: Answer, tolerance: float = LOGIT_TOLERANCE) -> float:
     """Check one answer against the command line's; how far the logits lie apart."""
     assert own.logit is not None
@@ -213,6 +200,11 @@ def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_pat
     assert document["format"] == "leukoscope-app-session"
     assert document["bundle"]["digest"] == load(threads=1).bundle.digest
     assert "never a diagnosis" in document["statement"]
+    with page.expect_download() as waiting:
+        page.click("#review")
+    shutil.copy(waiting.value.path(), tmp_path / "review.json")
+    found = read_dataset(tmp_path / "review.json")  # beside the pictures: what a training run reads
+    assert sorted(record.label for record in found.records) == [0, 1]
 
 
 def test_an_answer_of_an_earlier_bundle_keeps_its_digest(
@@ -288,7 +280,8 @@ def test_everything_has_a_name_and_enough_contrast(site: Path, opened: Opener, t
     nameless = page.evaluate("[...document.querySelectorAll('button, input, [role=img]')].filter((node) => !("
                              "node.ariaLabel || node.textContent.trim() || node.labels?.length)).length")  # fmt: skip
     assert nameless == 0
-    small = page.evaluate("[...document.querySelectorAll('button')].filter((node) => node.offsetHeight < 44).length")
+    buttons = "[...document.querySelectorAll('button')].filter((node) => node.checkVisibility())"
+    small = page.evaluate(f"{buttons}.filter((node) => node.offsetHeight < 44).length")
     assert small == 0
 
 
@@ -338,7 +331,7 @@ def bad_pictures() -> dict[str, tuple[bytes, str]]:
         "text.png": (b"hello", "no picture"),
         "half.png": (png[: len(png) // 3], "damaged"),
         "black.png": (encoded(Image.new("RGB", (300, 300)), "PNG"), "all black"),
-        "white.png": (encoded(Image.new("RGB", (300, 300), "white"), "PNG"), "no black surround"),
+        "white.png": (encoded(Image.new("RGB", (300, 300), "white"), "PNG"), "no white cell"),
         "huge.png": (encoded(Image.new("1", (9000, 9000)), "PNG"), "9000 x 9000 pixels"),
     }
 

@@ -96,7 +96,7 @@ def test_the_server_sends_the_policy_and_the_types(site: Path) -> None:
 def test_the_command_builds_and_tells(runtime: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["app", "build", "--out", str(tmp_path / "site"), "--runtime", str(runtime)])
     assert done.exit_code == 0, done.output
-    assert "22 files" in done.output
+    assert "25 files" in done.output
     nothing = CliRunner().invoke(main, ["app", "serve", str(tmp_path)])
     assert nothing.exit_code != 0
     assert "app build --out" in nothing.output

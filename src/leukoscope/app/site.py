@@ -26,6 +26,7 @@ from leukoscope.files import atomic_folder
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.words import ENGLISH
+from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX
 from leukoscope.text import RESEARCH_USE
 
 PAGES: Final = Path(leukoscope.web.__file__).parent / "app"
@@ -56,6 +57,10 @@ COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER I
 OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 _SEEDS: Final = 50
+_WITHHELD: Final = {
+    "withheld cut": "the cell is cut off by the border of the picture",
+    "withheld scale": "the scale of the picture is not known: too few red cells are seen",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ def build_site(out: Path, bundle: Bundle, runtime: Path | None = None) -> BuiltS
         "runtime": f"onnxruntime-web {RUNTIME_VERSION}",
         "bundle_digest": bundle.digest,
         "sides": [] if facts.gate is None else sorted(facts.gate.known_sides),
+        "scale": {"um_per_px": facts.um_per_px or STANDARD_UM_PER_PX, "red_cell_um": RED_CELL_UM},
         "logit_tolerance": LOGIT_TOLERANCE,
         "words": _words(),
         "self_test": expected,
@@ -155,6 +161,14 @@ def _manifest() -> dict[str, Any]:
         "background_color": "#14171e",
         "theme_color": "#54318c",
         "icons": icons,
+        "share_target": {
+            "action": "./",
+            "method": "POST",
+            "enctype": "multipart/form-data",
+            "params": {
+                "files": [{"name": "pictures", "accept": ["image/png", "image/jpeg", "image/webp", "image/bmp"]}]
+            },
+        },
     }
 
 
@@ -163,7 +177,7 @@ def _words() -> dict[str, str]:
     kept = {
         name: text for name, text in ENGLISH.items() if name.startswith("gate ") or name in {"turned down", "comma"}
     }
-    return {name: text.split(" (give ")[0] for name, text in kept.items()}
+    return {name: text.split(" (give ")[0] for name, text in kept.items()} | _WITHHELD
 
 
 def _self_test(bundle: Bundle) -> tuple[NDArray[np.uint8], dict[str, Any]]:

@@ -27,11 +27,15 @@ DATABASE = click.option(
 @click.option("--root-path", default="", help="Path under which a proxy shows the workbench, such as /leukoscope.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle that answers at the first start.")
 @click.option("--watch", type=click.Path(path_type=Path, file_okay=False), help="Folder whose subfolders become cases.")
+@click.option(
+    "--app", "pocket", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of `leukoscope app build`, served under /app/ to everyone who reaches the workbench.",
+)  # fmt: skip
 @click.option("--demo", is_flag=True, help="Rendered cells of nobody, and accounts whose password is shown.")
 @click.pass_context
 def serve(
     context: click.Context, data: Path, database: str | None, host: str, port: int, root_path: str,
-    bundle: Path | None, watch: Path | None, demo: bool,
+    bundle: Path | None, watch: Path | None, pocket: Path | None, demo: bool,
 ) -> None:  # fmt: skip
     """Serve the workbench: look through answers, correct them, sign, and teach the model.
 
@@ -50,7 +54,7 @@ def serve(
     settings = ServiceSettings(
         data=data.absolute(), database=database, host=host, port=port, root_path=root_path.rstrip("/"),
         bundle=None if bundle is None else bundle_folder(bundle).absolute(),
-        watch=None if watch is None else watch.absolute(),
+        watch=None if watch is None else watch.absolute(), pocket=None if pocket is None else pocket.absolute(),
     )  # fmt: skip
     run(settings, click.echo, demo=demo)
 

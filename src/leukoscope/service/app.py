@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 import leukoscope.web
 from leukoscope._version import __version__
@@ -75,6 +76,8 @@ def make_app(bench: Workbench) -> FastAPI:
         return FileResponse(PAGES / "index.html", headers={"cache-control": "no-cache"})
 
     app.mount("/web", StaticFiles(directory=PAGES), name="web")
+    if bench.settings.pocket is not None:
+        app.mount("/app", Pocket(bench.settings.pocket), name="app")
     app.add_middleware(Once, bench=bench)
     app.add_middleware(Guards, limits=bench.settings.limits, prefix=bench.settings.root_path)
     app.add_exception_handler(LeukoscopeError, _known)
@@ -82,6 +85,35 @@ def make_app(bench: Workbench) -> FastAPI:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     return app
+
+
+class Pocket(StaticFiles):
+    """The app in the pocket, with the policy that its build wrote down: it compiles WebAssembly and may use the camera.
+
+    Args:
+        folder: that `leukoscope app build` wrote.
+
+    Raises:
+        LeukoscopeError: it holds no app.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(directory=folder, html=True)
+        try:
+            lines = (folder / "_headers").read_text(encoding="utf-8").splitlines()
+            (self._policy,) = (line.partition(":")[2].strip() for line in lines if "Content-Security-Policy:" in line)
+        except (OSError, ValueError):
+            raise LeukoscopeError(
+                "holds no app", path=folder, remedy="build one: leukoscope app build --out DIR"
+            ) from None
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file of the app."""
+        response = await super().get_response(path, scope)
+        response.headers["content-security-policy"] = f"{self._policy}; frame-ancestors 'none'"
+        response.headers["permissions-policy"] = "camera=(self), microphone=(), geolocation=()"
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 def _answer(document: dict[str, Any]) -> Response:

@@ -52,6 +52,7 @@ class ServiceSettings:
         host, port, root_path: where it listens, and the path under which a proxy shows it.
         bundle: folder of the bundle that answers first; None: the package's own.
         watch: a folder whose subfolders become cases.
+        pocket: folder of a built app, served under `/app/`.
     """
 
     data: Path
@@ -61,6 +62,7 @@ class ServiceSettings:
     root_path: str = ""
     bundle: Path | None = None
     watch: Path | None = None
+    pocket: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from leukoscope.service.casework.lanes import MOST, change_lanes, known_lanes, lanes_version
 from leukoscope.service.casework.orders import MOST_ROWS, list_cells
@@ -23,6 +23,7 @@ from leukoscope.service.casework.review import (
     neighbours,
     withdraw,
 )
+from leukoscope.service.casework.sessions import take_session
 from leukoscope.service.casework.summary import summarise
 from leukoscope.service.labels import COMMAND_KEYS, Label
 from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Manager, Number, Reader, Viewer, Words
@@ -74,6 +75,23 @@ class Decision(Body):
     reason: Words
 
 
+class SessionCell(BaseModel):
+    """What is taken of one cell; the rest of it, the app's answer, is left out."""
+
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
+    place: list[int] | None = None
+    label: Line | None = None
+    answered: Line
+
+
+class AppSession(BaseModel):
+    """What the app in the pocket exports."""
+
+    format: Literal["leukoscope-app-session"]
+    format_version: Literal[1]
+    cells: Annotated[list[SessionCell], Field(max_length=10_000)]
+
+
 @router.get("/labels")
 def labels(bench: Bench, person: Viewer) -> dict[str, Any]:
     """The lanes and the keys."""
@@ -120,6 +138,17 @@ def drawn(
     kind = "image/png" if what.endswith("png") else "image/jpeg"
     path = drawing(bench, person, cell_id, what)
     return FileResponse(path, media_type=kind, headers={"cache-control": "private, max-age=3600"})
+
+
+@router.post("/cases/{case_id}/app-sessions")
+def take(case_id: Identifier, given: AppSession, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Take the labels that were given in the app to pictures of this case; cells of fields are left out."""
+    labelled = [
+        (each.sha256, each.label, each.answered)
+        for each in given.cells
+        if each.sha256 and each.label and each.place is None
+    ]
+    return take_session(bench, person, case_id, labelled)
 
 
 @router.post("/cases/{case_id}/readings")

@@ -1,8 +1,10 @@
 // The page: takes pictures in, shows answers, keeps labels.
 
-import { exported, Session, share } from "./session.mjs";
+import { Camera } from "./camera.mjs";
+import { inWords } from "./gate.mjs";
+import { exported, review, Session, share } from "./session.mjs";
+import { GATE_ES, speak, spoken, t } from "./words.mjs";
 
-const WORDS = { blast: "Blast", normal: "Normal", refer: "Refer to a person", unreadable: "No answer" };
 const LABELS = { b: "blast", n: "normal", o: "other", u: null };
 const BLAST = [255, 159, 0], NORMAL = [46, 150, 255], STRONGEST = 0.65; // of the command line's overlays
 const THUMB = 64; // pixels
@@ -11,6 +13,7 @@ const $ = (id) => document.getElementById(id);
 const session = new Session();
 const waiting = new Map();
 let site, bundle, current = null, heat = true, kept = false;
+let field = null; // the field shown for taps: {file, name, bitmap}
 
 function make(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -35,7 +38,7 @@ worker.onmessage = ({ data }) => {
 };
 
 function refuse(why) {
-  tell(`No answers here: ${why}.`, true);
+  tell(t("no answers", { why }), true);
   $("intake").hidden = true;
   document.documentElement.dataset.state = "refused";
 }
@@ -45,10 +48,22 @@ async function ready(data) {
   kept = await session.open();
   $("about").textContent = `${bundle.name} ${bundle.version} · app ${site.version} · build ${site.build.slice(0, 8)}`;
   $("intake").hidden = false;
-  tell((bundle.gate ? "Self-test passed." : "Self-test passed. This bundle has no gate: picture quality not checked, every cell is referred.")
-    + (kept ? "" : " This browser gives no storage: the session ends with this page, export it before."));
+  tell(t(bundle.gate ? "self-test" : "self-test ungated") + (kept ? "" : ` ${t("no storage")}`));
   document.documentElement.dataset.state = "ready";
   render();
+  void takeShared();
+}
+
+/** Pictures that another app of this device shared with this one; the service worker kept them. */
+async function takeShared() {
+  if (!("caches" in globalThis) || !(await caches.has("leukoscope-app-shared"))) return;
+  const cache = await caches.open("leukoscope-app-shared"), files = [];
+  for (const request of await cache.keys()) {
+    const blob = await (await cache.match(request)).blob();
+    files.push(new File([blob], decodeURIComponent(request.url.split("/").pop())));
+  }
+  await caches.delete("leukoscope-app-shared");
+  take(files);
 }
 
 // -- taking in -----------------------------------------------------------------------------------------------------
@@ -63,21 +78,99 @@ function take(files) {
 async function takeAll(list) {
   if (document.documentElement.dataset.state !== "ready") return;
   for (const [number, file] of list.entries()) {
-    if (list.length > 1) tell(`Picture ${number + 1} of ${list.length} …`);
-    const id = session.nextId();
-    const reply = await new Promise((resolve) => {
-      waiting.set(id, resolve);
-      worker.postMessage({ id, file });
-    });
-    const { answer, error, frame, map, sha256, width, height, format } = reply;
-    const record = { id, name: file.name || "pasted picture", sha256, width, height, format, answer, error, thumb: frame ? reduced(frame) : null, label: null, answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build };
-    const stored = await saved(session.put(record, frame ? { frame, map } : null));
-    if (kept && !stored) tell("This device's storage is full: newer cells end with this page. Export the session.", true);
-    current = id;
-    render();
+    if (list.length > 1) tell(t("picture of", { i: number + 1, n: list.length }));
+    await takeOne(file);
   }
-  if (list.length > 1) tell(`${list.length} pictures taken in.`);
+  if (list.length > 1) tell(t("taken", { n: list.length }));
 }
+
+let asked = 0;
+
+/** One picture, or the cells of a field that the reader tapped. */
+async function takeOne(file, taps = null) {
+  const id = ++asked;
+  const reply = await new Promise((resolve) => {
+    waiting.set(id, resolve);
+    worker.postMessage({ id, file, taps });
+  });
+  const { sha256, width, height, format, error } = reply, name = file.name || "pasted picture";
+  if (reply.field && !taps) await showField(file, name, reply);
+  if (taps) {
+    tell(t(reply.answers?.length ? "taken" : "tap none", { n: 1 }));
+    outline(reply.answers ?? []);
+  }
+  const found = reply.answers ?? [{ error }];
+  for (const { answer, error: why, frame, map, place, tapped } of found) {
+    const record = {
+      id: session.nextId(), name: place ? `${name} · ${place.slice(0, 2).join(", ")}` : name, sha256, width, height, format, answer, error: why,
+      place, tapped, thumb: frame ? await reduced(frame) : null, label: null, note: "", answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build,
+    };
+    const stored = await saved(session.put(record, frame ? { frame, map } : null));
+    if (kept && !stored) tell(t("full"), true);
+    current = record.id;
+  }
+  render();
+}
+
+// -- fields ----------------------------------------------------------------------------------------------------------
+
+async function showField(file, name, { answers, redCell, width, height }) {
+  field?.bitmap.close();
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  field = { file, name, bitmap };
+  const canvas = $("seen"), scale = Math.min(1, 1200 / Math.max(width, height));
+  Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", t("field of"));
+  outline(answers ?? []);
+  const ruler = redCell ? t("ruler seen", { px: redCell.toFixed(0) }) : t("ruler unseen");
+  $("found").textContent = answers ? t("field found", { n: answers.length, ruler }) : t("field none");
+  $("field").hidden = false;
+}
+
+function outline(answers) {
+  const canvas = $("seen"), context = canvas.getContext("2d"), scale = canvas.width / field.bitmap.width;
+  for (const { outline: ring, answer } of answers) {
+    context.fillStyle = { blast: "#ff9f00", normal: "#2e96ff" }[answer?.decision] ?? "#00d08a";
+    for (let i = 0; i < ring.length; i += 2) context.fillRect(ring[i] * scale - 1, ring[i + 1] * scale - 1, 2, 2);
+  }
+}
+
+$("seen").addEventListener("click", ({ offsetX, offsetY, target }) => {
+  if (!field) return;
+  // The canvas is fitted into its box, its ratio kept.
+  const scale = Math.min(target.clientWidth / target.width, target.clientHeight / target.height);
+  const x = (offsetX - (target.clientWidth - target.width * scale) / 2) / scale, y = (offsetY - (target.clientHeight - target.height * scale) / 2) / scale;
+  const back = field.bitmap.width / target.width, { file } = field;
+  line = line.then(() => takeOne(file, [{ x: x * back, y: y * back }]));
+});
+
+// -- camera ----------------------------------------------------------------------------------------------------------
+
+const camera = new Camera($("video"), ({ sharpness, light, hint }) => {
+  $("hint").textContent = t(hint);
+  $("hint").className = hint === "hint good" ? "refer" : "bad";
+  $("hint").dataset.hint = hint;
+  $("measured").textContent = t("sharpness", { v: (100 * sharpness).toFixed(1), l: light });
+});
+
+$("camera").addEventListener("click", async () => {
+  if (camera.runs) camera.stop();
+  else {
+    $("hint").textContent = t("hint wait");
+    try {
+      await camera.start();
+    } catch (error) {
+      camera.stop();
+      tell(t(error.name === "NotFoundError" ? "camera none" : "camera refused"), true);
+    }
+  }
+  $("finder").hidden = !camera.runs;
+  $("camera").dataset.t = camera.runs ? "camera stop" : "camera";
+  $("camera").textContent = t($("camera").dataset.t);
+});
+$("shoot").addEventListener("click", async () => take([await camera.shoot()]));
 
 $("files").addEventListener("change", ({ target }) => {
   take(target.files);
@@ -103,9 +196,8 @@ function render() {
   const { blasts, judged, share: part, low, high } = share(records);
   const percent = (value) => `${(100 * value).toFixed(0)} %`;
   const labelled = records.filter(({ label }) => label).length;
-  $("count").textContent = `${records.length} pictures, ${judged} judged, ${blasts} called blast`
-    + (part === null ? "" : ` (${percent(part)}, 95 % interval ${percent(low)} to ${percent(high)} if cells were drawn at random)`)
-    + `, ${labelled} labelled`;
+  const told = part === null ? "" : t("share", { share: percent(part), low: percent(low), high: percent(high) });
+  $("count").textContent = t("counts", { n: records.length, judged, blasts, share: told, labelled });
   if (!records.some(({ id }) => id === current)) current = records.at(-1)?.id ?? null;
   const list = $("list");
   while (list.children.length > records.length) list.lastChild.remove();
@@ -124,27 +216,37 @@ async function show(record) {
 const decisionOf = ({ answer }) => answer?.decision ?? "unreadable";
 
 function tile({ id, thumb }) {
-  const canvas = make("canvas", { width: THUMB, height: THUMB });
-  if (thumb) canvas.getContext("2d").putImageData(new ImageData(thumb, THUMB, THUMB), 0, 0);
-  const node = make("button", { type: "button", onclick: () => choose(id) }, canvas, make("span"));
+  const image = make("img", { alt: "", width: THUMB, height: THUMB });
+  if (thumb instanceof Blob) near.observe(Object.assign(image, { thumb }));
+  const node = make("button", { type: "button", onclick: () => choose(id) }, image, make("span"));
   node.setAttribute("role", "option");
   return node;
 }
 
+/** Thumbnails are decoded where they are in sight, and let go of elsewhere. */
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (target.src) URL.revokeObjectURL(target.src);
+    if (isIntersecting) target.src = URL.createObjectURL(target.thumb);
+    else target.removeAttribute("src");
+  }
+}, { rootMargin: "200px" });
+
 function dress(node, record) {
-  const decision = decisionOf(record), label = record.label;
+  const decision = decisionOf(record), label = record.label, labelled = label ? t(`label ${label}`).replace(/ \(.*/, "") : "";
   node.className = `tile ${decision}`;
-  node.lastChild.textContent = decision + (label ? ` · ${label}` : "");
+  node.lastChild.textContent = t(decision) + (label ? ` · ${labelled}` : "");
   node.setAttribute("aria-selected", String(record.id === current));
-  node.setAttribute("aria-label", `${record.name}: ${WORDS[decision]}${label ? `, labelled ${label}` : ""}`);
+  node.setAttribute("aria-label", `${record.name}: ${t(decision)}${label ? `, ${labelled}` : ""}`);
 }
 
-/** A frame as a small RGBA picture. */
-function reduced(frame) {
-  const small = make("canvas", { width: THUMB, height: THUMB }).getContext("2d");
-  small.imageSmoothingQuality = "high";
-  small.drawImage(picture({ frame }, false), 0, 0, THUMB, THUMB);
-  return small.getImageData(0, 0, THUMB, THUMB).data;
+/** A frame as a small PNG. */
+async function reduced(frame) {
+  const small = new OffscreenCanvas(THUMB, THUMB), context = small.getContext("2d"), whole = picture({ frame }, false);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(whole, 0, 0, THUMB, THUMB);
+  whole.width = whole.height = 0; // its memory goes at once
+  return small.convertToBlob({ type: "image/png" });
 }
 
 function choose(id) {
@@ -157,7 +259,7 @@ function picture({ frame, map }, withHeat) {
   const size = Math.round(Math.sqrt(frame.length / 3));
   const canvas = make("canvas", { width: size, height: size });
   const context = canvas.getContext("2d"), image = context.createImageData(size, size);
-  const top = withHeat ? map.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) : 0;
+  const top = withHeat && map ? map.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) : 0;
   for (let y = 0, at = 0; y < size; y++)
     for (let x = 0; x < size; x++, at++) {
       const signed = top > 0 ? between(map, ((x + 0.5) * map.width) / size - 0.5, ((y + 0.5) * map.height) / size - 0.5) / top : 0;
@@ -176,40 +278,50 @@ function between({ values, width, height }, x, y) {
   return (1 - fy) * ((1 - fx) * at(u, v) + fx * at(u + 1, v)) + fy * ((1 - fx) * at(u, v + 1) + fx * at(u + 1, v + 1));
 }
 
+/** The reason of an answer in the language of the page; the record keeps the command line's words. */
+function reasonOf(answer) {
+  if (spoken() === "en" || !answer.reason) return answer.reason;
+  if (answer.withheld) return t(answer.withheld);
+  return answer.findings.length ? inWords(answer.findings, GATE_ES) : answer.reason;
+}
+
 function shown(record, pixels) {
   const { answer, error, name, label } = record, decision = decisionOf(record);
   const canvas = pixels ? picture(pixels, heat) : make("canvas", { width: 1, height: 1 });
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", heat ? "the cell, with the heat map over it" : "the cell");
-  const toggle = make("button", { type: "button", textContent: "Heat map (H)", onclick: () => { heat = !heat; render(); } });
+  canvas.setAttribute("aria-label", t(heat ? "heat shown" : "heat off"));
+  const toggle = make("button", { type: "button", textContent: t("heat map"), onclick: () => { heat = !heat; render(); } });
   toggle.setAttribute("aria-pressed", String(heat));
+  const calibrated = bundle.decision.calibrated ? "" : t("uncalibrated");
   const facts = answer
     ? [
-      answer.reason ? make("p", { className: "reason", textContent: sentence(answer.reason) }) : "",
-      make("p", { className: answer.gate === "passed" ? "soft" : "bad", textContent: {
-        passed: "Picture quality: within the limits of the training cells.",
-        "turned down": "Picture quality: turned down. The probability below means nothing.",
-        "not checked": "Picture quality not checked.",
-      }[answer.gate] }),
-      make("p", { textContent: `Probability of blast ${answer.probability.toFixed(3)}${bundle.decision.calibrated ? "" : ", not calibrated: it ranks cells and is no chance"}; logit ${answer.logit.toFixed(3)}; ${answer.ms.toFixed(0)} ms` }),
-      make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: "speaks for blast" }), " ", make("span", { className: "normal", textContent: "for normal" })),
+      answer.reason ? make("p", { className: "reason", textContent: sentence(reasonOf(answer)) }) : "",
+      make("p", { className: answer.gate === "passed" ? "soft" : "bad", textContent: t(answer.withheld ? "withheld" : answer.gate) }),
+      answer.withheld ? "" : make("p", { textContent: t("probability", { p: answer.probability.toFixed(3), calibrated, l: answer.logit.toFixed(3), ms: answer.ms.toFixed(0) }) }),
+      make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: t("for blast") }), " ", make("span", { className: "normal", textContent: t("for normal") })),
     ]
     : [make("p", { className: "bad", textContent: sentence(error) })];
-  const lossy = record.format === "JPEG" || record.format === "WebP"
-    ? make("p", { className: "soft", textContent: `${record.format}: decoders differ by a level or two, so the command line's answer may differ slightly.` }) : "";
-  const earlier = record.bundle === site.bundle_digest ? "" : make("p", { className: "bad", textContent: "Answered by another bundle than the one that answers now: give the picture again to compare." });
-  const labels = Object.entries(LABELS).map(([key, value]) => {
-    const button = make("button", { type: "button", textContent: value ? `${value[0].toUpperCase()}${value.slice(1)} (${key.toUpperCase()})` : "No label (U)", onclick: () => void mark(value) });
+  const lossy = record.format === "JPEG" || record.format === "WebP" ? make("p", { className: "soft", textContent: t("lossy", { format: record.format }) }) : "";
+  const earlier = record.bundle === site.bundle_digest ? "" : make("p", { className: "bad", textContent: t("earlier") });
+  const labels = Object.values(LABELS).map((value) => {
+    const button = make("button", { type: "button", textContent: t(`label ${value ?? "none"}`), onclick: () => void mark(value) });
     button.setAttribute("aria-pressed", String(label === value));
     return button;
   });
+  const note = make("textarea", { rows: 2, maxLength: 2000, value: record.note ?? "", onchange: ({ target }) => void noted(record, target.value) });
   return [
     make("div", { className: "view" }, canvas, make("div", { className: "tools" }, toggle)),
     make("div", { className: "facts" },
-      make("h1", { className: decision, textContent: WORDS[decision] }),
+      make("h1", { className: decision, textContent: t(decision) }),
       make("p", { className: "soft name", textContent: name }), earlier, ...facts, lossy,
-      make("div", { className: "tools", role: "group", ariaLabel: "Your label" }, ...labels)),
+      make("div", { className: "tools", role: "group", ariaLabel: t("label") }, ...labels),
+      make("label", {}, t("note"), note)),
   ];
+}
+
+async function noted(record, text) {
+  record.note = text;
+  if (!(await saved(session.put(record))) && kept) tell(t("label lost"), true);
 }
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
@@ -237,7 +349,7 @@ async function mark(label) {
   if (!record) return;
   record.label = label;
   step(1); // before it is stored: the next key is for the next cell
-  if (!(await saved(session.put(record))) && kept) tell("The label cannot be stored on this device: export the session.", true);
+  if (!(await saved(session.put(record))) && kept) tell(t("label lost"), true);
 }
 
 function step(by) {
@@ -256,24 +368,60 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-$("export").addEventListener("click", () => {
-  const text = JSON.stringify(exported(session.records, site, bundle), null, 1);
-  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: `leukoscope-session-${new Date().toISOString().slice(0, 10)}.json` });
+function handOut(kind, value) {
+  const text = JSON.stringify(value, null, 1);
+  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: `leukoscope-${kind}-${new Date().toISOString().slice(0, 10)}.json` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-});
+}
+$("export").addEventListener("click", () => handOut("session", exported(session.records, site, bundle)));
+$("review").addEventListener("click", () => handOut("review", review(session.records.filter(({ label, note }) => label || note), site, bundle)));
 $("clear").addEventListener("click", async () => {
-  if (!confirm("Remove all pictures, answers and labels of this session from this device?")) return;
+  if (!confirm(t("sure clear"))) return;
   await session.clear();
   current = null;
   render();
 });
 
+// -- paper -----------------------------------------------------------------------------------------------------------
+
+function paper() {
+  const day = new Date().toISOString().slice(0, 10), rows = session.records.map((record) => {
+    const { answer, error, label, note, name, thumb } = record, decision = decisionOf(record);
+    const image = make("img", { alt: "" });
+    if (thumb instanceof Blob) image.src = URL.createObjectURL(thumb);
+    const cells = [image, name, t(decision), answer?.probability?.toFixed(3) ?? "", (answer ? reasonOf(answer) : error) ?? "", label ? t(`label ${label}`).replace(/ \(.*/, "") : "", note ?? ""];
+    return make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
+  });
+  $("printed").replaceChildren(
+    make("h1", { textContent: "Leukoscope" }), make("p", { textContent: t("use") }),
+    make("p", { textContent: t("printed", { day, bundle: `${bundle.name} ${site.bundle_digest.slice(0, 12)}`, app: `${site.version} ${site.build.slice(0, 8)}` }) }),
+    make("p", { textContent: $("count").textContent }), make("table", {}, ...rows));
+}
+addEventListener("beforeprint", paper);
+addEventListener("afterprint", () => {
+  for (const image of $("printed").querySelectorAll("img[src]")) URL.revokeObjectURL(image.src);
+  $("printed").replaceChildren();
+});
+$("print").addEventListener("click", () => print());
+
+// -- language --------------------------------------------------------------------------------------------------------
+
+function choseLanguage(name) {
+  speak(name);
+  try { localStorage.setItem("leukoscope-language", spoken()); } catch { /* no storage: it is asked anew */ }
+  if (site) render();
+}
+$("language").addEventListener("click", () => choseLanguage(spoken() === "en" ? "es" : "en"));
+let wanted = null;
+try { wanted = localStorage.getItem("leukoscope-language"); } catch { /* the browser's own */ }
+choseLanguage(wanted ?? navigator.language.slice(0, 2));
+
 // -- offline -------------------------------------------------------------------------------------------------------
 
 async function keep() {
   if (!("serviceWorker" in navigator)) {
-    $("kept").textContent = "this browser cannot keep the app for use offline";
+    $("kept").textContent = t("cannot keep");
     return;
   }
   try {
@@ -281,16 +429,16 @@ async function keep() {
     registration.addEventListener("updatefound", () => {
       const next = registration.installing;
       next.addEventListener("statechange", () => {
-        if (next.state === "redundant" && !registration.active) $("kept").textContent = "not kept for use offline: a file did not arrive whole";
-        if (next.state === "installed" && navigator.serviceWorker.controller) $("kept").textContent = "a newer version takes over once all windows of this one are closed";
+        if (next.state === "redundant" && !registration.active) $("kept").textContent = t("not whole");
+        if (next.state === "installed" && navigator.serviceWorker.controller) $("kept").textContent = t("newer");
       });
     });
     await navigator.serviceWorker.ready;
     const lasting = await navigator.storage?.persist?.();
-    $("kept").textContent = lasting ? "ready for use offline" : "ready for use offline; this browser may remove it when space runs short: export sessions";
+    $("kept").textContent = t(lasting ? "kept offline" : "kept for now");
     document.documentElement.dataset.offline = "ready";
   } catch (error) {
-    $("kept").textContent = `not kept for use offline (${error.message})`;
+    $("kept").textContent = t("keep failed", { why: error.message });
   }
 }
 void keep();

@@ -37,7 +37,7 @@ function stainDistance(facts, stain) {
  * @param facts the bundle's `gate`
  * @param quality from `measureQuality`
  * @param {ArrayLike<number>} embedding of the graph
- * @param {number[]} sides sizes whose scale is known; none: any is taken
+ * @param {number[]} sides sizes whose scale is known; none: any is taken, as where the scale was read from red cells
  * @returns {{findings: {reason: string, measure: string, value: ?number, limit: number}[], score: number}}
  */
 export function check(facts, quality, embedding, sides) {

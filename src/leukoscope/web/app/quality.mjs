@@ -70,7 +70,7 @@ function cutout(frame, size) {
 }
 
 /** Distance to the nearest pixel outside by a chamfer of 5 x 5 (Borgefors 1986), as OpenCV sums it: 16 bits of fraction. */
-function chamfer(cell, w, h) {
+export function chamfer(cell, w, h) {
   const A = 65536, B = Math.round(1.4 * 65536), C = Math.round(2.1969 * 65536), FAR = 2 ** 29;
   const wide = w + 6, at = (x, y) => (y + 3) * wide + x + 3;
   const d = new Int32Array(wide * (h + 6)).fill(FAR);

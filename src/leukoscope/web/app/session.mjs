@@ -93,8 +93,25 @@ export function exported(records, site, bundle) {
     app: { version: site.version, build: site.build, runtime: site.runtime, browser: navigator.userAgent },
     bundle: { name: bundle.name, digest: site.bundle_digest, graph: site.files["bundle/model.onnx"] },
     share: share(records),
-    cells: records.map(({ name, sha256, width, height, format, answer, error, label, answered, bundle: digest, build }) => ({
-      name, sha256, width, height, format, answered, bundle_digest: digest, build, label, error: error ?? null, ...(answer ?? { decision: "unreadable" }),
+    cells: records.map(({ name, sha256, width, height, format, answer, error, label, note, place, tapped, answered, bundle: digest, build }) => ({
+      name, sha256, width, height, format, place: place ?? null, tapped: tapped ?? false, answered, bundle_digest: digest, build, label,
+      note: note ?? "", error: error ?? null, ...(answer ?? { decision: "unreadable" }),
     })),
+  };
+}
+
+/** The labels as a review, which every `--data` of the command line reads where the file lies beside the pictures. */
+export function review(records, site, bundle) {
+  const numbers = new Map();
+  return {
+    format: "leukoscope-review", version: 1, root: "", created: new Date().toISOString(),
+    bundle: bundle.name, bundle_digest: site.bundle_digest, leukoscope: site.version,
+    cells: records.map(({ name, sha256, place, answer, label, note }) => {
+      if (place) numbers.set(sha256, (numbers.get(sha256) ?? 0) + 1);
+      return {
+        path: name.split(" · ")[0], cell: place ? numbers.get(sha256) : null, sha256: sha256 ?? null, decision: answer?.decision ?? "unreadable",
+        probability: answer?.probability ?? null, label: label === "other" ? "unsure" : label, note: note ?? "",
+      };
+    }),
   };
 }

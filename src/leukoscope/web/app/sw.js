@@ -27,13 +27,25 @@ self.addEventListener("install", (event) => event.waitUntil((async () => {
 
 // A new version waits until no window of the old one is open.
 self.addEventListener("activate", (event) => event.waitUntil((async () => {
-  for (const name of await caches.keys()) if (name.startsWith("leukoscope-app-") && name !== NAME) await caches.delete(name);
+  for (const name of await caches.keys()) if (name.startsWith("leukoscope-app-") && name !== NAME && !name.endsWith("-shared")) await caches.delete(name);
   await self.clients.claim();
 })()));
+
+/** Keep shared pictures until the page takes them. */
+async function received(request) {
+  const cache = await caches.open("leukoscope-app-shared");
+  const files = (await request.formData()).getAll("pictures");
+  await Promise.all(files.map((file, i) => cache.put(`shared/${i}/${encodeURIComponent(file.name)}`, new Response(file))));
+  return Response.redirect("./", 303);
+}
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   const scope = new URL(self.registration.scope);
+  if (event.request.method === "POST" && url.href === scope.href) { // pictures shared by another app of this device
+    event.respondWith(received(event.request));
+    return;
+  }
   if (event.request.method !== "GET" || url.origin !== scope.origin || !url.pathname.startsWith(scope.pathname)) {
     event.respondWith(Response.error()); // nothing is asked of any other place
     return;

@@ -1,0 +1,161 @@
+"""What the app costs in Chromium: over the wire, at rest, to start without a network, for one cell, and in memory.
+
+    python benchmarks/app.py --runtime node_modules/onnxruntime-web/dist --out docs/figures/app.json [--cells 1000]
+
+Rendered cells. Start: the page is reloaded offline until its self-test has passed. A cell: from the file's bytes in the
+worker to its answer, as the page tells it. Memory: private pages of the tab's process (Private_Dirty of /proc/PID/smaps_rollup), after
+the first start and after all cells; code of the browser that all tabs share is not in it.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from _common import command_line, load_of_machine, report
+from leukoscope.app.serve import site_server
+from leukoscope.app.site import build_site
+from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.datasets.synthetic import render_cell
+from leukoscope.machine import describe_machine
+
+CHROMIUM = "/usr/bin/chromium"
+STARTS = 7
+READY = "html[data-state=ready]"
+
+
+def over_the_wire(site: Path) -> dict[str, int | None]:
+    """Bytes of the site, as it lies and compressed file by file."""
+    files = [path for path in site.rglob("*") if path.is_file()]
+    plain = [path.read_bytes() for path in files]
+    found: dict[str, int | None] = {
+        "at_rest": sum(map(len, plain)),
+        "gzip": sum(len(gzip.compress(content, 9)) for content in plain),
+        "brotli": None,
+    }
+    if shutil.which("node"):
+        script = (
+            "const fs = require('fs'), z = require('zlib'); let sum = 0;"
+            "for (const f of process.argv.slice(1)) sum += z.brotliCompressSync(fs.readFileSync(f)).length;"
+            "console.log(sum)"
+        )
+        done = subprocess.run(["node", "-e", script, *map(str, files)], capture_output=True, text=True, check=True)
+        found["brotli"] = int(done.stdout)
+    return found
+
+
+def private_mb(browser_pid: int) -> float:
+    """Private memory of the tab's process, the largest renderer below the browser."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            if "--type=renderer" not in command or not _below(int(entry.name), browser_pid):
+                continue
+            lines = (entry / "smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        found.append(sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024)
+    return round(max(found), 1)
+
+
+def _below(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return False
+
+
+def started(page: Page) -> float:
+    """Milliseconds of a reload until the self-test has passed."""
+    begun = time.perf_counter()
+    page.reload()
+    page.wait_for_selector(READY, state="attached", timeout=120_000)
+    return (time.perf_counter() - begun) * 1000
+
+
+def answered(page: Page, paths: list[Path]) -> list[float]:
+    """Milliseconds that the app tells of each cell."""
+    before = page.locator(".tile").count()
+    page.set_input_files("#files", [str(path) for path in paths])
+    page.wait_for_function(
+        "(count) => document.querySelectorAll('.tile').length === count", arg=before + len(paths), timeout=3_600_000
+    )
+    times: list[float] = page.evaluate(
+        """async () => {
+          const { Session } = await import("/session.mjs"), session = new Session();
+          await session.open();
+          return session.records.map(({ answer }) => answer.ms);
+        }"""
+    )
+    return times[before:]
+
+
+def main() -> None:
+    """Print and write the figures."""
+    given = command_line(__doc__, runtime=Path, out=Path, cells=1000).parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        build_site(place / "site", read_bundle(default_bundle()), given.runtime)
+        paths = []
+        for seed in range(given.cells):
+            paths.append(place / f"{seed}.png")
+            Image.fromarray(render_cell(seed % 50, "blast" if seed % 2 else "normal")).save(paths[-1])
+        figures: dict[str, Any] = {"bytes": over_the_wire(place / "site"), "machine": describe_machine()}
+        with site_server(place / "site") as server, sync_playwright() as driver:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            context = driver.chromium.launch_persistent_context(
+                str(place / "profile"), executable_path=CHROMIUM, args=["--no-sandbox"]
+            )
+            pid = max(_children(os.getpid()), key=lambda each: each)
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            page.wait_for_selector(READY, state="attached", timeout=120_000)
+            page.wait_for_selector("html[data-offline=ready]", state="attached", timeout=120_000)
+            context.set_offline(True)
+            times = [started(page) for _ in range(STARTS)]
+            figures["start_offline_ms"] = {"least": round(min(times)), "median": round(statistics.median(times))}
+            figures["memory_mb_after_start"] = private_mb(pid)
+            each = answered(page, paths)
+            figures["cell_ms"] = {"least": round(min(each), 1), "median": round(statistics.median(each), 1)}
+            figures["memory_mb_after_cells"] = private_mb(pid)
+            figures["cells"] = len(each)
+            context.close()
+            server.shutdown()
+    figures["load"] = load_of_machine()
+    report(figures, given.out)
+
+
+def _children(pid: int) -> list[int]:
+    """Browsers below a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                if "chrom" in command and "--type=" not in command and _below(int(entry.name), pid):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    if not found:
+        sys.exit("no Chromium was started")
+    return [min(found)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+// All words that the page shows, in two languages; a test holds that both have the same keys and places.
+
+export const WORDS = {
+  en: {
+    use: "Research use, never a diagnosis",
+    scripts: "This app needs scripts.",
+    checking: "Checking this browser …",
+    choose: "Choose pictures",
+    "choose more": ", drop them here, or paste: single white cells on black, crops, or whole fields",
+    stays: "PNG and BMP give the command line's answer to a ten-thousandth of a logit. Pictures stay on this device: the app asks no other machine for anything.",
+    camera: "Camera", "camera stop": "Stop the camera", shoot: "Take a picture",
+    "camera refused": "The camera was refused: allow it in the browser's settings for this page, or choose picture files.",
+    "camera none": "No camera is found: choose picture files.",
+    "hint wait": "Looking …", "hint focus": "Not sharp: turn the fine focus slowly, hold the phone still.",
+    "hint dark": "Too dark: more light, or open the condenser.", "hint bright": "Too bright: less light; bright parts are lost.",
+    "hint circle": "The eyepiece fills little of the picture: go nearer or zoom.", "hint good": "Sharp and well lit: take the picture.",
+    sharpness: "Sharpness {v}, light {l}",
+    export: "Export", "export labels": "Export labels", print: "Print or PDF", clear: "Clear all", language: "Español",
+    "cells list": "Cells of this session", label: "Your label", note: "Note",
+    "heat map": "Heat map (H)", "heat shown": "the cell, with the heat map over it", "heat off": "the cell",
+    blast: "Blast", normal: "Normal", refer: "Refer to a person", unreadable: "No answer",
+    "label blast": "Blast (B)", "label normal": "Normal (N)", "label other": "Other (O)", "label none": "No label (U)",
+    passed: "Picture quality: within the limits of the training cells.",
+    "turned down": "Picture quality: turned down. The probability below means nothing.",
+    "not checked": "Picture quality not checked.",
+    withheld: "Not asked: the probability of such a cell would mean nothing.",
+    probability: "Probability of blast {p}{calibrated}; logit {l}; {ms} ms",
+    uncalibrated: ", not calibrated: it ranks cells and is no chance",
+    "for blast": "speaks for blast", "for normal": "for normal",
+    lossy: "{format}: decoders differ by a level or two, so the command line's answer may differ slightly.",
+    earlier: "Answered by another bundle than the one that answers now: give the picture again to compare.",
+    counts: "{n} pictures, {judged} judged, {blasts} called blast{share}, {labelled} labelled",
+    share: " ({share}, 95 % interval {low} to {high} if cells were drawn at random)",
+    "self-test": "Self-test passed.",
+    "self-test ungated": "Self-test passed. This bundle has no gate: picture quality not checked, every cell is referred.",
+    "no storage": "This browser gives no storage: the session ends with this page, export it before.",
+    full: "This device's storage is full: newer cells end with this page. Export the session.",
+    "label lost": "This cannot be stored on this device: export the session.",
+    "no answers": "No answers here: {why}.", "picture of": "Picture {i} of {n} …", taken: "{n} pictures taken in.",
+    "sure clear": "Remove all pictures, answers and labels of this session from this device?",
+    "field found": "{n} white cells found{ruler}. Tap a white cell that has no outline to add it.",
+    "ruler seen": "; a red cell is {px} px across, the scale is an estimate", "ruler unseen": "; too few red cells for a scale: every cell is referred",
+    "field none": "No white cell found. Tap one to add it.", "tap none": "There is nothing purple to be a nucleus.", "field of": "field with outlines of the cells found",
+    "not kept yet": "not yet kept for use offline", "kept offline": "ready for use offline", "kept for now": "ready for use offline; this browser may remove it when space runs short: export sessions",
+    "cannot keep": "this browser cannot keep the app for use offline", "not whole": "not kept for use offline: a file did not arrive whole",
+    newer: "a newer version takes over once all windows of this one are closed", "keep failed": "not kept for use offline ({why})",
+    printed: "Session of {day}. Bundle {bundle}, app {app}.",
+    "withheld cut": "the cell is cut off by the border of the picture", "withheld scale": "the scale of the picture is not known: too few red cells are seen",
+  },
+  es: {
+    use: "Uso en investigación, nunca un diagnóstico",
+    scripts: "Esta aplicación necesita JavaScript.",
+    checking: "Comprobando este navegador …",
+    choose: "Elegir imágenes",
+    "choose more": ", soltarlas aquí o pegarlas: células blancas sueltas sobre negro, recortes o campos enteros",
+    stays: "PNG y BMP dan la respuesta de la línea de órdenes con una diezmilésima de logit. Las imágenes no salen de este dispositivo: la aplicación no pide nada a ninguna otra máquina.",
+    camera: "Cámara", "camera stop": "Apagar la cámara", shoot: "Tomar una imagen",
+    "camera refused": "La cámara fue rechazada: permítala en los ajustes del navegador para esta página o elija archivos.",
+    "camera none": "No se encuentra ninguna cámara: elija archivos.",
+    "hint wait": "Mirando …", "hint focus": "Sin nitidez: gire despacio el enfoque fino y sujete firme el teléfono.",
+    "hint dark": "Demasiado oscuro: más luz o abra el condensador.", "hint bright": "Demasiado claro: menos luz; se pierden las partes claras.",
+    "hint circle": "El ocular ocupa poco de la imagen: acérquese o amplíe.", "hint good": "Nítido y bien iluminado: tome la imagen.",
+    sharpness: "Nitidez {v}, luz {l}",
+    export: "Exportar", "export labels": "Exportar etiquetas", print: "Imprimir o PDF", clear: "Borrar todo", language: "English",
+    "cells list": "Células de esta sesión", label: "Su etiqueta", note: "Nota",
+    "heat map": "Mapa de calor (H)", "heat shown": "la célula, con el mapa de calor encima", "heat off": "la célula",
+    blast: "Blasto", normal: "Normal", refer: "Remitir a una persona", unreadable: "Sin respuesta",
+    "label blast": "Blasto (B)", "label normal": "Normal (N)", "label other": "Otra (O)", "label none": "Sin etiqueta (U)",
+    passed: "Calidad de la imagen: dentro de los límites de las células de entrenamiento.",
+    "turned down": "Calidad de la imagen: rechazada. La probabilidad de abajo no significa nada.",
+    "not checked": "Calidad de la imagen sin comprobar.",
+    withheld: "No se ha preguntado: la probabilidad de una célula así no significaría nada.",
+    probability: "Probabilidad de blasto {p}{calibrated}; logit {l}; {ms} ms",
+    uncalibrated: ", sin calibrar: ordena células y no es una posibilidad",
+    "for blast": "habla por blasto", "for normal": "por normal",
+    lossy: "{format}: los decodificadores difieren en uno o dos niveles, así que la respuesta de la línea de órdenes puede diferir un poco.",
+    earlier: "Respondida por otro modelo que el de ahora: dé la imagen otra vez para comparar.",
+    counts: "{n} imágenes, {judged} juzgadas, {blasts} llamadas blasto{share}, {labelled} etiquetadas",
+    share: " ({share}, intervalo del 95 % de {low} a {high} si las células se tomaron al azar)",
+    "self-test": "Autocomprobación superada.",
+    "self-test ungated": "Autocomprobación superada. Este modelo no comprueba la calidad de la imagen: toda célula se remite.",
+    "no storage": "Este navegador no da almacenamiento: la sesión termina con esta página, expórtela antes.",
+    full: "El almacenamiento de este dispositivo está lleno: las células nuevas terminan con esta página. Exporte la sesión.",
+    "label lost": "Esto no se puede guardar en este dispositivo: exporte la sesión.",
+    "no answers": "Aquí no hay respuestas: {why}.", "picture of": "Imagen {i} de {n} …", taken: "{n} imágenes recibidas.",
+    "sure clear": "¿Borrar de este dispositivo todas las imágenes, respuestas y etiquetas de esta sesión?",
+    "field found": "{n} células blancas encontradas{ruler}. Toque una célula blanca sin contorno para añadirla.",
+    "ruler seen": "; un glóbulo rojo mide {px} px, la escala es una estimación", "ruler unseen": "; muy pocos glóbulos rojos para una escala: toda célula se remite",
+    "field none": "No se encontró ninguna célula blanca. Toque una para añadirla.", "tap none": "Ahí no hay nada púrpura que sea un núcleo.", "field of": "campo con los contornos de las células encontradas",
+    "not kept yet": "aún no guardada para uso sin red", "kept offline": "lista para uso sin red", "kept for now": "lista para uso sin red; este navegador puede quitarla si falta espacio: exporte las sesiones",
+    "cannot keep": "este navegador no puede guardar la aplicación para uso sin red", "not whole": "no guardada para uso sin red: un archivo no llegó entero",
+    newer: "una versión nueva entra cuando se cierren todas las ventanas de esta", "keep failed": "no guardada para uso sin red ({why})",
+    printed: "Sesión del {day}. Modelo {bundle}, aplicación {app}.",
+    "withheld cut": "la célula está cortada por el borde de la imagen", "withheld scale": "no se conoce la escala de la imagen: se ven muy pocos glóbulos rojos",
+  },
+};
+
+/** The gate's reasons in Spanish; the English ones are the command line's own and come with the build. */
+export const GATE_ES = {
+  comma: ", ", "turned down": "la imagen no sirve para juzgarla: {reasons}",
+  "gate unknown scale": "su marco tiene {v} px, el de las células de entrenamiento {limit}, así que no se conoce la escala de la célula",
+  "gate swapped channels": "sus colores se parecen más a los de las células de entrenamiento con rojo y azul cambiados ({v} veces), como en los archivos de OpenCV",
+  "gate too small": "la célula es demasiado pequeña para la escala de las células de entrenamiento ({v} px, lo usual desde {limit})",
+  "gate too large": "la célula es demasiado grande para la escala de las células de entrenamiento ({v} px, lo usual hasta {limit})",
+  "gate ragged": "su contorno es irregular, como donde falló la segmentación (solidez {v}, lo usual desde {limit})",
+  "gate cut straight": "la célula está cortada en línea recta (sobre {v} de su diámetro, lo usual hasta {limit})",
+  "gate cut by the border": "la célula está cortada por el borde de la imagen (sobre {v} de su diámetro, lo usual hasta {limit})",
+  "gate second object": "la imagen muestra más de un objeto (el segundo tiene {v} del área del mayor, lo usual hasta {limit})",
+  "gate two bodies": "el contorno abarca más de una célula (cabe un segundo disco de {v} del radio, lo usual hasta {limit})",
+  "gate blurred": "está borrosa (nitidez {v}, lo usual desde {limit})",
+  "gate noisy": "tiene ruido o demasiado realce (nitidez {v}, lo usual hasta {limit})",
+  "gate flat": "no muestra estructura (contraste {v} niveles, lo usual desde {limit})",
+  "gate harsh": "su contraste es demasiado alto (contraste {v} niveles, lo usual hasta {limit})",
+  "gate too dark": "es demasiado oscura (nivel de gris {v}, lo usual desde {limit})",
+  "gate too bright": "es demasiado clara (nivel de gris {v}, lo usual hasta {limit})",
+  "gate clipped": "sus partes claras están saturadas (parte {v}, lo usual hasta {limit})",
+  "gate no nucleus": "nada en ella se tiñe como un núcleo (densidad óptica {v}, lo usual desde {limit})",
+  "gate foreign stain": "sus colores difieren de la tinción de las células de entrenamiento (distancia {v}, lo usual hasta {limit})",
+  "gate foreign look": "la red ve algo distinto de las células de entrenamiento (distancia {v}, lo usual hasta {limit})",
+  "gate unknown": "su {measure} no se puede medir",
+};
+
+let language = "en";
+
+export const spoken = () => language;
+
+/** Choose a language; what is not known is English. */
+export function speak(name) {
+  language = name in WORDS ? name : "en";
+  document.documentElement.lang = language;
+  for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
+}
+
+/** The words of a key, its places filled. */
+export function t(key, places = {}) {
+  return Object.entries(places).reduce((text, [name, value]) => text.replace(`{${name}}`, value), WORDS[language][key]);
+}
