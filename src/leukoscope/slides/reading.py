@@ -184,7 +184,8 @@ def _record(window: Window, origin: tuple[int, int], answers: Answers) -> Record
     if finding is None:
         return record
     record |= {
-        "warnings": list(finding.warnings), "red_cells": len(finding.red_cells),
+        "warnings": [text for text in finding.warnings if "cut by the edge" not in text],  # that of the window
+        "red_cells": len(finding.red_cells),
         "pixels": finding.shape[0] * finding.shape[1],
     }  # fmt: skip
     x, y = origin
