@@ -13,6 +13,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -102,7 +103,7 @@ def altered_json(rng: np.random.Generator, sound: bytes) -> bytes:
         elif way == 3 and isinstance(inner[key], int | float):
             inner[key] = inner[key] * float(rng.choice([-1, 0.5, 1.01, 1000]))
         else:
-            inner[key] = _ODD[int(rng.integers(len(_ODD)))]
+            inner[key] = deepcopy(_ODD[int(rng.integers(len(_ODD)))])
         if not list(_holders(tree)):
             break
     return json.dumps(tree, indent=2 if b"\n " in sound else None).encode() + b"\n"
@@ -265,8 +266,9 @@ def _read_journal(data: bytes, folder: Path) -> object:
     try:
         for name in list(journal._place):
             if isinstance(name, str):
-                journal.holds(Path(name))
-                journal.answers(Path(name))
+                picture = Path(name)
+                if str(picture) in journal._place:  # as `holds` asks, whose file would have to be there
+                    journal.answers(picture)
     finally:
         journal.close(done=False)
     return journal

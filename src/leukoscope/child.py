@@ -153,7 +153,8 @@ _OUT_OF_TIME: Final[int] = getattr(signal, "SIGXCPU", 0)
 @atexit.register
 def _end_all() -> None:
     for child in list(_CHILDREN):
-        child._end()  # without its lock: a thread that is not waited for may hold it
+        with suppress(KeyboardInterrupt):  # this process is ending
+            child._end()  # without its lock: a thread that is not waited for may hold it
 
 
 class _Clock:

@@ -34,6 +34,8 @@ BINS = 200
 MIN_CELLS = 5
 _REACH: Final = 12.0  # from the threshold; logits beyond lie in the outermost bins
 _NARROW: Final = 0.5  # logits from the threshold up to which bins stay narrow
+_MOST_CELLS: Final = 20_000_000  # of a site: each takes some bytes where sites are pooled
+_LARGEST: Final = 1e9  # of moments
 _AGAIN = "let the site write it again with `leukoscope federate summary`"
 
 Count = Annotated[int, Field(ge=0)]
@@ -72,8 +74,8 @@ class Moments(BaseModel):
 
     @model_validator(mode="after")
     def _alike(self) -> Self:
-        if len(self.mean) != len(self.deviation) or not all(map(math.isfinite, (*self.mean, *self.deviation))):
-            raise ValueError("mean and deviation must be as many finite numbers")
+        if len(self.mean) != len(self.deviation) or not all(abs(x) <= _LARGEST for x in (*self.mean, *self.deviation)):
+            raise ValueError(f"mean and deviation must be as many finite numbers of at most {_LARGEST:g}")
         return self
 
 
@@ -127,6 +129,8 @@ class SiteSummary(BaseModel):
             raise ValueError("a bin that is none")
         if not self.groups:
             raise ValueError("no cell is counted")
+        if self.cells > _MOST_CELLS:
+            raise ValueError(f"more than {_MOST_CELLS:,} cells are counted")
         return self
 
     @property
