@@ -25,8 +25,8 @@ BUILD = ("hatchling", "trove-classifiers")
 #: GPU libraries: each build of PyTorch names its own versions of them; constraints would forbid other builds.
 GPU = ("nvidia-", "cuda-", "triton")
 HEAD = """\
-# Everything that the extra `dev` installs, which holds all others, with hashes; made by `.ci/hashes.py make`. Use:
-#   pip install --require-hashes -r hashes/{name}.txt && pip install --no-deps --no-build-isolation .
+# Everything that the extra `dev` installs, which holds all others but `flare`; made by `.ci/hashes.py make`. Use:
+#   pip install --require-hashes -r hashes/{name}.txt -c constraints.txt && pip install --no-deps --no-build-isolation .
 """
 
 

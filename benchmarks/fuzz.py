@@ -66,6 +66,7 @@ def _work(pipe: Any, names: list[str], seed: int, large: bool, log: str) -> None
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        pipe.send("ready")
         while (number := pipe.recv()) is not None:
             at = number % len(kinds)
             data = kinds[at].altered(number, seed, sound[at])
@@ -85,7 +86,7 @@ def fuzz(names: list[str], files: int, seed: int = 0, *, first: int = 0, large: 
     counts = {name: Counter[str]() for name in names}
     slowest = dict.fromkeys(names, (0.0, 0.0))
     faults: list[dict[str, Any]] = []
-    process, pipe, patience = None, None, 0.0
+    process, pipe = None, None
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, first + files):
             if process is None or not process.is_alive():
@@ -93,16 +94,15 @@ def fuzz(names: list[str], files: int, seed: int = 0, *, first: int = 0, large: 
                 process = context.Process(target=_work, args=(theirs, names, seed, large, f"{folder}/log"), daemon=True)
                 process.start()
                 theirs.close()
-                patience = 600.0  # it has to start first
+                pipe.recv()  # that it is ready
             assert pipe is not None
             try:
                 pipe.send(number)
                 # A busy machine shares its processors among many: the clock on the wall may go six times as far.
-                ended = pipe.poll(6 * LONGEST + patience)
+                ended = pipe.poll(6 * LONGEST)
                 outcome, seconds, used = pipe.recv() if ended else ("hang", LONGEST, LONGEST)
             except (EOFError, OSError):
                 outcome, seconds, used = "crash", 0.0, 0.0
-            patience = 0.0
             if outcome in {"hang", "crash"}:
                 process.kill()
                 process.join()

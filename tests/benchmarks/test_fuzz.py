@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,9 @@ def test_words_on_the_terminal_are_found(monkeypatch: pytest.MonkeyPatch, tmp_pa
         for number, handle in enumerate(before, 1):
             os.dup2(handle, number)
             os.close(handle)
-    assert [outcome for outcome, _, _ in pipe.sent] == ["read", "wrote to the terminal"]
+    ready, *answers = pipe.sent
+    assert ready == "ready"
+    assert [outcome for outcome, _, _ in answers] == ["read", "wrote to the terminal"]
 
 
 def _speak(data: bytes, _folder: Path) -> None:
@@ -89,11 +92,11 @@ def _speak(data: bytes, _folder: Path) -> None:
 
 class _Pipe:
     def __init__(self, numbers: list[int | None]) -> None:
-        self.sent: list[tuple[str, float, float]] = []
+        self.sent: list[Any] = []
         self._numbers = numbers
 
     def recv(self) -> int | None:
         return self._numbers.pop(0)
 
-    def send(self, answer: tuple[str, float, float]) -> None:
+    def send(self, answer: Any) -> None:
         self.sent.append(answer)
