@@ -133,6 +133,7 @@ def test_three_hundred_real_cells_from_upload_to_a_new_model(
     ben.log_in("ben")
     for subject, label in ((ill[0], "b"), (healthy[0], "n")):
         ben.page.goto(f"{ben.home}#/case/{cases[subject]}")
+        ben.page.wait_for_selector(f"h1 >> text=real {subject}")
         ben.page.wait_for_selector(".tile")
         assert ben.page.locator("[class*=suggests-]").count() == 0
         ben.read_screens(label)

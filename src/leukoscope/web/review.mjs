@@ -32,6 +32,7 @@ export class Review {
     this.keys = keys;
     this.about = about;
     await this.load();
+    if (this.closed) return;  // somebody went on to another page meanwhile: it is not drawn over
     this.remember(acts.acts);
     this.seq = acts.acts.at(-1)?.seq || 0;
     this.order = this.blind ? "place" : "probability";
