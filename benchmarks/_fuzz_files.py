@@ -28,13 +28,13 @@ from leukoscope.archive.collect import collect
 from leukoscope.archive.plan import Archive, plan
 from leukoscope.bundle.read import read_bundle
 from leukoscope.datasets.dataset import read_manifest
-from leukoscope.federation.keys import SiteKey
 from leukoscope.federation.pool import pool_sites
 from leukoscope.federation.summary import GroupCounts, Moments, SiteSummary, read_summary
 from leukoscope.files import write_checked_json
 from leukoscope.inference.classifier import load
 from leukoscope.inference.journal import Journal
 from leukoscope.inference.owners import find_owners
+from leukoscope.keys import SiteKey
 from leukoscope.tables import csv_text, read_rows, stream_rows
 from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.recipe import load_recipe

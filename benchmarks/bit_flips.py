@@ -2,9 +2,9 @@
 
     python benchmarks/bit_flips.py [--flips 2000] [--out FILE.json]
 
-Graph, facts and card of the default bundle, every file of a checkpoint, and both of a cache of frames. A flip is
-`noticed` where reading ends in our own error (or the cache is built anew), `harmless` where what is read is the same;
-anything else is a fault, and the script ends with 1.
+Graph, facts and card of the default bundle, every file of a checkpoint, both of a cache of frames, and a part of a
+cache of features. A flip is `noticed` where reading ends in our own error (or the cache is built anew), `harmless`
+where what is read is the same; anything else is a fault, and the script ends with 1.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import LeukoscopeError
 from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
+from leukoscope.training.features import read_part, write_part
 
 
 def flip_each(file: Path, flips: int, read: Callable[[], Any], seed: int = 0) -> Counter[str]:
@@ -104,6 +105,20 @@ def cache(folder: Path, flips: int) -> dict[str, Counter[str]]:
     return {f"cache/{name}": flip_each(entry / name, flips // 2, read) for name in ("frames.npy", "entry.json")}
 
 
+def features(folder: Path, flips: int) -> dict[str, Counter[str]]:
+    """A part of the features of a frozen trunk, which is computed anew where damage is noticed."""
+    file = folder / "features"
+    write_part(file, np.random.default_rng(2).normal(size=(40, 320)).astype(np.float32))
+
+    def read() -> bytes:
+        found = read_part(file, 40)
+        if found is None:
+            raise LeukoscopeError("computed anew")
+        return found.tobytes()
+
+    return {"cache/features": flip_each(file, flips, read)}
+
+
 def main() -> None:
     """Run it and print the counts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -111,7 +126,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     found: dict[str, Counter[str]] = {}
-    for part in (bundle, checkpoint, cache):
+    for part in (bundle, checkpoint, cache, features):
         with tempfile.TemporaryDirectory() as folder:
             found |= part(Path(folder), given.flips)
     text = json.dumps(found, indent=1)

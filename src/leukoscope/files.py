@@ -40,8 +40,12 @@ def _unwritable(path: Path, error: OSError) -> LeukoscopeError:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on failure removed.
+
+    Args:
+        path: whose folder is made if absent.
+        mode: who may read and write it.
 
     Raises:
         LeukoscopeError: the folder cannot be written or the disk is full.
@@ -54,7 +58,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sweep(final, _left_by_others(final))
         temporary, lock = _fresh(final, folder=False)
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         place(temporary, final)
     except BrokenPipeError:  # of what the body tells meanwhile: no fault of the file's
         raise
@@ -68,8 +72,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], *, mode: int = 0o755) -> Iterator[Path]:
     """Yield a temporary folder; on success it takes the place of ``path`` whole, on failure it is removed.
+
+    Args:
+        path: whose parent is made if absent.
+        mode: who may read and write it.
 
     Raises:
         LeukoscopeError: the folder cannot be written or the disk is full.
@@ -78,7 +86,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     lock: int | None = None
     try:
-        if final.is_symlink():
+        if final.is_symlink() or not final.name:
             final = final.resolve()  # what the link leads to is replaced, and not the link
         if final.exists() and not final.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(final))
@@ -87,7 +95,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sweep(final, _leftovers(final))
         temporary, lock = _fresh(final, folder=True)
         yield temporary
-        temporary.chmod(0o755)
+        temporary.chmod(mode)
         for folder, _, names in os.walk(temporary, topdown=False):
             for name in names:
                 _sync(Path(folder, name))
@@ -119,7 +127,7 @@ def together(folder: str | os.PathLike[str], *, gone: Sequence[str] = ()) -> Ite
 
     Args:
         folder: made if absent.
-        gone: names in it that belong to the generation before, and not to this one.
+        gone: names in it that belong to the generation before, where this one has none of them.
 
     Raises:
         LeukoscopeError: the folder cannot be written or the disk is full; then nothing has changed.
@@ -129,11 +137,14 @@ def together(folder: str | os.PathLike[str], *, gone: Sequence[str] = ()) -> Ite
     try:
         with atomic_folder(final / _GENERATION) as temporary:
             yield temporary
-            if gone:
-                (temporary / _GONE).write_text(json.dumps(list(gone)))
+            if older := [name for name in gone if not (temporary / name).exists()]:
+                (temporary / _GONE).write_text(json.dumps(older))
     except LeukoscopeError as error:
-        if error.path == str(final / _GENERATION):
+        made = Path(error.path or "")
+        if made == final / _GENERATION:
             raise LeukoscopeError(error.what, path=final, remedy=error.remedy) from error
+        if made.parent.parent == final and made.parent.name.startswith(_mark(_GENERATION)):
+            raise LeukoscopeError(error.what, path=final / made.name, remedy=error.remedy) from error
         raise
     settle(final)
 
@@ -207,6 +218,24 @@ def exchange(one: Path, other: Path) -> bool:
     if code in _UNSUPPORTED:
         return False
     raise OSError(code, os.strerror(code), str(other))
+
+
+def swap(one: Path, other: Path) -> None:
+    """Exchange two folders beside each other, in one step where the system can; on the disk then.
+
+    Raises:
+        LeukoscopeError: they cannot be exchanged.
+    """
+    try:
+        if not exchange(one, other):
+            between = Path(tempfile.mkdtemp(prefix=_mark(other.name), dir=other.parent), other.name)
+            other.rename(between)
+            one.rename(other)
+            between.rename(one)
+            between.parent.rmdir()
+        _sync_folder(other.parent)
+    except OSError as error:
+        raise _unwritable(other, error) from error
 
 
 @contextmanager

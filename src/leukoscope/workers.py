@@ -79,12 +79,12 @@ def _await_end() -> None:
 
 
 @contextmanager
-def _children_deaf_to_interrupts() -> Iterator[None]:
-    """Processes started meanwhile do not hear Ctrl-C, which a terminal sends to all; their parent ends them."""
+def children_deaf_to_interrupts() -> Iterator[None]:
+    """Processes started meanwhile do not hear what a terminal sends to all, Ctrl-C or its end: their parent does."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
@@ -102,7 +102,10 @@ def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
     # Python's own watcher would speak of semaphores where this process is interrupted; it clears them away anyhow.
     if jobs > 1 and _UNSAID not in sys.warnoptions:
         sys.warnoptions.append(_UNSAID)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), start_worker) if jobs > 1 else None
+    pool = None
+    if jobs > 1:
+        with children_deaf_to_interrupts():  # Python's watcher of semaphores starts here
+            pool = ProcessPoolExecutor(jobs, get_context("spawn"), start_worker)
 
     def run(stage: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         results: list[Any] = [None] * len(calls)
@@ -114,7 +117,7 @@ def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
                     results[number] = function(*call)
                     advance(1)
                 return results
-            with _children_deaf_to_interrupts():
+            with children_deaf_to_interrupts():
                 waiting: dict[Future[Any], int] = {pool.submit(function, *call): n for n, call in enumerate(calls)}
             for future in as_completed(waiting):
                 results[waiting[future]] = future.result()

@@ -130,7 +130,7 @@ def test_cells_of_another_frame_size_are_refused(parent: Path) -> None:
 
 
 def test_a_bundle_that_says_int8_without_a_parent_is_refused(child: Path, tmp_path: Path) -> None:
-    facts = unsealed((child / "bundle.json").read_bytes())
+    facts, _ = unsealed((child / "bundle.json").read_bytes())
     for name in facts["files"]:
         (tmp_path / name).write_bytes((child / name).read_bytes())
     (tmp_path / "bundle.json").write_text(json.dumps(facts | {"quantised": None}))

@@ -23,15 +23,28 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_the_checksum_is_that_of_the_text_with_zeros_in_its_place() -> None:
-    content = sealed({"name": "ü", "n": 1})
-    told = json.loads(content)["digest"]
+    content, told = sealed({"name": "ü", "n": 1})
+    assert json.loads(content)["digest"] == told
     assert hashlib.sha256(content.replace(told.encode(), b"0" * 64)).hexdigest() == told
-    assert unsealed(content) == {"name": "ü", "n": 1}
+    assert unsealed(content) == ({"name": "ü", "n": 1}, told)
 
 
 def test_what_was_written_without_a_checksum_is_still_read(tmp_path: Path) -> None:
     assert read_bundle(make_bundle(tmp_path / "b")).facts.name == "by-hand"
-    assert unsealed(b'{"a": 1}') == {"a": 1}
+    assert unsealed(b'{"a": 1}') == ({"a": 1}, None)
+
+
+def test_a_bundle_is_named_by_its_checksum(copied: Path, tmp_path: Path) -> None:
+    told = json.loads((copied / "bundle.json").read_text())["digest"]
+    bundle = read_bundle(copied)
+    assert bundle.digest == told
+    other = bundle.with_facts(name="other")
+    written = other.write(tmp_path / "other")
+    assert len({told, other.digest, written.digest}) == 3  # the version and the card are facts too
+    assert read_bundle(tmp_path / "other").digest == written.digest
+    bare = read_bundle(make_bundle(tmp_path / "bare"))  # without a checksum: the one that it would have
+    assert bare.seal is None
+    assert len(bare.digest) == 64
 
 
 def test_no_flipped_bit_of_the_default_bundle_is_read(copied: Path) -> None:
@@ -65,9 +78,9 @@ def test_what_was_altered_is_said(copied: Path, old: str, new: str, words: str) 
 
 
 def test_numbers_that_cannot_be_are_refused_even_where_nothing_was_altered(copied: Path) -> None:
-    facts = unsealed((copied / "bundle.json").read_bytes())
+    facts, _ = unsealed((copied / "bundle.json").read_bytes())
     for wrong in ({"input_size": 0}, {"um_per_px": -1.0}, {"decision": facts["decision"] | {"temperature": 1e300}}):
-        (copied / "bundle.json").write_bytes(sealed(facts | wrong))
+        (copied / "bundle.json").write_bytes(sealed(facts | wrong)[0])
         with pytest.raises(BundleError, match=r"is invalid at"):
             read_bundle(copied)
 

@@ -243,7 +243,7 @@ def test_calibrate_fits_a_gate_where_asked_and_evaluate_says_what_it_turns_down(
 
 def test_a_gate_of_another_graph_can_be_fitted_anew(run, bundle: Path, data: Path, tmp_path: Path) -> None:
     assert run("calibrate", bundle, "--data", data, "--gate").exit_code == 0
-    facts = unsealed((bundle / "bundle.json").read_bytes())
+    facts, _ = unsealed((bundle / "bundle.json").read_bytes())
     ones = {"shape": [4], "float32": "AACAPwAAgD8AAIA/AACAPw=="}
     facts["gate"]["embedding"] = {"mean": ones, "axes": {**ones, "shape": [1, 4]}, "variances": [1.0], "rest": 1.0}
     (bundle / "bundle.json").write_text(json.dumps(facts))

@@ -1,30 +1,49 @@
-"""A layer under all that writes: at the Nth write to a folder it kills the process, fails, or cuts the power.
+"""A layer under all that writes: it takes down the disk at each write to a folder, or lets writes fail.
 
 Run as a script it is a process that has imported Leukoscope once and forks for every command that it reads as a JSON
-line, `{"root": FOLDER, "mode": "count|kill|fail|cut", "at": N, "args": [...]}`; it answers with a line
-`{"status": EXIT, "steps": COUNT, "told": OUTPUT}`. Steps are: opening a file to write, `fsync`, rename, exchange,
-unlink, making and removing a folder, below ROOT.
+line, `{"root": FOLDER, "mode": MODE, "at": N, "args": [...]}`; it answers with a line `{"status": EXIT, "steps": [...],
+"told": OUTPUT}`. Steps are: opening a file to write, `fsync`, rename, exchange, unlink, making and removing a folder,
+below ROOT. Modes:
 
-With `cut`, two folders are left beside ROOT, as a disk may look after a power cut: `names` has all names, but of the
-files only what was synced (what ext4 without its heuristics may leave); `synced` has only the names that were in a
-folder when that was synced, too.
+- `count` disturbs nothing.
+- `watch` takes down, before each step and at the end, the disk as it would be if the process were killed there, or the
+  power cut, in `states` beside ROOT; one that was there before, but for names drawn at random, is not kept again.
+- `kill` ends the process at step N.
+- `fail`: step N finds no space. `full`: so do all after it that take some.
+- `short`: no file can grow beyond N bytes, so that what is written natively is stopped too.
+- `nomemory`: from the Nth on, a hundred allocations by Python give none.
+
+After a power cut two disks are possible: `names` has all names, but of the files only what was synced (what ext4
+without its heuristics may leave); `synced` has only the names that were in a folder when that was synced, too.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
+import re
+import resource
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 KILLED = 137
+_TAKES_NONE = {"os.remove", "os.rmdir"}
 _STEPS = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0, "os.link": 1, "os.symlink": 1}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_DRAWN = re.compile(r"[a-z0-9_]{8}(?=\.(part|old)\b)|(?<=cells-)\w{6,}|(?<=overlays-)\w{6,}")
+
+#: What a folder holds: by name, the bytes of a file, or None for a folder.
+Tree = dict[str, bytes | None]
 
 
 class Disk:
@@ -36,6 +55,7 @@ class Disk:
         self.names: dict[int, dict[str, int]] = {}
         self.folders: set[int] = set()
         self._kept: list[int] = []  # open, so that no inode is used again
+        self._read: dict[tuple[int, int, int], bytes] = {}
         root.mkdir(parents=True, exist_ok=True)
         for folder, _, files in os.walk(root):
             self.sync(Path(folder))
@@ -57,37 +77,67 @@ class Disk:
         else:
             self.content[inode] = path.read_bytes()
 
-    def with_all_names(self, target: Path) -> None:
+    def now(self) -> Tree:
+        """As it is: what a killed process leaves."""
+        return self._walked(self._bytes)
+
+    def with_all_names(self) -> Tree:
         """The names of now, the contents of the last sync."""
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        for folder, _, files in os.walk(self.root):
-            place = target / Path(folder).relative_to(self.root)
-            place.mkdir(exist_ok=True)
-            for name in files:
-                (place / name).write_bytes(self.content.get(Path(folder, name).stat().st_ino, b""))
+        return self._walked(lambda path: self.content.get(path.stat().st_ino, b""))
 
-    def as_synced(self, target: Path) -> None:
+    def as_synced(self) -> Tree:
         """Names and contents of the last sync."""
-        shutil.rmtree(target, ignore_errors=True)
-        self._rebuild(self.root.stat().st_ino, target)
+        found: Tree = {}
 
-    def _rebuild(self, inode: int, target: Path) -> None:
-        if inode in self.folders:
-            target.mkdir()
-            for name, child in self.names.get(inode, {}).items():
-                self._rebuild(child, target / name)
-        else:
-            target.write_bytes(self.content.get(inode, b""))
+        def below(inode: int, name: str) -> None:
+            if inode not in self.folders:
+                found[name] = self.content.get(inode, b"")
+                return
+            found[name] = None
+            for each, child in self.names.get(inode, {}).items():
+                below(child, f"{name}/{each}".lstrip("/"))
+
+        below(self.root.stat().st_ino, "")
+        return found
+
+    def _walked(self, read: Callable[[Path], bytes]) -> Tree:
+        found: Tree = {}
+        for folder, _, files in os.walk(self.root):
+            place = Path(folder).relative_to(self.root)
+            found["" if place == Path() else place.as_posix()] = None
+            for name in files:
+                found[(place / name).as_posix()] = read(Path(folder, name))
+        return found
+
+    def _bytes(self, path: Path) -> bytes:
+        told = path.stat()
+        key = (told.st_ino, told.st_mtime_ns, told.st_size)
+        if key not in self._read:
+            self._read[key] = path.read_bytes()
+        return self._read[key]
+
+
+def put(tree: Tree, target: Path) -> None:
+    """Write a tree into a new folder."""
+    for name, data in tree.items():
+        if data is None:
+            (target / name).mkdir(parents=True, exist_ok=True)
+    for name, data in tree.items():
+        if data is not None:
+            (target / name).write_bytes(data)
 
 
 class Layer:
-    """Counts the steps of this process below a folder, and strikes at one of them."""
+    """Hears the steps of this process below a folder, and takes down the disk or strikes."""
 
     def __init__(self, root: Path, mode: str, at: int) -> None:
-        self.root, self.mode, self.at, self.steps = root, mode, at, 0
-        self.disk = Disk(root) if mode == "cut" else None
+        self.root, self.mode, self.at = root, mode, at
+        self.steps: list[str] = []
+        self.disk = Disk(root) if mode == "watch" else None
         self.on = False
+        self._states = root.with_name("states")
+        self._known: set[str] = set()
+        shutil.rmtree(self._states, ignore_errors=True)
 
     def install(self) -> None:
         """Watch all that this process does from now on."""
@@ -98,12 +148,19 @@ class Layer:
         sys.addaudithook(self._heard)
         self.on = True
 
-    def power_cut(self) -> None:
-        """Leave the two folders."""
+    def take_down(self) -> None:
+        """Keep the disk as it may look if the process ends here."""
+        if self.disk is None:
+            return
         self.on = False
-        if self.disk is not None:
-            self.disk.with_all_names(self.root.with_name("names"))
-            self.disk.as_synced(self.root.with_name("synced"))
+        trees = {"kill": self.disk.now(), "names": self.disk.with_all_names(), "synced": self.disk.as_synced()}
+        for way, tree in trees.items():
+            parts = sorted((_DRAWN.sub("*", name), hashlib.sha256(data or b"").digest()) for name, data in tree.items())
+            known = hashlib.sha256(repr(parts).encode()).hexdigest()
+            if known not in self._known:
+                self._known.add(known)
+                put(tree, self._states / f"{len(self.steps):04d}-{way}")
+        self.on = True
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.on:
@@ -111,28 +168,27 @@ class Layer:
         if event == "open":
             path, _, flags = args
             if isinstance(path, str | bytes | os.PathLike) and isinstance(flags, int) and flags & _WRITES:
-                self._step(path)
+                self._step(event, path)
         elif event in _STEPS:
-            self._step(args[_STEPS[event]])
+            self._step(event, args[_STEPS[event]])
 
-    def _step(self, path: Any) -> None:
-        if not os.path.abspath(os.fsdecode(path)).startswith(str(self.root)):  # noqa: PTH100
+    def _step(self, what: str, path: Any) -> None:
+        place = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
+        if not place.startswith(str(self.root)):
             return
-        self.steps += 1
-        if self.steps != self.at:
-            return
-        if self.mode == "kill":
+        self.take_down()
+        self.steps.append(f"{what} {place[len(str(self.root)) + 1 :]}")
+        struck = len(self.steps) == self.at
+        if self.mode == "kill" and struck:
             os._exit(KILLED)
-        if self.mode == "cut":
-            self.power_cut()
-            os._exit(KILLED)
-        if self.mode == "fail":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fsdecode(path))
+        all_after = self.mode == "full" and len(self.steps) >= self.at and what not in _TAKES_NONE
+        if all_after or (self.mode == "fail" and struck):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
 
     def _synced(self, real: Callable[[int], None]) -> Callable[[int], None]:
         def fsync(descriptor: int) -> None:
             path = Path(f"/proc/self/fd/{descriptor}").readlink()
-            self._step(path)
+            self._step("fsync", path)
             real(descriptor)
             if self.on and self.disk is not None and path.is_relative_to(self.root):
                 self.on = False
@@ -143,7 +199,7 @@ class Layer:
 
     def _exchanged(self, real: Callable[[Path, Path], bool]) -> Callable[[Path, Path], bool]:
         def exchange(one: Path, other: Path) -> bool:
-            self._step(other)
+            self._step("exchange", other)
             return real(one, other)
 
         return exchange
@@ -153,43 +209,114 @@ def run(job: dict[str, Any], told: int, steps: int) -> int:
     """One command under the layer, in this process; its output goes to the file ``told``."""
     from leukoscope.cli import main  # noqa: PLC0415
 
-    os.dup2(told, 1)
-    os.dup2(told, 2)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        os.dup2(told, number)
+        setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+    in_this_process()
+    for name, value in job["patches"].items():
+        module, _, attribute = name.rpartition(".")
+        setattr(import_module(module), attribute, value)
     layer = Layer(Path(job["root"]), job["mode"], job["at"])
     layer.install()
+    if job["mode"] == "short":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["at"], resource.RLIM_INFINITY))
+    if job["mode"] == "nomemory":
+        import _testcapi  # noqa: PLC0415
+
+        _testcapi.set_nomemory(job["at"], job["at"] + 100)
     status: Any = 0
     try:
         main(job["args"])
     except SystemExit as end:
         status = end.code or 0
+    if job["mode"] == "short":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     sys.stdout.flush()
     sys.stderr.flush()
-    layer.power_cut()
-    os.write(steps, str(layer.steps).encode())
+    layer.take_down()
+    os.write(steps, json.dumps(layer.steps).encode())
     return int(status)
+
+
+class _Pool:
+    """Does at once, in this process, what a pool of processes would do: the layer sees no others."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(function(*args))
+        except Exception as error:  # noqa: BLE001 - as a pool does
+            done.set_exception(error)
+        return done
+
+    def shutdown(self, **_: Any) -> None:
+        pass
+
+
+def in_this_process() -> None:
+    """Have work that goes to other processes done here."""
+    from leukoscope.archive import engines  # noqa: PLC0415
+    from leukoscope.studies.compare import grid  # noqa: PLC0415
+
+    engines.ProcessPoolExecutor = _Pool  # type: ignore[misc, assignment]
+    grid.run_in_child = grid.run_row  # type: ignore[assignment]
+
+
+_HEAVY = (
+    "matplotlib.pyplot", "scipy.special", "scipy.optimize", "sklearn.metrics", "sklearn.linear_model", "sklearn.svm",
+    "leukoscope.inference.batch", "leukoscope.inference.gallery", "leukoscope.runs.finish",
+    "leukoscope.runs.laboratory", "leukoscope.bundle.export", "leukoscope.runs.train", "leukoscope.training.pretrain",
+    "leukoscope.archive.engines",
+    "leukoscope.federation.report", "leukoscope.app.site", "leukoscope.datasets.leaks.report",
+    "leukoscope.service.serve", "leukoscope.studies.audits.audit", "leukoscope.studies.compare.report",
+    "leukoscope.studies.paper.report",
+)  # fmt: skip
+
+
+def warm() -> None:
+    """What is slow the first time and leaves no thread behind: writing a network as ONNX."""
+    with suppress(ImportError):
+        from leukoscope.bundle.export import graph_bytes  # noqa: PLC0415
+        from leukoscope.models import create_model  # noqa: PLC0415
+
+        graph_bytes(create_model("plain_cnn", widths=(4, 8)), 16, 64)
+
+
+def pipe() -> tuple[int, int]:
+    """One that takes all that a command tells, to be read when it has ended; no limit on files holds for it."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[0], fcntl.F_SETPIPE_SZ, 1 << 20)
+    return ends
 
 
 def serve() -> None:
     """Fork for every line of standard input."""
-    for heavy in ("matplotlib.pyplot", "scipy.special", "sklearn.metrics", "leukoscope.inference.batch"):
-        import_module(heavy)
+    for heavy in _HEAVY:
+        with suppress(ImportError):  # an extra that is not installed
+            import_module(heavy)
+    warm()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        told, steps = os.memfd_create("told"), os.memfd_create("steps")
+        (heard, told), (counted, steps) = pipe(), pipe()
         child = os.fork()
         if child == 0:
             status = 99
             try:
                 status = run(json.loads(line), told, steps)
+            except BaseException:  # noqa: BLE001 - of the layer itself
+                os.write(told, traceback.format_exc().encode())
             finally:
                 os._exit(status)
         _, ended = os.waitpid(child, 0)
-        words, count = (os.pread(each, 1 << 20, 0).decode("utf-8", "replace") for each in (told, steps))
-        answer = {"status": os.waitstatus_to_exitcode(ended), "steps": int(count or 0), "told": words}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
         os.close(told)
         os.close(steps)
+        words, found = (os.fdopen(each, encoding="utf-8", errors="replace").read() for each in (heard, counted))
+        answer = {"status": os.waitstatus_to_exitcode(ended), "steps": json.loads(found or "[]"), "told": words}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

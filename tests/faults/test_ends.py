@@ -15,9 +15,16 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
+ENDINGS = [
+    (signal.SIGINT, "interrupted\n"),
+    (signal.SIGTERM, "ended by SIGTERM\n"),
+    (signal.SIGHUP, "ended by SIGHUP\n"),
+]
+
 _HEARS = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background is deaf to it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 """
 
 _STUCK = """
@@ -83,13 +90,14 @@ def running(*command: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_an_interrupt_does_not_wait_for_threads_that_cannot_be_stopped() -> None:
+@pytest.mark.parametrize(("number", "told"), ENDINGS)
+def test_an_interrupt_does_not_wait_for_threads_that_cannot_be_stopped(number: signal.Signals, told: str) -> None:
     with running(sys.executable, "-c", _HEARS + _STUCK) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)  # they would sleep for ten minutes
-        assert (process.returncode, told) == (130, "interrupted\n")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)  # they would sleep for ten minutes
+        assert (process.returncode, said) == (128 + number, told)
 
 
 @pytest.fixture

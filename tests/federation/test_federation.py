@@ -19,11 +19,11 @@ from leukoscope.datasets.record import Record
 from leukoscope.errors import DataError
 from leukoscope.federation.admission import check_trust
 from leukoscope.federation.between import heterogeneity
-from leukoscope.federation.keys import SiteKey, checked_signature, new_key, read_key
 from leukoscope.federation.pool import KEYS, pool_sites, table_of
 from leukoscope.federation.report import write_pooled
 from leukoscope.federation.summary import SiteSummary, read_summary, summarise_site
 from leukoscope.inference.classifier import Classifier, load
+from leukoscope.keys import SiteKey, checked_signature, new_key, read_key
 from leukoscope.metrics.bootstrap import Estimate, Resampling
 from leukoscope.metrics.panel import Panel, measure
 from leukoscope.metrics.scores import Scores

@@ -20,8 +20,8 @@ import pytest
 from federation_sites import SITES, cells_of
 from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.federation.keys import new_key, read_key
 from leukoscope.federation.parcel import read_parcel
+from leukoscope.keys import new_key, read_key
 
 pytest.importorskip("nvflare", reason="the extra flare is not installed")
 pytest.importorskip("cryptography")

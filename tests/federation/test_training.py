@@ -21,11 +21,11 @@ from leukoscope.cli import main
 from leukoscope.errors import DataError
 from leukoscope.federation.centre import centre_step, federated_bundle
 from leukoscope.federation.heads import LinearHead, combine_heads, head_round
-from leukoscope.federation.keys import SiteKey
 from leukoscope.federation.parcel import Parcel, read_parcel
 from leukoscope.federation.rounds import LocalRound, accepted, combine
 from leukoscope.federation.site import SiteCells, kept_aside, site_cells, site_parcel
 from leukoscope.inference.classifier import load
+from leukoscope.keys import SiteKey
 
 pytest.importorskip("cryptography")
 MODEL = "ab" * 32

@@ -205,12 +205,18 @@ def test_statistics_are_kept_and_a_killed_computation_goes_on(tmp_path: Path, mo
     wanted = trunk.statistics(torch.from_numpy(x).permute(0, 3, 1, 2) / 255).detach().numpy()
     np.testing.assert_allclose(first, wanted, rtol=1e-3, atol=1e-4)
     (entry,) = tmp_path.glob("statistics-*")
-    middle = entry / "00000004.npy"
+    middle = entry / "00000004"
     middle.unlink()
-    kept = (entry / "00000008.npy").stat().st_mtime_ns
+    kept = (entry / "00000008").stat().st_mtime_ns
     assert np.array_equal(cell_statistics(x, trunk, tmp_path, jobs=1), first)
     assert middle.exists()
-    assert (entry / "00000008.npy").stat().st_mtime_ns == kept
+    assert (entry / "00000008").stat().st_mtime_ns == kept
+    damaged = bytearray(middle.read_bytes())
+    for place in (200, 500, 900):  # numbers that stay finite
+        damaged[place] ^= 1
+    middle.write_bytes(damaged)
+    assert np.array_equal(cell_statistics(x, trunk, tmp_path, jobs=1), first)
+    assert middle.read_bytes() != damaged
     turned = cell_statistics(x, trunk, tmp_path, turns=1, jobs=1)
     np.testing.assert_array_equal(turned, cell_statistics(np.rot90(x, 1, axes=(1, 2)), trunk, tmp_path, jobs=1))
     dyed = cell_statistics(x, trunk, tmp_path, changes=Augmentation(stain=0.1), seed=1, jobs=1)

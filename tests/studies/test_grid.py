@@ -114,7 +114,7 @@ def test_children_on_two_devices_learn_the_same_and_one_that_is_killed_resumes(
     recipe = long.to_recipe()
     assert is_measured(found[0].folder, recipe, cells, None)
     bundle = found[0].folder / "bundle" / "bundle.json"
-    facts = unsealed(bundle.read_bytes())
+    facts, _ = unsealed(bundle.read_bytes())
     bundle.write_text(json.dumps(facts | {"measured": []}))
     assert not is_measured(found[0].folder, recipe, cells, None)
 

@@ -16,7 +16,7 @@ from leukoscope.archive.plan import Archive
 from leukoscope.errors import LeukoscopeError, optional
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Progress
-from leukoscope.workers import start_worker
+from leukoscope.workers import children_deaf_to_interrupts, start_worker
 
 Engine = Literal["local", "dask"]
 ENGINES: Final[tuple[Engine, ...]] = ("local", "dask")
@@ -85,12 +85,14 @@ def _local(archive: Archive, numbers: Sequence[int], _address: str | None, worke
     deaths = Counter[int]()
     folder = str(archive.folder)
     while waiting:
-        pool = ProcessPoolExecutor(min(workers, len(waiting)), get_context("spawn"), start_worker)
+        with children_deaf_to_interrupts():
+            pool = ProcessPoolExecutor(min(workers, len(waiting)), get_context("spawn"), start_worker)
         flight: dict[Future[tuple[Outcome, int]], int] = {}
         try:
             while waiting or flight:
                 while waiting and len(flight) < 2 * workers:
-                    flight[pool.submit(run_part, folder, waiting[0])] = waiting[0]
+                    with children_deaf_to_interrupts():
+                        flight[pool.submit(run_part, folder, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(flight, return_when=FIRST_COMPLETED).done:
                     number = flight.pop(future)

@@ -15,7 +15,7 @@ from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.label import labelled
 from leukoscope.bundle.schema import CARD_FILE, FACTS_FILE, GRAPH_FILE, BundleFacts, DecisionFacts, MeasuredFacts
 from leukoscope.bundle.seal import sealed
-from leukoscope.files import atomic_folder, write_bytes
+from leukoscope.files import atomic_folder
 from leukoscope.metrics.glossary import BAND_KEYS
 
 # Figures of what is stated, not of the order of the pictures or of the side of the threshold they are on.
@@ -32,16 +32,21 @@ class Bundle:
         folder: where it lies, or is to lie; files that are neither graph, facts nor card are there.
         facts: of `bundle.json`.
         graph: the very bytes whose SHA-256 is in ``facts``.
+        seal: the checksum in `bundle.json`; None where the bundle does not lie there, or has none.
     """
 
     folder: Path
     facts: BundleFacts
     graph: bytes = field(repr=False)
+    seal: str | None = None
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the facts, which hold that of each other file: two bundles of one digest answer alike."""
-        return _digest(self.facts.model_dump_json().encode())
+        """The checksum in `bundle.json`, or that it would have: two bundles of one digest answer alike.
+
+        It is of all facts, which hold the SHA-256 of each other file.
+        """
+        return self.seal or sealed(self.facts.model_dump(mode="json"))[1]
 
     @classmethod
     def of(cls, graph: bytes, folder: Path, **facts: Any) -> Self:
@@ -106,11 +111,11 @@ class Bundle:
         contents |= {name: (self.folder / name).read_bytes() for name in kept}
         files = {name: _digest(content) for name, content in contents.items()}
         facts = BundleFacts.model_validate(facts.model_dump() | {"files": files})
+        contents[FACTS_FILE], seal = sealed(facts.model_dump(mode="json"))
         with atomic_folder(folder) as temporary:
             for name, content in contents.items():
                 (temporary / name).write_bytes(content)
-            write_bytes(temporary / FACTS_FILE, sealed(facts.model_dump(mode="json")))
-        return type(self)(folder, facts, self.graph)
+        return type(self)(folder, facts, self.graph, seal)
 
 
 def _labelled(graph: bytes, facts: BundleFacts) -> bytes:

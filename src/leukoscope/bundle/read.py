@@ -10,7 +10,7 @@ from importlib import resources
 from os import PathLike
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -53,7 +53,7 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
         )
     if not folder.is_dir():
         raise BundleError("is not a bundle", path=folder, remedy="give the folder that holds bundle.json")
-    facts = _read_facts(folder / FACTS_FILE)
+    facts, seal = _read_facts(folder / FACTS_FILE)
     if GRAPH_FILE not in facts.files:
         raise BundleError(f"lists no {GRAPH_FILE}", path=folder / FACTS_FILE, remedy=_AGAIN)
     graph = b""
@@ -61,7 +61,7 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
         content = _checked_bytes(folder, name, digest)
         if name == GRAPH_FILE:
             graph = content
-    return Bundle(folder, facts, graph)
+    return Bundle(folder, facts, graph, seal)
 
 
 def default_bundle() -> Path:
@@ -111,10 +111,10 @@ def _packaged(name: str) -> Path:
     return folder
 
 
-def _read_facts(path: Path) -> BundleFacts:
+def _read_facts(path: Path) -> tuple[BundleFacts, str | None]:
     content = _bytes(path, MAX_FACTS_BYTES)
     try:
-        value: Any = unsealed(content)
+        value, seal = unsealed(content)
     except AlteredError as error:
         raise BundleError(f"is damaged or was altered ({error})", path=path, remedy=_AGAIN) from error
     except (ValueError, RecursionError) as error:
@@ -134,7 +134,7 @@ def _read_facts(path: Path) -> BundleFacts:
             remedy="run: pip install --upgrade leukoscope",
         )
     try:
-        return BundleFacts.model_validate_json(json.dumps(value))
+        return BundleFacts.model_validate_json(json.dumps(value)), seal
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,7 +1,7 @@
 """The text of `bundle.json` with a checksum of all of it in itself: no bit of what decides changes unnoticed.
 
-It is the SHA-256 of the text in which the checksum's own 64 digits are zeros. Text without one is of a bundle that was
-written before there were checksums, or by hand.
+It is the SHA-256 of the text in which the checksum's own 64 digits are zeros, and names the bundle (`Bundle.digest`).
+Text without one is of a bundle that was written before there were checksums, or by hand.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ class AlteredError(ValueError):
     """The text is not the one that was written."""
 
 
-def sealed(facts: dict[str, Any]) -> bytes:
-    """Facts as indented JSON with their checksum.
+def sealed(facts: dict[str, Any]) -> tuple[bytes, str]:
+    """Facts as indented JSON with their checksum, and that.
 
     Raises:
         ValueError: a number is not finite.
     """
     text = json.dumps({**facts, SEAL: _BLANK}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     content = text.encode()
-    return content.replace(_line(_BLANK), _line(hashlib.sha256(content).hexdigest()))
+    told = hashlib.sha256(content).hexdigest()
+    return content.replace(_line(_BLANK), _line(told)), told
 
 
-def unsealed(content: bytes) -> Any:
-    """What JSON says, its checksum checked and taken out.
+def unsealed(content: bytes) -> tuple[Any, str | None]:
+    """What JSON says, and its checksum, checked and taken out; None where it has none.
 
     Raises:
         ValueError: it is not JSON, names something twice, or has a number that is not finite.
@@ -38,13 +39,13 @@ def unsealed(content: bytes) -> Any:
     """
     value = json.loads(content, object_pairs_hook=_once, parse_constant=_not_finite)
     if not isinstance(value, dict) or SEAL not in value:
-        return value
+        return value, None
     told = value.pop(SEAL)
     if not isinstance(told, str) or content.count(_line(told)) != 1:
         raise AlteredError("its own checksum is none")
     if hashlib.sha256(content.replace(_line(told), _line(_BLANK))).hexdigest() != told:
         raise AlteredError("its SHA-256 is not the one in it")
-    return value
+    return value, told
 
 
 def _line(digest: str) -> bytes:

@@ -34,6 +34,7 @@ VERBS = {
     "adapt": ("leukoscope.cli.adapt", "Fit the end of a bundle to the cells of one laboratory."),
     "subjects": ("leukoscope.cli.subjects", "Fit how the cells of one subject become one statement."),
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),
+    "sign": ("leukoscope.cli.sign", "Vouch for a bundle with a laboratory's key."),
     "models": ("leukoscope.cli.models", "List the networks, and look at one."),
     "doctor": ("leukoscope.cli.doctor", "Check this installation."),
 }

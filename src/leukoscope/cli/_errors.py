@@ -19,8 +19,13 @@ from leukoscope.text import printable
 
 USAGE = 2  # wrong usage, or something named on the command line is unusable
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
-INTERRUPTED = 130  # 128 + SIGINT
 _GRACE = 1.5  # seconds that threads and processes have to end in after Ctrl-C
+#: What ends a command, with what it heard before that is ended by it, and the word for it.
+_ENDINGS = {
+    "SIGINT": (signal.default_int_handler, "interrupted"),
+    "SIGTERM": (signal.SIG_DFL, "ended by SIGTERM"),
+    "SIGHUP": (signal.SIG_DFL, "ended by SIGHUP"),
+}
 
 
 @dataclass(slots=True)
@@ -33,20 +38,27 @@ class Settings:
 def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
     """Run and exit: 0, or the verb's own code; 2 usage and known errors; 70 unexpected ones; 130 interrupted.
 
-    With ``settings.debug``, errors keep their traceback.
+    Other signals give 128 and their number, as shells have it. With ``settings.debug``, errors keep their traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _ending_soon():
+        with _ending_soon() as heard:
             code = run()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        number = heard[0] if heard else signal.SIGINT
+        click.echo(_ENDINGS[number.name][1], err=True)
+        sys.exit(128 + number)
+    except MemoryError as error:
+        if settings.debug:
+            raise
+        what = f" ({error})" if str(error) else ""
+        _say(f"error: memory ran out{what}; use fewer threads, smaller batches, or end other programs")
+        sys.exit(USAGE)
     except (LeukoscopeError, OSError) as error:
         if settings.debug:
             raise
@@ -61,35 +73,42 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
     sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
 
 
-def _end_now() -> None:
-    os.write(2, b"interrupted\n")  # threads that are stuck may hold the lock of standard error
-    os._exit(INTERRUPTED)
+def _end_now(number: signal.Signals) -> None:
+    os.write(2, f"{_ENDINGS[number.name][1]}\n".encode())  # threads that are stuck may hold the lock of standard error
+    os._exit(128 + number)
 
 
 @contextmanager
-def _ending_soon() -> Iterator[None]:
-    """Let Ctrl-C end the process within `_GRACE`, whatever its threads are decoding or computing then.
+def _ending_soon() -> Iterator[list[signal.Signals]]:
+    """Let Ctrl-C, and what else asks a process to end, end it within `_GRACE`, whatever its threads are computing then.
 
-    What was being written is left under a temporary name, and removed by the next run: see `leukoscope.files`.
+    What was being written is removed, or left under a temporary name and removed by the next run: see
+    `leukoscope.files`. Yields the signals that were heard.
     """
-    alone = threading.current_thread() is threading.main_thread()
-    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
+    heard: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
         return
 
-    def interrupted(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        timer = threading.Timer(_GRACE, _end_now)
+    def ended(number: int, _frame: object) -> None:
+        for each in ours:
+            signal.signal(each, signal.SIG_IGN)
+        heard.append(signal.Signals(number))
+        timer = threading.Timer(_GRACE, _end_now, heard)
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupted)
+    known = {getattr(signal, name): before for name, (before, _) in _ENDINGS.items() if hasattr(signal, name)}
+    ours = {number: before for number, before in known.items() if signal.getsignal(number) is before}
+    for each in ours:  # what a shell starts in the background, or `nohup`, stays deaf
+        signal.signal(each, ended)
     try:
-        yield
+        yield heard
     finally:
-        if signal.getsignal(signal.SIGINT) is interrupted:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each, before in ours.items():
+            if signal.getsignal(each) is ended:
+                signal.signal(each, before)
 
 
 def _told(error: Exception) -> str:

@@ -21,6 +21,11 @@ PROGRESS = click.option(
     "--progress", type=click.Choice(["auto", "json"]), default="auto", show_default=True,
     help="How progress is shown on standard error; json: lines of JSON.",
 )  # fmt: skip
+TRUST = click.option(
+    "--trust", multiple=True, metavar="KEY",
+    help="Refuse a bundle that is not signed with this public key (or one of a file of keys); may be given again.  "
+    "[default: LEUKOSCOPE_TRUST]",
+)  # fmt: skip
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
 CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder for prepared frames.")
 JOBS = click.option("--jobs", type=click.IntRange(min=1), help="Threads for decoding.")

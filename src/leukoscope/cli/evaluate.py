@@ -58,10 +58,11 @@ def evaluate(
     """
     from leukoscope.bundle.read import place_of, read_bundle
     from leukoscope.datasets.record import class_of
+    from leukoscope.files import exclusive, together
     from leukoscope.inference.classifier import Classifier
     from leukoscope.machine import describe_machine
-    from leukoscope.runs.measure import headline, measure, write_measured
-    from leukoscope.runs.sets import by_set, set_line, write_sets
+    from leukoscope.runs.measure import headline, measure
+    from leukoscope.runs.sets import SETS, by_set, set_line, write_figures
 
     if (run is None) == (not data):
         raise click.UsageError("give either a run folder or --data")
@@ -85,17 +86,20 @@ def evaluate(
         folder = out or Path("evaluation")
     classifier = Classifier(chosen, threads=threads)
     facts = chosen.facts
-    provenance = replace(provenance, model=facts.name, machine=describe_machine())
-    if facts.training is not None:
-        trained_on = tuple(facts.training.groups_trained)
-        provenance = replace(provenance, trained_on=trained_on, shortened=facts.training.shortened)
-    if audit:
-        provenance = _audited(provenance, classifier, whole, part, folder, audit_cells, write=write)
-    with Terminal().stage("measuring", len(part)) as bar:
-        measured = measure(classifier, part, provenance, progress=bar)
-    told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.provenance)
-    write_measured(measured, folder)
-    write_sets(told, folder)
+    training = facts.training
+    provenance = replace(
+        provenance, model=facts.name, machine=describe_machine(),
+        trained_on=None if training is None else tuple(training.groups_trained),
+        shortened=None if training is None else training.shortened,
+    )  # fmt: skip
+    # The report and the audits that it links to are one generation.
+    with exclusive(folder, "evaluates into"), together(folder, gone=SETS) as place:
+        if audit:
+            provenance = _audited(provenance, classifier, whole, part, place, audit_cells, write=write)
+        with Terminal().stage("measuring", len(part)) as bar:
+            measured = measure(classifier, part, provenance, progress=bar)
+        told = by_set(measured.scores, part, facts.decision.threshold, measured.evaluation.provenance)
+        write_figures(measured, told, place)
     click.echo(f"{facts.name} on {part.name}: {len(measured.scores.path)} pictures, protocol {provenance.protocol}")
     click.echo(headline(measured.evaluation))
     for name, each in told.items():

@@ -24,7 +24,7 @@ def federate() -> None:
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 def key(path: Path) -> None:
     """Make a site's key. The file stays at the site; others know it by the line that is printed."""
-    from leukoscope.federation.keys import new_key
+    from leukoscope.keys import new_key
 
     made = new_key(path)
     click.echo(f"public key: {made.public}")
@@ -74,10 +74,10 @@ def summary(
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.cli._show import Terminal
-    from leukoscope.federation.keys import read_key
     from leukoscope.federation.summary import summarise_site
     from leukoscope.files import write_text
     from leukoscope.inference.classifier import Classifier
+    from leukoscope.keys import read_key
 
     own = read_key(key_file)
     chosen = read_bundle(bundle or default_bundle())
@@ -161,10 +161,10 @@ def train(
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.cli._show import Terminal
-    from leukoscope.federation.keys import read_key
     from leukoscope.federation.parcel import read_parcel
     from leukoscope.federation.site import kept_aside, log_sent, site_cells, site_parcel
     from leukoscope.files import write_bytes
+    from leukoscope.keys import read_key
 
     own = read_key(key_file)
     told = None if state is None else read_parcel(state, "state")
@@ -214,9 +214,9 @@ def combine(
     from leukoscope.errors import DataError
     from leukoscope.federation.admission import trusted_keys
     from leukoscope.federation.centre import centre_step
-    from leukoscope.federation.keys import read_key
     from leukoscope.federation.parcel import read_parcel
     from leukoscope.files import write_bytes
+    from leukoscope.keys import read_key
     from leukoscope.text import printable
 
     refused, parcels = [], []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leukoscope.cli._options import BUNDLE
+from leukoscope.cli._options import BUNDLE, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     help="Folder for everything written. A run that was stopped goes on there.",
 )  # fmt: skip
 @BUNDLE
+@TRUST
 @click.option("--um-per-px", type=click.FloatRange(min=0, min_open=True), help="Micrometres per pixel, where known.")
 @click.option(
     "--red-cell-um", type=click.FloatRange(2, 15), default=7.5, show_default=True,
@@ -53,6 +54,7 @@ def field(
     threads: int | None,
     max_pixels: int,
     truth: bool,
+    trust: tuple[str, ...],
 ) -> int:
     """Find the white cells of smear fields and say for each: blast, normal or refer.
 
@@ -76,8 +78,8 @@ def field(
 
     if truth:
         other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
-        return _score(paths, out, bundle, um_per_px, wrong=other)
-    classifier = load(bundle, threads=threads)
+        return _score(paths, out, bundle, um_per_px, trust, wrong=other)
+    classifier = load(bundle, threads=threads, trust=trust)
     pictures = find_pictures(listed(paths))
     owners = owners_of(pictures, by, patients)
     options = ReadOptions(max_pixels, um_per_px, red_cell_um, stain)
@@ -110,7 +112,15 @@ def _say_patients(path: Path) -> None:
     click.echo(printable(f"patients named by {told['named_by']}. {told['rule']}"), err=True)
 
 
-def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: float | None, *, wrong: bool) -> int:
+def _score(
+    paths: tuple[Path, ...],
+    out: Path,
+    bundle: Path | None,
+    um_per_px: float | None,
+    trust: tuple[str, ...],
+    *,
+    wrong: bool,
+) -> int:
     """ALL-IDB against its own lists of blasts."""
     from leukoscope.cli._show import Terminal
     from leukoscope.inference.classifier import load
@@ -119,7 +129,7 @@ def _score(paths: tuple[Path, ...], out: Path, bundle: Path | None, um_per_px: f
 
     if len(paths) != 1 or wrong:
         raise click.UsageError("--truth takes one folder, and neither patients, --red-cell-um nor --stain")
-    figures = measure_allidb(paths[0], load(bundle), out, um_per_px=um_per_px, progress=Terminal())
+    figures = measure_allidb(paths[0], load(bundle, trust=trust), out, um_per_px=um_per_px, progress=Terminal())
     for line in (*allidb_lines(figures), *(f"note: {note}" for note in figures["notes"])):
         click.echo(printable(line))
     click.echo(printable(str(out / FIGURES)), err=True)

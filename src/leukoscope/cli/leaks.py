@@ -35,16 +35,19 @@ def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Pat
     from leukoscope.datasets.leaks import audit as run_audit
     from leukoscope.datasets.leaks.audit import read_any, read_parts
     from leukoscope.datasets.leaks.report import write_report
+    from leukoscope.files import exclusive
     from leukoscope.machine import cpu_count
 
     manifest, why = read_any(path)
     if why:
         click.echo(f"read as pictures without label and subject, as it is no data set: {why}", err=True)
     parts = None if split is None else read_parts(split)
-    result = run_audit(
-        manifest, jobs=jobs or cpu_count(), progress=Terminal(), work_folder=work or out / "work", any_angle=any_angle
-    )
-    facts = write_report(result, out, split=parts)
+    with exclusive(out, "audits into"):
+        result = run_audit(
+            manifest, jobs=jobs or cpu_count(), progress=Terminal(), work_folder=work or out / "work",
+            any_angle=any_angle,
+        )  # fmt: skip
+        facts = write_report(result, out, split=parts)
     click.echo(facts["verdict"])
     for kind, count in facts["links_by_kind"].items():
         click.echo(f"  {kind}: {count['across_subjects']:,} across subjects, {count['other']:,} other")

@@ -12,7 +12,7 @@ import click
 from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.cli._options import BUNDLE, PROGRESS, PROVIDER, QUIET, THRESHOLD
+from leukoscope.cli._options import BUNDLE, PROGRESS, PROVIDER, QUIET, THRESHOLD, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
 from leukoscope.cli._show import JsonProgress, Terminal
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     help="Folder for the gallery or predictions.*  [default: standard output; html: ./leukoscope-report]",
 )  # fmt: skip
 @BUNDLE
+@TRUST
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use.  [default: one per available core]")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True, help="Cells at a time.")
 @click.option(
@@ -97,6 +98,7 @@ def predict(
     progress: Literal["auto", "json"],
     by: str | None,
     patients: str | None,
+    trust: tuple[str, ...],
 ) -> int:
     """Say for each white blood cell: blast, normal or refer.
 
@@ -120,10 +122,11 @@ def predict(
     picture do not count; they are named.
     """
     from leukoscope.bundle.decision import decided_at
-    from leukoscope.bundle.read import default_bundle, read_bundle
+    from leukoscope.bundle.read import default_bundle
+    from leukoscope.bundle.signature import read_trusted
     from leukoscope.inference.batch import find_pictures
 
-    chosen_bundle = read_bundle(bundle or default_bundle())
+    chosen_bundle = read_trusted(bundle or default_bundle(), trust)
     if threshold is not None:
         rule = decided_at(threshold, chosen_bundle.facts.decision)
         chosen_bundle = chosen_bundle.with_facts(decision=rule)

@@ -69,6 +69,7 @@ def paper(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("reproducing the paper", "train") from error
+    from leukoscope.files import exclusive
     from leukoscope.models import model_spec
     from leukoscope.studies.paper.claims import CUSTOM, RIVALS
     from leukoscope.studies.paper.report import lines, write_reproduction
@@ -90,19 +91,20 @@ def paper(
         overrides=overrides,
         weights=weights,
     )
-    value = run(
-        [each.manifest for each in read],
-        plan,
-        out,
-        cache_folder=cells,
-        given=runs,
-        train=train,
-        devices=devices or ("auto",),
-        jobs=jobs,
-        notes=notes,
-        say=click.echo,
-    )
-    page = write_reproduction(value, out)
+    with exclusive(out, "reproduces into"):
+        value = run(
+            [each.manifest for each in read],
+            plan,
+            out,
+            cache_folder=cells,
+            given=runs,
+            train=train,
+            devices=devices or ("auto",),
+            jobs=jobs,
+            notes=notes,
+            say=click.echo,
+        )
+        page = write_reproduction(value, out)
     for line in lines(value):
         click.echo(line)
     click.echo(f"report: {page}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from leukoscope.cli._options import TRUST
 
 if TYPE_CHECKING:
     from leukoscope.service.settings import ServiceSettings
@@ -26,6 +29,7 @@ DATABASE = click.option(
 @click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True, help="Port to listen on.")
 @click.option("--root-path", default="", help="Path under which a proxy shows the workbench, such as /leukoscope.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle that answers at the first start.")
+@TRUST
 @click.option("--watch", type=click.Path(path_type=Path, file_okay=False), help="Folder whose subfolders become cases.")
 @click.option(
     "--app", "pocket", type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -35,7 +39,7 @@ DATABASE = click.option(
 @click.pass_context
 def serve(
     context: click.Context, data: Path, database: str | None, host: str, port: int, root_path: str,
-    bundle: Path | None, watch: Path | None, pocket: Path | None, demo: bool,
+    bundle: Path | None, trust: tuple[str, ...], watch: Path | None, pocket: Path | None, demo: bool,
 ) -> None:  # fmt: skip
     """Serve the workbench: look through answers, correct them, sign, and teach the model.
 
@@ -48,9 +52,12 @@ def serve(
     if demo and context.get_parameter_source("data") is not click.core.ParameterSource.COMMANDLINE:
         data = Path("leukoscope-workbench-demo")
     from leukoscope.bundle.read import bundle_folder
+    from leukoscope.bundle.signature import TRUST_VARIABLE
     from leukoscope.service.serve import serve as run
     from leukoscope.service.settings import ServiceSettings
 
+    if trust:
+        os.environ[TRUST_VARIABLE] = os.pathsep.join(trust)  # for the processes that answer, too
     settings = ServiceSettings(
         data=data.absolute(), database=database, host=host, port=port, root_path=root_path.rstrip("/"),
         bundle=None if bundle is None else bundle_folder(bundle).absolute(),

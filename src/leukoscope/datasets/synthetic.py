@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 
 from leukoscope.datasets.record import SYNTHETIC_NOTE
 from leukoscope.errors import DataError
-from leukoscope.files import atomic_path, write_text
+from leukoscope.files import atomic_folder
 
 FULL = 450  # pixels of the frame in which all sizes below are given
 Floats = NDArray[np.floating[Any]]
@@ -263,7 +263,7 @@ def write_synthetic(
     within the last round.
 
     Args:
-        folder: new or empty.
+        folder: new or empty; it is made whole or not at all.
         count: number of pictures, at least 1.
         seed: not negative; the same arguments give the same files.
         layout: "cnmc", the official tree `C-NMC_Leukemia/training_data/fold_{0,1,2}/{all,hem}/UID_*` with both classes
@@ -288,12 +288,13 @@ def write_synthetic(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError("is not an empty folder", path=root, remedy="choose a new folder for synthetic pictures")
     stains = [_stain(np.random.default_rng((_seed(seed), 1, subject)), 0.08) for subject in range(subjects)]
-    write_text(root / SYNTHETIC_NOTE, _NOTE)
     paths = []
-    for index, (kind, subject, name) in enumerate(_names(count, subjects, layout)):
-        path = root / f"{name}.{picture_format}"
-        _save(_render(kind, size, (seed, 2, index), stains[subject]), path, picture_format)
-        paths.append(path)
+    with atomic_folder(root) as place:
+        (place / SYNTHETIC_NOTE).write_text(_NOTE)
+        for index, (kind, subject, name) in enumerate(_names(count, subjects, layout)):
+            path = f"{name}.{picture_format}"
+            _save(_render(kind, size, (seed, 2, index), stains[subject]), place / path, picture_format)
+            paths.append(root / path)
     return paths
 
 
@@ -329,8 +330,8 @@ def _save(picture: NDArray[np.uint8], path: Path, picture_format: PictureFormat)
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", LABEL)
     extra = {"pnginfo": text} if picture_format == "png" else {}  # a BMP has no place for text
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture).save(temporary, format=picture_format.upper(), **extra)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, format=picture_format.upper(), **extra)
 
 
 def _seed(seed: int) -> int:

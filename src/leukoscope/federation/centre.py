@@ -9,9 +9,9 @@ from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.schema import DecisionFacts, ParentFacts
 from leukoscope.errors import DataError
 from leukoscope.federation.heads import STRENGTH, Array, LinearHead, combine_heads
-from leukoscope.federation.keys import SiteKey
 from leukoscope.federation.parcel import Parcel
 from leukoscope.federation.rounds import LocalRound, Refusal, accepted
+from leukoscope.keys import SiteKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,10 +26,10 @@ from leukoscope.bundle.read import read_bundle
 from leukoscope.datasets.open import open_sets
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.federation.centre import centre_step
-from leukoscope.federation.keys import read_key
 from leukoscope.federation.parcel import Parcel
 from leukoscope.federation.site import SiteCells, kept_aside, log_sent, site_cells, site_parcel
 from leukoscope.files import write_bytes, write_json
+from leukoscope.keys import read_key
 from leukoscope.runs.measure import unseen_by
 
 TASK: Final = "leukoscope_round"

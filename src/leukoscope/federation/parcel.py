@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leukoscope._version import __version__
 from leukoscope.errors import DataError
-from leukoscope.federation.keys import SiteKey, checked_signature
+from leukoscope.keys import SiteKey, checked_signature
 
 PARCEL_FORMAT: Final = 1
 _MOST: Final = 2_000_000_000  # bytes of arrays

@@ -20,10 +20,10 @@ from leukoscope.datasets.patients import picture_of
 from leukoscope.datasets.split import carve_groups
 from leukoscope.errors import DataError
 from leukoscope.federation.heads import Balance, LinearHead, head_round
-from leukoscope.federation.keys import SiteKey
 from leukoscope.federation.parcel import Parcel
 from leukoscope.files import write_bytes
 from leukoscope.inference.classifier import Classifier
+from leukoscope.keys import SiteKey
 from leukoscope.runs.measure import answers_of
 
 FEWEST_CELLS: Final = 20

@@ -26,8 +26,8 @@ from leukoscope.bundle.decision import logit_at, probability_of
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.patients import picture_of
 from leukoscope.errors import DataError
-from leukoscope.federation.keys import SiteKey, checked_signature
 from leukoscope.inference.classifier import Classifier
+from leukoscope.keys import SiteKey, checked_signature
 
 FORMAT = 1
 BINS = 200

@@ -149,14 +149,15 @@ def run_batch(
 
     if format == "html":
         folder = out or DEFAULT_GALLERY
-        with (
-            gallery(
-                folder, classifier.bundle.facts, digest=classifier.bundle.digest, synthetic=synthetic, states=states
-            ) as add,
-            _rows("table", emit, "given", made) as rows,
-        ):
-            fill(lambda answer: (add(answer), rows(answer))[1], fresh())
-        write_json(folder / SUMMARY, tally.to_json(classifier) | run)
+        with exclusive(folder, "writes into"):
+            with (
+                gallery(
+                    folder, classifier.bundle.facts, digest=classifier.bundle.digest, synthetic=synthetic, states=states
+                ) as add,
+                _rows("table", emit, "given", made) as rows,
+            ):
+                fill(lambda answer: (add(answer), rows(answer))[1], fresh())
+            write_json(folder / SUMMARY, tally.to_json(classifier) | run)
     elif out is None:
         with _rows(format, None if states is not None else emit, order, made) as rows:
             fill(rows, fresh())
@@ -288,28 +289,29 @@ def _resumed(
     tally: BatchTally,
 ) -> Iterator[Answer]:
     """The answers for all pictures in their order: those that an earlier run kept, the others anew."""
-    kept = {picture for picture in pictures if isinstance(picture, Path) and journal.holds(picture)}
+    # By name: a path that is looked up keeps its hash, for each of millions of pictures.
+    kept = {str(picture) for picture in pictures if isinstance(picture, Path) and journal.holds(picture)}
     tally.resumed = len(kept)
-    before: dict[Path, Stamp | None] = {}
+    before: dict[str, Stamp | None] = {}
 
     def todo() -> Iterator[Path | PictureError]:
         for picture in pictures:
             if isinstance(picture, PictureError):
                 yield picture
-            elif picture not in kept:
-                before[picture] = stamp(picture)
+            elif str(picture) not in kept:
+                before[str(picture)] = stamp(picture)
                 yield picture
 
     fresh = classifier.answers(todo(), options, batch_size=batch_size, progress=progress)
     for picture in pictures:
-        if isinstance(picture, Path) and picture in kept:
+        if isinstance(picture, Path) and str(picture) in kept:
             yield from journal.answers(picture)
             if progress is not None:
                 progress(1)
             continue
         answers = next(fresh).each
         if isinstance(picture, Path):
-            journal.write(picture, before.pop(picture), answers)
+            journal.write(picture, before.pop(str(picture)), answers)
         yield from answers
     for _ in fresh:  # to its end: the last batch is told to `progress`
         pass

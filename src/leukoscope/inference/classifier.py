@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from leukoscope.bundle.decision import decide, probability_of
 from leukoscope.bundle.gate import Gate
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
+from leukoscope.bundle.signature import read_trusted
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.errors import BundleError, PictureError
 from leukoscope.inference.answer import Answer, Answers
@@ -29,7 +30,11 @@ from leukoscope.smears.normalise import Normalisation
 
 
 def load(
-    path: str | PathLike[str] | None = None, *, threads: int | None = None, provider: str | None = None
+    path: str | PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    provider: str | None = None,
+    trust: Iterable[str] = (),
 ) -> Classifier:
     """Load a bundle, by default the one that comes with the package.
 
@@ -37,11 +42,14 @@ def load(
         path: the bundle's folder, or a name of `leukoscope.bundle.read.PACKAGED`.
         threads: how many threads to use; by default one for each available core.
         provider: what of ONNX Runtime runs the graph, such as ``cuda``; the processor where that is not offered.
+        trust: public keys, or files of them, one of which must have signed the bundle; by default those that the
+            environment variable LEUKOSCOPE_TRUST names. None there: it need not be signed.
 
     Raises:
-        BundleError: the bundle is missing, damaged or not ours.
+        BundleError: the bundle is missing, damaged, not ours, or not signed with a key that is trusted.
     """
-    return Classifier(read_bundle(default_bundle() if path is None else path), threads=threads, provider=provider)
+    bundle = read_trusted(default_bundle() if path is None else path, trust)
+    return Classifier(bundle, threads=threads, provider=provider)
 
 
 def _loaded(folder: Path, threads: int, digest: str, provider: str | None) -> Classifier:

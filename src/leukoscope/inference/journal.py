@@ -55,11 +55,15 @@ class Journal:
         end = self._scan(settings)
         try:
             self._file: IO[bytes] = path.open("r+b" if end else "w+b")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
             self._file.truncate(end)
             self._file.seek(end)
             if not end:
                 self._line(settings)
         except OSError as error:
+            self.close(done=False)
             raise self._unwritable(error) from error
 
     def holds(self, picture: Path | PictureError) -> bool:

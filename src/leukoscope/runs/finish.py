@@ -10,16 +10,15 @@ from leukoscope.bundle.read import Bundle
 from leukoscope.bundle.schema import DecisionFacts, SubjectFacts
 from leukoscope.datasets.facts import caveats, licences
 from leukoscope.errors import DataError, TrainingError
-from leukoscope.files import together
 from leukoscope.fitting.patients import DECIDED, fit_deciding, patients_of, subject_errors
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.calibrate import fit_rules_of_run
-from leukoscope.runs.measure import Measured, measure, measured_facts, write_measured
+from leukoscope.runs.measure import Measured, measure, measured_facts
 from leukoscope.runs.run import Run
-from leukoscope.runs.sets import SETS_CSV, SETS_JSON, by_set, write_sets
+from leukoscope.runs.sets import by_set, write_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +111,7 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
     with progress.stage("measuring on the test part", len(test)) as done:
         measured = measure(Classifier(bundle), test, provenance, progress=done)
     sets = by_set(measured.scores, test, bundle.facts.decision.threshold, measured.evaluation.provenance)
-    with together(run.folder / "evaluation", gone=() if sets else (SETS_JSON, SETS_CSV)) as place:
-        write_measured(measured, place)
-        write_sets(sets, place)
+    write_figures(measured, sets, run.folder / "evaluation")
     figures = measured_facts(measured, data=run.dataset.name, protocol=split.protocol, fold=split.fold)
     written = bundle.with_facts(measured=[figures]).write(run.folder / "bundle")
     why = [None if fault is None else str(fault) for fault in (rules.uncalibrated, rules.ungated)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.evaluation import Evaluation, evaluate
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
-from leukoscope.reports.evaluation import write_evaluation
 
 BATCH = 8  # more gains nothing on a CPU and costs memory
 
@@ -137,11 +135,6 @@ def answers_of(
         group=kept.groups(),
     )
     return Answered(scores, good, unreadable)
-
-
-def write_measured(measured: Measured, folder: Path) -> None:
-    """Write metrics.json, predictions.csv, the figures and report.html."""
-    write_evaluation(measured.evaluation, measured.scores, folder)
 
 
 def measured_facts(measured: Measured, *, data: str, protocol: str, fold: int) -> MeasuredFacts:

@@ -1,4 +1,4 @@
-"""Several data sets measured together, and the figures of each apart."""
+"""The folder of an evaluation; several data sets measured together, and the figures of each apart."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from leukoscope.datasets.combine import parts_of
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.files import write_json, write_text
+from leukoscope.files import together, write_json, write_text
 from leukoscope.metrics.bootstrap import REPLICATES
 from leukoscope.metrics.evaluation import Evaluation, evaluate
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
+from leukoscope.reports.evaluation import write_evaluation
+from leukoscope.runs.measure import Measured
 from leukoscope.tables import csv_text
 
-SETS_JSON, SETS_CSV = "sets.json", "sets.csv"
+SETS: Final = ("sets.json", "sets.csv")
 COLUMNS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_weighted")
 
 
@@ -50,20 +53,33 @@ def by_set(
     }
 
 
-def write_sets(sets: Mapping[str, Evaluation], folder: Path) -> None:
-    """Write sets.json and sets.csv: one row per data set and figure; remove older ones where there is one set only."""
-    if not sets:
-        for name in (SETS_JSON, SETS_CSV):
-            (folder / name).unlink(missing_ok=True)
-        return
-    write_json(folder / SETS_JSON, {name: each.to_json() for name, each in sets.items()})
+def write_figures(measured: Measured, sets: Mapping[str, Evaluation], folder: Path) -> None:
+    """Write a report, and of several data sets sets.json and sets.csv, as one generation; see `files.together`.
+
+    Args:
+        measured: the evaluation and its answers.
+        sets: of `by_set`.
+        folder: of the report; made if absent.
+
+    Raises:
+        LeukoscopeError: the folder cannot be written; then nothing has changed.
+    """
+    with together(folder, gone=SETS) as place:
+        write_evaluation(measured.evaluation, measured.scores, place)
+        if sets:
+            _write_sets(sets, place)
+
+
+def _write_sets(sets: Mapping[str, Evaluation], folder: Path) -> None:
+    """One row per data set and figure."""
+    write_json(folder / SETS[0], {name: each.to_json() for name, each in sets.items()})
     rows = (
         (name, each.counts["pictures"], each.counts["groups"], key, *figure.to_json().values())
         for name, each in sets.items()
         for key, figure in each.metrics.items()
     )
     columns = ("set", "pictures", "groups", "figure", "value", "low", "high")
-    write_text(folder / SETS_CSV, csv_text(columns, rows))
+    write_text(folder / SETS[1], csv_text(columns, rows))
 
 
 def set_line(name: str, evaluation: Evaluation) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import uvicorn
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
 
+from leukoscope.bundle.signature import read_trusted, trusted_here
 from leukoscope.errors import LeukoscopeError
+from leukoscope.files import atomic_folder, swap
 from leukoscope.service.app import make_app
 from leukoscope.service.casework.bundles import active_bundle, find_bundles
 from leukoscope.service.database.audit import verify_database
@@ -37,7 +40,9 @@ def serve(settings: ServiceSettings, say: Callable[[str], None], *, demo: bool =
     bench = Workbench(settings)
     try:
         find_bundles(bench)
-        active_bundle(bench)
+        bundle = active_bundle(bench)
+        if trusted_here():
+            read_trusted(bundle["path"])
         address = f"http://{settings.host}:{settings.port}{settings.root_path}/"
         if demo:
             furnish(bench, say)
@@ -80,28 +85,26 @@ def back_up(settings: ServiceSettings, to: Path) -> int:
     _there(settings)
     if to.exists():
         raise LeukoscopeError("is there already", path=to, remedy="name a new folder")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".part", dir=to.parent))
-    try:
-        if settings.database is None:
-            with (
-                closing(sqlite3.connect(settings.data / _ROWS)) as source,
-                closing(sqlite3.connect(part / _ROWS)) as target,
-            ):
-                source.backup(target)
-        else:
-            _copied(settings, ServiceSettings(data=part))
+    with atomic_folder(to, mode=0o700) as part:
+        try:
+            if settings.database is None:
+                with (
+                    closing(sqlite3.connect(settings.data / _ROWS)) as source,
+                    closing(sqlite3.connect(part / _ROWS)) as target,
+                ):
+                    source.backup(target)
+            else:
+                _copied(settings, ServiceSettings(data=part))
+        except (sqlite3.Error, SQLAlchemyError) as error:
+            raise LeukoscopeError(
+                f"the database cannot be copied ({error})", path=to, remedy="free disk space or choose another folder"
+            ) from error
         for name in _KEPT:  # after the rows: a file of which the copy of the database knows is there
             found = settings.data / name
             if found.is_dir():
                 shutil.copytree(found, part / name, ignore=shutil.ignore_patterns("incoming"))
             elif found.is_file():
                 shutil.copy2(found, part / name)
-        part.chmod(0o700)
-        part.rename(to)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
 
 
@@ -126,25 +129,16 @@ def restore(backup: Path, settings: ServiceSettings) -> ChainVerdict:
         except Timeout as error:
             raise LeukoscopeError("a workbench serves this folder", path=data, remedy="end it first") from error
         lock.release()
-    part = Path(tempfile.mkdtemp(prefix=f".{data.name}.", suffix=".part", dir=data.parent))
-    try:
+    names = (f"{data.name}.before-restore{'' if number == 1 else f'-{number}'}" for number in count(1))
+    aside = next(place for place in map(data.with_name, names) if not place.exists())
+    with atomic_folder(aside if data.exists() else data, mode=0o700) as part:
         shutil.copytree(backup, part, dirs_exist_ok=True)
-        part.chmod(0o700)
         if settings.database is not None:
             _copied(ServiceSettings(data=part), settings)
             for rows in part.glob(f"{_ROWS}*"):
                 rows.unlink()
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    if data.exists():
-        aside = data.with_name(f"{data.name}.before-restore")
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = data.with_name(f"{data.name}.before-restore-{number}")
-        data.rename(aside)
-    part.rename(data)
+    if aside.exists():
+        swap(aside, data)
     return verdict
 
 

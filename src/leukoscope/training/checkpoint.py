@@ -61,6 +61,11 @@ def save_checkpoint(
         _save(tensors, temporary / "optimizer.safetensors")
         optimizer_state = {"scalars": scalars, "param_groups": state["param_groups"]}
         _write_state(temporary, {"progress": asdict(progress), "optimizer": optimizer_state})
+    drop_older(folder)
+
+
+def drop_older(folder: Path) -> None:
+    """Remove all checkpoints but the newest."""
     for old in sorted(folder.glob(f"{_PREFIX}*"))[:-1]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -1,7 +1,8 @@
 """Statistics of a frozen trunk, computed once for each cell and kept: what heads are fitted on in seconds.
 
 The trunk runs as an ONNX graph, which takes a tenth of PyTorch's time on a CPU. Rows are written in parts, each whole
-or not at all, so that a killed computation goes on where it stopped.
+or not at all, so that a killed computation goes on where it stopped. A part begins with the SHA-256 of the rest; one
+that is damaged is computed anew.
 """
 
 from __future__ import annotations
@@ -74,34 +75,50 @@ def cell_statistics(
         float32 [N, D]; see `MaskedTrunk.statistics`.
 
     Raises:
-        TrainingError: a part cannot be read back, or a number is not finite.
+        TrainingError: a number is not finite.
     """
     entry = folder / f"statistics-{_key(frames, trunk, turns, changes, seed)}"
     entry.mkdir(parents=True, exist_ok=True)
-    starts = range(0, len(frames), _PART)
+    parts = []
     with FileLock(entry / "lock"), progress.stage("computing features", len(frames)) as advance:
         session: ort.InferenceSession | None = None
-        for start in starts:
-            file = entry / f"{start:08d}.npy"
-            if not file.exists():
+        for start in range(0, len(frames), _PART):
+            file, rows = entry / f"{start:08d}", frames[start : start + _PART]
+            kept = read_part(file, len(rows))
+            if kept is None:
                 if session is None:
                     session = _session(trunk, frames.shape[1], jobs or cpu_count())
-                rows = frames[start : start + _PART]
                 found = [
                     session.run(None, {"cells": _seen(rows[k : k + _BATCH], turns, changes, (seed, start + k))})[0]
                     for k in range(0, len(rows), _BATCH)
                 ]
-                text = io.BytesIO()
-                np.save(text, np.concatenate(found).astype(np.float32))
-                write_bytes(file, text.getvalue())
-            advance(min(_PART, len(frames) - start))
+                kept = np.concatenate(found).astype(np.float32)
+                if not np.isfinite(kept).all():
+                    raise TrainingError("the network's features are not finite", path=trunk.name)
+                write_part(file, kept)
+            parts.append(kept)
+            advance(len(rows))
+    return np.concatenate(parts)
+
+
+def write_part(file: Path, rows: NDArray[np.float32]) -> None:
+    """Keep rows, float32 [N, D], with their checksum."""
+    text = io.BytesIO()
+    np.save(text, rows)
+    data = text.getvalue()
+    write_bytes(file, hashlib.sha256(data).digest() + data)
+
+
+def read_part(file: Path, count: int) -> NDArray[np.float32] | None:
+    """What `write_part` kept, float32 [count, D]; None where it is not there, or not as it was written."""
     try:
-        whole = np.concatenate([np.load(entry / f"{start:08d}.npy", allow_pickle=False) for start in starts])
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"cannot be read ({error})", path=entry, remedy="delete it and run again") from error
-    if len(whole) != len(frames) or not np.isfinite(whole).all():
-        raise TrainingError("holds other cells or numbers that are not finite", path=entry, remedy="delete it")
-    return whole
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        return None
+    rows: NDArray[np.float32] = np.load(io.BytesIO(data[32:]), allow_pickle=False)
+    return rows if len(rows) == count else None
 
 
 def shaken_statistics(

@@ -21,7 +21,7 @@ from leukoscope.files import write_text
 from leukoscope.models import CellClassifier
 from leukoscope.training import augment
 from leukoscope.training.batches import FrameSource, class_weights, epoch_order, generator_for, seed_for
-from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
+from leukoscope.training.checkpoint import TrainingState, drop_older, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.optimise import (
     averaged,
     epochs_without_improvement,
@@ -83,6 +83,9 @@ def fit(
     optimizer = new_optimizer(model, recipe)
     resumed = load_checkpoint(folder / "checkpoints", model, optimizer)
     progress, best, average = resumed or (TrainingState(), weights_of(model), None)
+    if resumed and runtime.is_main:  # killed between the checkpoint and what follows it
+        drop_older(folder / "checkpoints")
+        _write_history(folder, progress)
     if average is None and recipe.averaging:
         average = start_average(model)
     network: nn.Module = model
@@ -111,13 +114,17 @@ def fit(
         progress.scaler = scaler.state_dict()
         if runtime.is_main:
             save_checkpoint(folder / "checkpoints", model, best, average, optimizer, progress)
-            write_text(folder / "metrics.jsonl", "".join(json.dumps(h) + "\n" for h in progress.history))
+            _write_history(folder, progress)
         if on_epoch:
             on_epoch(progress.history[-1])
         runtime.wait()
     model.load_state_dict(best)
     model.requires_grad_(True)
     return FitResult(progress.history, progress.best_epoch)
+
+
+def _write_history(folder: Path, progress: TrainingState) -> None:
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(h) + "\n" for h in progress.history))
 
 
 def _diverged(epoch: int, how: str) -> TrainingError:

@@ -1,4 +1,7 @@
-"""A site's key: an Ed25519 pair (RFC 8032), of which the public half makes the site known."""
+"""A laboratory's key: an Ed25519 pair (RFC 8032), of which the public half makes the laboratory known.
+
+Needs the extra `federation`, and that only where something is signed or checked.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from leukoscope.errors import DataError, optional
+from leukoscope.files import atomic_path
 
 _MARK = b"leukoscope site key\n"
 
 
 def _ed25519() -> Any:
-    return optional("cryptography.hazmat.primitives.asymmetric.ed25519", "signing summaries", "federation")
+    return optional("cryptography.hazmat.primitives.asymmetric.ed25519", "signing", "federation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +41,14 @@ def new_key(path: Path) -> SiteKey:
     """Make a key and write it into a file that only its owner can read.
 
     Raises:
-        DataError: the file is there already, or cannot be written.
+        DataError: the file is there already.
+        LeukoscopeError: it cannot be written.
     """
+    if path.exists():
+        raise DataError("is there already", path=path, remedy="choose another --key, or use this one")
     key = SiteKey(os.urandom(32))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise DataError("is there already", path=path, remedy="choose another --key, or use this one") from None
-    except OSError as error:
-        raise DataError(f"cannot be written ({error.strerror or error})", path=path) from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_MARK + key.private.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with atomic_path(path, mode=0o600) as temporary:
+        temporary.write_bytes(_MARK + key.private.hex().encode() + b"\n")
     return key
 
 
@@ -85,6 +83,6 @@ def checked_signature(public: str, signature: str, content: bytes) -> bool:
         key.verify(bytes.fromhex(signature), content)
     except ValueError:
         return False
-    except optional("cryptography.exceptions", "signing summaries", "federation").InvalidSignature:
+    except optional("cryptography.exceptions", "signing", "federation").InvalidSignature:
         return False
     return True

@@ -1,0 +1,151 @@
+"""Signals at random in every long verb: how soon it ends, what it says, and who is left.
+
+    python benchmarks/signals.py [--rounds 3] [--only WORD] [--seed 0] [--out FILE.json]
+
+Each verb works on rendered cells and fields, enough for a minute or more, in a process group of its own, as a terminal
+makes them. After a time drawn at random SIGINT, SIGTERM or SIGHUP goes to the whole group. It must end with 128 and the
+signal's number, or have been done already, say one line and no traceback, and leave no process. Seconds are by the
+clock, from the signal to the last process: on a busy machine they say little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from bundle_factory import disc, make_bundle
+from leukoscope.bundle.read import default_bundle
+from leukoscope.datasets.synthetic import write_synthetic
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NETWORK = ("--model", "compact_cnn", "--epochs", "200", "--set", "input.size=64", "--set", "split.folds=3")
+
+
+def made(home: Path) -> dict[str, Callable[[Path], Sequence[object]]]:
+    """The verbs, each with its command for a folder to write."""
+    write_synthetic(home / "cells", count=120, seed=3, layout="folders", subjects=12, size=160)
+    many = home / "many"
+    many.mkdir()
+    Image.fromarray(disc((200, 40, 90), size=450, radius=100)).save(home / "one.png")
+    for number in range(20_000):
+        (many / f"{number:05d}.png").symlink_to(home / "one.png")
+    fields = home / "fields"
+    fields.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        Image.fromarray(rng.integers(150, 250, (3000, 4000, 3), np.uint8)).save(fields / f"{number}.png")
+    one, cells = make_bundle(home / "bundle"), home / "cells"
+    planned = home / "archive"
+    plan = ["archive", "plan", many, "--bundle", one, "--part-size", 500, "--out", planned]
+    subprocess.run([sys.executable, "-m", "leukoscope", *map(str, plan)], check=True, capture_output=True)
+    return {
+        "predict": lambda out: ["predict", many, "--bundle", one, "--format", "csv", "--out", out],
+        "predict: gallery": lambda out: ["predict", many, "--bundle", one, "--out", out],
+        "predict: fields": lambda out: ["predict", fields, "--bundle", one, "--format", "csv"],
+        "field": lambda out: ["field", fields, "--bundle", one, "--out", out, "--threads", 2],
+        "archive run": lambda out: ["archive", "run", planned, "--workers", 2],
+        "data audit": lambda out: ["data", "audit", cells, "--out", out, "--jobs", 2],
+        "data cut": lambda out: ["data", "cut", cells, "--out", out, "--jobs", 2],
+        "train": lambda out: ["train", "--data", cells, *NETWORK, "--out", out, "--cache", out / "cache"],
+        "compare": lambda out: ["compare", "--data", cells, *NETWORK, "--no-cost", "--out", out],
+        "evaluate": lambda out: ["evaluate", "--data", cells, "--out", out],
+        "calibrate": lambda out: ["calibrate", one, "--data", cells, "--out", out],
+        "audit shortcuts": lambda out: ["audit", "shortcuts", one, "--data", cells, "--out", out],
+        "adapt": lambda out: ["adapt", default_bundle(), "--data", cells, "--out", out],
+        "serve": lambda out: ["serve", "--demo", "--data", out, "--port", 18765],
+    }
+
+
+def struck(command: Sequence[object], number: signal.Signals, after: float) -> dict[str, Any]:
+    """Start it, send the signal to its group, and wait for the last of its processes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HEARING, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        process.stderr.readline()  # it is loaded; before, Python itself would speak
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(after)
+        already = process.poll() is not None
+        start = time.monotonic()
+        if not already:
+            os.killpg(process.pid, number)
+        _, told = process.communicate()
+        while alive(process.pid) and time.monotonic() < start + 60:
+            time.sleep(0.01)
+    lines = [line for line in told.splitlines() if line.strip()]
+    return {
+        "signal": number.name, "after": round(after, 2), "status": process.returncode, "already": already,
+        "seconds": round(time.monotonic() - start, 2), "left": alive(process.pid),
+        "traceback": "Traceback" in told, "last": lines[-1] if lines else "",
+    }  # fmt: skip
+
+
+_HEARING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background is deaf to it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from leukoscope.cli import main
+print("loaded", file=sys.stderr, flush=True)
+main()
+"""
+
+
+def alive(group: int) -> int:
+    """How many processes of a group are there that have not ended."""
+    count = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its = stat.read_text().rpartition(")")[2].split()[:3]
+            count += int(its) == group and state != "Z"
+    return count
+
+
+def main() -> None:
+    """Run it and print what came of each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    rng = np.random.default_rng(given.seed)
+    found: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        verbs = made(Path(folder))
+        for turn in range(given.rounds):
+            for place, (name, command) in enumerate(verbs.items()):
+                if given.only not in name:
+                    continue
+                number = SIGNALS[(turn + place) % len(SIGNALS)]
+                after = float(rng.uniform(0.2, 12))
+                found.setdefault(name, []).append(struck(command(Path(folder, f"out{turn}{place}")), number, after))
+                print(name, json.dumps(found[name][-1]), flush=True)
+    each = [one for many in found.values() for one in many]
+    wrong = [
+        one for one in each
+        if one["left"] or one["traceback"] or (not one["already"] and one["status"] < 128)
+    ]  # fmt: skip
+    told = {"slowest": max(one["seconds"] for one in each), "struck": len(each), "wrong": wrong, "verbs": found}
+    if given.out is not None:
+        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(each)} struck, {len(wrong)} wrong, slowest {told['slowest']} s")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
