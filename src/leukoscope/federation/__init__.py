@@ -1,1 +1,1 @@
-"""Several laboratories: counts that each signs, pooled into figures; no picture leaves its home."""
+"""Several laboratories: counts and sums that each signs, pooled into figures or a head; no picture leaves its home."""
