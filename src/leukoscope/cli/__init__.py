@@ -36,6 +36,7 @@ VERBS = {
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),
     "sign": ("leukoscope.cli.sign", "Vouch for a bundle with a laboratory's key."),
     "models": ("leukoscope.cli.models", "List the networks, and look at one."),
+    "recipes": ("leukoscope.cli.recipes", "List the recipes for training, and print one."),
     "doctor": ("leukoscope.cli.doctor", "Check this installation."),
 }
 
