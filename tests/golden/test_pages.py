@@ -154,7 +154,7 @@ def test_a_page_loads_sends_and_runs_nothing_else(make: Callable[[Path], Path], 
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == ["'none'"]
     digests = [hashlib.sha256(code.encode()).digest() for code in re.findall(r"(?s)<script>(.*?)</script>", text)]
     assert rules.get("script-src", []) == [f"'sha256-{base64.b64encode(each).decode()}'" for each in digests]
-    assert text.count("<script") == len(digests) == (make in (evaluation, gallery))
+    assert text.count("<script") == len(digests) == (make in (evaluation, gallery, fields))
     assert text.index("Content-Security-Policy") < text.index("<style") < text.index("<body")
     assert not re.search(r"(?i)<[^>]*\s(on[a-z]+=|src=\"?(https?:)?//|href=\"?(https?:)?//|srcset=)", text)
     beside = make in (gallery, fields)
