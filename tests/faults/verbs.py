@@ -259,8 +259,9 @@ def whole(place: Place) -> View:
 
 
 def each_file(place: Place) -> View:
-    """All files, each old or new; what is kept to go on from is neither."""
-    return {name: each for name, each in files_in(place.out).items() if name != JOURNAL}
+    """All files, each old or new; what is kept to go on from, and digests of files that have settled, are neither."""
+    aside = (JOURNAL, "digests.json")
+    return {name: each for name, each in files_in(place.out).items() if not name.startswith(aside)}
 
 
 def seen_page(page: Path) -> Any:
