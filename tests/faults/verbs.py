@@ -564,6 +564,7 @@ OTHERS: Final = {
     "doctor": "reads",
     "models": "reads",
     "serve": "its rows are the database's, and are killed in tests/service; its files are written by `files`",
+    "recipes": "reads",
     "serve verify": "reads",
     "slide": "not yet: needs a painted slide; it writes by `files` alone and goes on where it was, see tests/slides",
 }
