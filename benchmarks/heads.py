@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from _common import auc, facts_of, figures_of, kept_rows, scores_of
@@ -32,6 +33,7 @@ from frozen import (  # the script beside this one
 )
 from leukoscope.cells.frame import Preparation
 from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
 from leukoscope.models.masked import MaskedTrunk
@@ -40,6 +42,21 @@ from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, hea
 from leukoscope.training.recipe import Augmentation
 
 INNER = 4
+Rows = NDArray[np.int64]
+
+
+def nested_folds(data: Manifest) -> list[tuple[Rows, Rows, list[tuple[Rows, Rows]]]]:
+    """For each committed fold: rows that learn, rows that are tested, and the first dealt by group into inner folds."""
+    labels, groups, parts = data.labels(), data.groups(), []
+    for fold in range(FOLDS):
+        learned, test = split_of(data, fold, FOLDS)
+        dealt = StratifiedGroupKFold(INNER, shuffle=True, random_state=0).split(
+            learned, labels[learned], groups[learned]
+        )
+        parts.append((learned, test, [(learned[rest], learned[out]) for rest, out in dealt]))
+    return parts
+
+
 DYES = Augmentation(
     gamma=0.2, sharpness=0.7, stain=0.08, outline=1.5, brightness=0.1, channels=0.05, scraps=0.3, compression=60,
     zoom=0.05,
@@ -171,13 +188,7 @@ def main() -> None:
     labels, groups = data.labels(), data.groups()
     views = Views(open_cache(data, Preparation(frame_size=CROP), SIZE, args.cache, jobs=args.jobs).frames,
                   args.weights, args.cache, args.jobs)  # fmt: skip
-    parts = []
-    for fold in range(FOLDS):
-        learned, test = split_of(data, fold, FOLDS)
-        dealt = StratifiedGroupKFold(INNER, shuffle=True, random_state=0).split(
-            learned, labels[learned], groups[learned]
-        )
-        parts.append((learned, test, [(learned[rest], learned[out]) for rest, out in dealt]))
+    parts = nested_folds(data)
     trials = {repr(trial): trial for trial in TRIALS}
 
     def tried(identity: str) -> dict[str, Any]:

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from _common import auc, differences, facts_of, figures_of, kept_rows, scores_of
 from baselines import measures
 from frozen import CROP, FOLDS, arguments_of_heads, by_fold, check_folds, plain_unit, split_of
-from heads import INNER
+from heads import INNER, nested_folds
 from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.cells.frame import Preparation, prepare, resize_frame
@@ -207,15 +206,8 @@ def main() -> None:
     args = arguments_of_heads(__doc__, Path("docs/figures/steady.json")).parse_args()
     data = read_dataset(args.data).labelled()
     check_folds(data, args.folds)
-    labels, groups = data.labels(), data.groups()
     sample = Sample(data, args.cache)
-    parts = []
-    for fold in range(FOLDS):
-        learned, test = split_of(data, fold, FOLDS)
-        dealt = StratifiedGroupKFold(INNER, shuffle=True, random_state=0).split(
-            learned, labels[learned], groups[learned]
-        )
-        parts.append((learned, test, [(learned[rest], learned[out]) for rest, out in dealt]))
+    parts = nested_folds(data)
     trials, held = {repr(trial): trial for trial in TRIALS}, dict[Any, Seen]()
 
     def work(name: str) -> dict[str, Any]:
