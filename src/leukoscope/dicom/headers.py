@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from leukoscope.errors import DataError, LeukoscopeError, optional
-from leukoscope.files import write_bytes, write_json
+from leukoscope.files import atomic_path, write_json
 from leukoscope.inference.gallery import safe_stem
 
 FOLDER: Final = "headers"
@@ -62,8 +62,8 @@ def key_of(folder: Path, given: Path | None) -> bytes:
     """
     path = folder / KEY if given is None else given
     if given is None and not path.exists():
-        write_bytes(path, secrets.token_hex(32).encode() + b"\n")
-        path.chmod(0o600)
+        with atomic_path(path, mode=0o600) as temporary:
+            temporary.write_bytes(secrets.token_hex(32).encode() + b"\n")
     try:
         key = path.read_bytes().strip()
     except OSError as error:
