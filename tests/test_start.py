@@ -60,7 +60,7 @@ def test_each_command_of_a_start_page_runs(page: str, desk: Path) -> None:
             shlex.split(command), cwd=desk, env=surroundings, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    for page_named in re.findall(r"`(\w+/\w+\.(?:html|json))`", (HOME / "docs" / f"{page}.md").read_text("utf-8")):
+    for page_named in re.findall(r"`((?:\w+/)+\w+\.(?:html|json))`", (HOME / "docs" / f"{page}.md").read_text("utf-8")):
         assert (desk / page_named).is_file(), f"the page promises {page_named}"
 
 
