@@ -9,6 +9,7 @@ from PIL import Image
 
 from bundle_factory import by_hand, make_bundle
 from leukoscope.cells.frame import Preparation, prepare
+from leukoscope.cli.demo import IN_FIELD
 from leukoscope.datasets.synthetic import render_cell
 
 
@@ -19,9 +20,10 @@ def test_rendered_cells_say_so_everywhere(run, tmp_path: Path) -> None:
     assert result.stderr.startswith("SYNTHETIC")
     assert f"gallery: {out}/report.html" in result.stderr
     assert "<b>SYNTHETIC</b>" in (out / "report.html").read_text()
-    pictures = sorted((out / "pictures").glob("*.png"))
-    assert len(pictures) == len(list((out / "cells").iterdir())) == len(result.stdout.splitlines()) - 1 == 12
+    pictures = sorted((out / "pictures").glob("*-like-*.png"))
+    assert len(pictures) == len(result.stdout.splitlines()) - 1 - len(IN_FIELD) == 12
     assert all(path.name.startswith(("rendered-blast-like-", "rendered-normal-like-")) for path in pictures)
+    assert sum("rendered-field.png #" in line for line in result.stdout.splitlines()) == len(IN_FIELD) == 5
     rgb = np.asarray(Image.open(out / "pictures/rendered-blast-like-3.png"))
     np.testing.assert_array_equal(rgb, render_cell(3, "blast"))
     [line] = [line for line in result.stdout.splitlines() if "rendered-blast-like-3.png" in line]

@@ -44,6 +44,6 @@ def test_a_demonstration_is_furnished_once(guest) -> None:
     assert DEMO_PASSWORD in said[1]
     answer = guest.post("/api/v1/session", json={"login": "anna", "password": DEMO_PASSWORD})
     assert answer.status_code == 200
-    assert [case["pictures"] for case in guest.get("/api/v1/cases").json()["cases"]] == [8, 24]
+    assert [case["pictures"] for case in guest.get("/api/v1/cases").json()["cases"]] == [3, 8, 24]
     with guest.bench.database.read() as connection:
         assert connection.scalar(text("SELECT count(*) FROM picture")) == 24

@@ -12,8 +12,11 @@ from leukoscope.cli._options import BUNDLE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from leukoscope.datasets.synthetic import Kind
+
 PICTURES = "pictures"
 SEEDS = range(6)  # of each kind
+IN_FIELD: tuple[Kind, ...] = ("blast", "normal", "blast", "normal", "normal")
 
 
 @click.command()
@@ -27,8 +30,8 @@ SEEDS = range(6)  # of each kind
 def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int:
     """Show a model at work.
 
-    Without FOLDER, twelve cells are rendered by a program: they are not from a patient, and the answers show how the
-    tool works, not how well. With FOLDER, its pictures are answered.
+    Without FOLDER, twelve cells and a field with five more are rendered by a program: they are not from a patient, and
+    the answers show how the tool works, not how well. With FOLDER, its pictures are answered.
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
@@ -50,7 +53,7 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
 
 
 def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
-    """Render blast-like and normal-like cells into ``folder``, which is replaced if an earlier demo wrote it.
+    """Render blast-like and normal-like cells, and a field, into ``folder``, which is replaced if a demo wrote it.
 
     Returns:
         The pictures' paths.
@@ -61,6 +64,7 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     from PIL import Image, PngImagePlugin
 
     from leukoscope.datasets.record import SYNTHETIC_NOTE
+    from leukoscope.datasets.rendered_field import render_field
     from leukoscope.datasets.synthetic import LABEL, render_cell
     from leukoscope.errors import LeukoscopeError
     from leukoscope.files import atomic_folder
@@ -79,4 +83,6 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
             for kind in ("blast", "normal"):
                 names.append(f"rendered-{kind}-like-{seed}.png")
                 Image.fromarray(render_cell(seed, kind)).save(temporary / names[-1], pnginfo=text)
+        names.append("rendered-field.png")
+        Image.fromarray(render_field(0, IN_FIELD)[0]).save(temporary / names[-1], pnginfo=text)
     return [folder / name for name in names]
