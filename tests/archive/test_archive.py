@@ -22,6 +22,8 @@ from leukoscope.archive.part import run_part
 from leukoscope.archive.plan import Archive, plan
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.classifier import load
+from leukoscope.inference.schemas import row_facts
+from leukoscope.inference.writers import flat
 
 COLOURS = [(200, 30, 90), (10, 250, 10), (90, 20, 160), (30, 30, 200), (250, 200, 10)]
 
@@ -57,7 +59,9 @@ def planned(bundle: Path, pictures: Path, out: Path, part_size: int = 7) -> Arch
 def expected(bundle: Path, archive: Archive) -> list[dict[str, object]]:
     """The rows that one process gives, without times."""
     items = [item for number in range(archive.planned.parts) for _, item in archive.pictures(number)]
-    rows = [answer.to_json() for answer in load(bundle, threads=1).predict_many(items, fields=True)]
+    classifier = load(bundle, threads=1)
+    made = row_facts(classifier.bundle)
+    rows = [answer.to_json() | made for answer in classifier.predict_many(items, fields=True)]
     return [{name: value for name, value in row.items() if name != "ms"} for row in rows]
 
 
@@ -261,7 +265,7 @@ def test_tables_hold_the_same(archive: Archive, tmp_path: Path) -> None:
         collect(archive, tmp_path / f"rows.{form}")
     rows = told(tmp_path / "rows.jsonl")
     table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
-    assert table == [{name: row[name] for name in table[0]} for row in rows]
+    assert table == [{name: flat(row)[name] for name in table[0]} for row in rows]
     with (tmp_path / "rows.csv").open(newline="") as file:
         listed = list(csv.DictReader(file))
     assert [row["path"] for row in listed] == [row["path"] for row in rows]

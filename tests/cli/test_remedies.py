@@ -15,7 +15,7 @@ from leukoscope.cli import main
 from leukoscope.training.recipe import Recipe
 
 SOURCE = Path(leukoscope.__file__).parent
-FOREIGN = {"--nproc-per-node", "--upgrade"}  # of torchrun and pip
+FOREIGN = {"--nproc-per-node", "--upgrade", "--raw"}  # of torchrun, pip and gdcmconv
 
 
 def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[str, click.Command]]:

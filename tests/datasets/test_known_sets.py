@@ -157,7 +157,7 @@ def test_its_terms_its_kin_and_its_scale(laboratory: Path) -> None:
 
 
 def test_the_readers_are_asked_in_their_order() -> None:
-    assert list(readers()) == ["cnmc", "table", "allidb", "folders"]
+    assert list(readers()) == ["cnmc", "review", "table", "allidb", "folders"]
 
 
 def test_a_name_is_given_once() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from leukoscope.archive.plan import Archive
 from leukoscope.errors import LeukoscopeError, optional
 from leukoscope.files import atomic_path
-from leukoscope.inference.writers import CELL_COLUMNS
+from leukoscope.inference.writers import CELL_COLUMNS, flat
 from leukoscope.tables import csv_line
 
 COLUMNS = tuple(name for name in CELL_COLUMNS if name != "ms")
@@ -133,7 +133,7 @@ def _csv(path: Path) -> Iterator[Write]:
 
         def write(rows: bytes) -> None:
             for line in rows.splitlines():
-                values = json.loads(line)
+                values = flat(json.loads(line))
                 file.write(csv_line(values[name] for name in COLUMNS) + "\r\n")
 
         yield write
@@ -143,12 +143,13 @@ def _csv(path: Path) -> Iterator[Write]:
 def _parquet(path: Path) -> Iterator[Write]:
     pa = optional("pyarrow", "a .parquet file", "parquet")
     pq = optional("pyarrow.parquet", "a .parquet file", "parquet")
-    kinds = {"probability": pa.float64(), "logit": pa.float64(), "cell": pa.int32()}
+    numbers = dict.fromkeys(("probability", "logit", "um_per_px", "threshold"), pa.float64())
+    kinds = numbers | dict.fromkeys(("cell", "x", "y", "width", "height"), pa.int32())
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
         def write(rows: bytes) -> None:
-            values = [json.loads(line) for line in rows.splitlines()]
+            values = [flat(json.loads(line)) for line in rows.splitlines()]
             writer.write_table(pa.Table.from_pylist([{name: v[name] for name in COLUMNS} for v in values], schema))
 
         yield write

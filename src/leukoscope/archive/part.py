@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_path
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.classifier import Classifier, load
+from leukoscope.inference.schemas import row_facts
 from leukoscope.tables import json_line
 from leukoscope.text import decodable
 
@@ -64,13 +66,13 @@ def run_part(folder: str, number: int) -> tuple[Outcome, int]:
 def _write(archive: Archive, number: int) -> int:
     classifier = _classifier(str(archive.bundle), archive.planned.digest)
     pictures = archive.listed(number)
-    start = time.perf_counter()
+    start, made = time.perf_counter(), row_facts(classifier.bundle)
     digest, rows, decisions, months = hashlib.sha256(), 0, Counter[str](), dict[str, MonthSums]()
     with atomic_path(archive.rows(number)) as temporary, temporary.open("wb") as file:
         answered = classifier.answers((each.item for each in pictures), archive.options)
         for each, answers in zip(pictures, answered, strict=True):
             for answer in answers:
-                line = row_of(answer, each.path)
+                line = row_of(answer, each.path, made)
                 digest.update(line)
                 file.write(line)
                 rows += 1
@@ -87,9 +89,9 @@ def _write(archive: Archive, number: int) -> int:
     return len(pictures)
 
 
-def row_of(answer: Answer, path: str) -> bytes:
+def row_of(answer: Answer, path: str, made: Mapping[str, Any]) -> bytes:
     """The row of `predict --format jsonl` without its time, so that the same picture always gives the same bytes."""
-    values: dict[str, Any] = answer.to_json() | {"path": decodable(path)}
+    values: dict[str, Any] = answer.to_json() | {"path": decodable(path)} | dict(made)
     del values["ms"]
     return json_line(values).encode() + b"\n"
 

@@ -61,10 +61,23 @@ def row(
     values = answer.to_json() | dict(made) | ({"order": place} if ordered else {})
     if kind == "jsonl":
         return json_line(values)
+    told = flat(values)
+    return csv_line(told.get(name) for name in ((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS))
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of JSON as columns of a table: the box of a cell that was found apart, None where it was not.
+
+    >>> flat({"place": {"box": [1, 2, 3, 4], "um_per_px": 0.1}})["width"]
+    3
+    """
     where = values["place"] or {}
-    values |= dict(zip(("x", "y", "width", "height"), where.get("box", ()), strict=False))
-    values["um_per_px"] = where.get("um_per_px")
-    return csv_line(values.get(name) for name in ((*CELL_COLUMNS, "order") if ordered else CELL_COLUMNS))
+    box = where.get("box", (None,) * 4)
+    return (
+        dict(values)
+        | dict(zip(("x", "y", "width", "height"), box, strict=True))
+        | {"um_per_px": where.get("um_per_px")}
+    )
 
 
 def _cell_row(answer: Answer) -> str:
