@@ -46,4 +46,4 @@ def test_a_demonstration_is_furnished_once(guest) -> None:
     assert answer.status_code == 200
     assert [case["pictures"] for case in guest.get("/api/v1/cases").json()["cases"]] == [3, 8, 24]
     with guest.bench.database.read() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM picture")) == 24
+        assert connection.scalar(text("SELECT count(*) FROM picture")) == 27
