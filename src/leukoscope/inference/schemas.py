@@ -1,4 +1,4 @@
-"""What rows and summaries hold, as types: their JSON Schemas are made from these (docs/schemas)."""
+"""What rows and summaries hold, as types: their JSON Schemas in docs/ are made from these."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def row_facts(bundle: Bundle) -> dict[str, Any]:
     }  # fmt: skip
 
 
-#: By the name of the file in docs/schemas.
+#: By the name of the file, as docs/prediction.schema.json.
 SCHEMAS: Final[dict[str, type[BaseModel]]] = {"prediction": PredictionRow, "summary": BatchSummary}
