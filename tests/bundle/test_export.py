@@ -127,7 +127,7 @@ def test_a_failure_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("leukoscope.bundle.bundle.write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(LeukoscopeError, match=r"cannot be written .No space left on device.; free disk space"):
         _write(tmp_path / "b", name="second")
     assert {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()} == before

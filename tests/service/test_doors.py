@@ -31,6 +31,7 @@ ALLOWED = {
     "GET /cases/{case_id}/pictures/{sha256}/original": {"viewer"}, "GET /cases/{case_id}/cells": {"viewer"},
     "GET /cells/{cell_id}": {"viewer"}, "GET /cells/{cell_id}/neighbours": {"viewer"},
     "GET /cells/{cell_id}/{what}": {"viewer"}, "POST /cases/{case_id}/readings": {"reader"},
+    "POST /cases/{case_id}/app-sessions": {"reader"},
     "GET /cases/{case_id}/readings": {"reader"}, "DELETE /readings/{event}": {"reader"},
     "GET /cases/{case_id}/summary": {"viewer"}, "POST /cases/{case_id}/complete": {"reader"},
     "GET /cases/{case_id}/differing": {"reader"}, "POST /cases/{case_id}/adjudications": {"reader"},
