@@ -21,6 +21,14 @@ WEIGHTS = np.array([1.0, -1.0, 0.5], np.float32)
 GAIN, BIAS = 4.0, 0.25
 FRAME = 64
 
+#: A rule for patients, made by hand.
+RATE = {"correlation": 0.1, "groups": 9, "cells": 900}
+RULE = {
+    "data": "made", "protocol": "by hand", "groups_blast": ["1"], "groups_normal": ["H1"], "logit": 0.0, "min_cells": 4,
+    "sensitivity": RATE | {"mean": 0.9}, "false_alarm": RATE | {"mean": 0.3}, "alarm_level": 0.2, "missed_level": 0.1,
+    "likely_from": 0.75, "unlikely_below": 0.3,
+}  # fmt: skip
+
 
 def make_graph(
     frame: int = FRAME,

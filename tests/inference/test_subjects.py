@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle_factory import disc, make_bundle
+from bundle_factory import RULE, disc, make_bundle
 from leukoscope.bundle.patients import corrected_share, share_of
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.errors import DataError, PictureError
@@ -22,13 +22,6 @@ from leukoscope.inference.cells import Cell, Place
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.owners import Owners, find_owners
 from leukoscope.inference.patients import Judged, PatientTally, interval, state_patient
-
-RATE = {"correlation": 0.1, "groups": 9, "cells": 900}
-RULE = {
-    "data": "made", "protocol": "by hand", "groups_blast": ["1"], "groups_normal": ["H1"], "logit": 0.0, "min_cells": 4,
-    "sensitivity": RATE | {"mean": 0.9}, "false_alarm": RATE | {"mean": 0.3}, "alarm_level": 0.2, "missed_level": 0.1,
-    "likely_from": 0.75, "unlikely_below": 0.3,
-}  # fmt: skip
 
 
 def facts(**more: Any) -> BundleFacts:

@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bundle_factory import make_bundle
+from bundle_factory import RULE, make_bundle
 from leukoscope.bundle.schema import BundleFacts, SubjectFacts
 from leukoscope.inference.patients import Judged, state_patient
 from leukoscope.service.casework.stakes import STANDINGS, Tally, turns
 from workbench_client import answered, cells_of, key, picture, put
 
-RATE = {"correlation": 0.1, "groups": 9, "cells": 900}
-RULE = {
-    "data": "made", "protocol": "by hand", "groups_blast": ["1"], "groups_normal": ["H1"], "logit": 0.0, "min_cells": 4,
-    "sensitivity": RATE | {"mean": 0.9}, "false_alarm": RATE | {"mean": 0.3}, "alarm_level": 0.2, "missed_level": 0.1,
-    "likely_from": 0.75, "unlikely_below": 0.3,
-}  # fmt: skip
 FACTS = BundleFacts.model_validate(
     {"name": "m", "version": "0", "created": "2026-01-01", "preparation": {}, "input_size": 8, "files": {},
      "subjects": RULE}
