@@ -206,7 +206,7 @@ def test_spanish_notes_and_paper(site: Path, opened: Opener, tmp_path: Path) -> 
     page.locator("textarea").blur()
     page.wait_for_selector("html[data-saving='0']", state="attached")
     page.click("#language")
-    assert page.inner_text("#cell h1") == "Remitir a una persona"
+    page.wait_for_selector("#cell h1:text-is('Remitir a una persona')")  # its pixels come from the storage first
     assert "rojo y azul cambiados" in page.inner_text(".reason")
     page.reload()
     page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)

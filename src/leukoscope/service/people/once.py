@@ -61,19 +61,20 @@ class Once:
         body = await request.body()
         key = self._bench.chain.fingerprint(person.id, told)
         what = self._bench.chain.fingerprint(scope["method"], scope["path"], body.decode("utf-8", "replace"))
-        kept = await run_in_threadpool(self._kept, key)
-        if kept is not None and kept[0] != what:
-            await _refuse(send, 422, "this Idempotency-Key was used for another request", "make a new one")
-        elif kept is not None:
-            await _answer(send, kept[1], kept[2].encode(), [(b"idempotency-replayed", b"true")])
-        elif key in self._running:
+        if key in self._running:
             await _refuse(send, 409, "the request of this Idempotency-Key is being answered", "wait and send it again")
-        else:
-            self._running.add(key)
-            try:
+            return
+        self._running.add(key)  # before looking: what ends between a look and this would be done twice
+        try:
+            kept = await run_in_threadpool(self._kept, key)
+            if kept is None:
                 await self._answered(scope, body, send, lambda status, text: self._keep((key, what), status, text))
-            finally:
-                self._running.discard(key)
+            elif kept[0] != what:
+                await _refuse(send, 422, "this Idempotency-Key was used for another request", "make a new one")
+            else:
+                await _answer(send, kept[1], kept[2].encode(), [(b"idempotency-replayed", b"true")])
+        finally:
+            self._running.discard(key)
 
     async def _answered(self, scope: Scope, body: bytes, send: Send, keep: Callable[[int, str], None]) -> None:
         status, parts = 500, []
