@@ -41,6 +41,22 @@ def test_help_lists_every_verb_and_imports_none() -> None:
         assert f"\n  {verb} " in done.stdout
 
 
+def test_the_help_of_no_verb_waits_for_what_its_work_needs() -> None:
+    code = (
+        "import sys\nfrom leukoscope.cli import VERBS, main\n"
+        "for verb in VERBS: main.get_command(None, verb)\n"
+        "print(sorted({'numpy', 'cv2', 'onnxruntime', 'PIL', 'pydantic', 'torch', 'jinja2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_misspelt_verb_is_answered_with_all(run) -> None:
+    told = run("prdict")
+    assert told.exit_code == 2
+    assert "No such command 'prdict'; use one of predict, " in told.stderr
+    assert all(verb in told.stderr for verb in cli.VERBS)
+
+
 @pytest.mark.parametrize("verb", list(cli.VERBS))
 def test_each_verb_has_help_and_says_the_same_in_short(run, verb: str) -> None:
     if find_spec(cli.VERBS[verb][0]) is None:

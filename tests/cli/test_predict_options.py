@@ -70,6 +70,14 @@ def test_a_provider_that_is_not_offered_is_said(run, cells: Path, small_bundle: 
     assert "offered" not in run("predict", cells, "--bundle", small_bundle, "--provider", "cpu").stderr
 
 
+def test_fields_take_a_provider_too(run, cells: Path, small_bundle: Path, tmp_path: Path) -> None:
+    own = ["field", cells / "red.png", "--bundle", small_bundle, "--out", tmp_path / "out"]
+    told = run(*own, "--provider", "no-such")
+    assert told.exit_code == 0, told.stderr
+    assert "no-such is not offered here, the processor answers; offered: " in told.stderr
+    assert "offered" not in run(*own, "--provider", "cpu").stderr
+
+
 def test_each_row_says_how_it_came_about(run, cells: Path, small_bundle: Path) -> None:
     digest = read_bundle(small_bundle).digest
     for row in rows_of(run("predict", cells, "--bundle", small_bundle, "--format", "jsonl", "--morphology")):

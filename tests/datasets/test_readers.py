@@ -221,7 +221,7 @@ def test_auto_says_what_it_looked_for(tmp_path: Path) -> None:
     write_disc(tmp_path / "pictures" / "a.png")
     with pytest.raises(DataError, match=r"looked for training_data .*manifest\.csv.*blast/all/leukemia"):
         read_dataset(tmp_path)
-    with pytest.raises(DataError, match="did you mean folders"):
+    with pytest.raises(DataError, match="use one of folders, "):
         read_dataset(tmp_path, reader="folder")
     with pytest.raises(DataError, match="does not exist"):
         read_dataset(tmp_path / "absent")

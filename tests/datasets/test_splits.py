@@ -216,8 +216,8 @@ def test_groups_of_both_classes_are_needed_on_both_sides(blasts: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"protocol": "groups"}, "no split protocol 'groups'; did you mean group"),
-        ({"protocol": "zebra"}, "use one of group, subject"),
+        ({"protocol": "groups"}, "no split protocol 'groups'; use one of group, "),
+        ({"protocol": "zebra"}, "use one of laboratory, group, subject, "),
         ({"fold": 5}, "no fold 5 of 5"),
         ({"fold": -1}, "no fold -1"),
         ({"folds": 1}, "no fold 0 of 1"),

@@ -11,6 +11,7 @@ import click
 
 from leukoscope._version import __version__
 from leukoscope.cli._errors import Settings, guarded
+from leukoscope.text import nearest_first
 
 # verb -> (module, help): the help lives here so that `leukoscope --help` imports no verb.
 VERBS = {
@@ -55,6 +56,14 @@ class LazyGroup(click.Group):
         command = getattr(import_module(VERBS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is asked for; where there is none of that name, all are named, the nearest first."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}; use one of {', '.join(nearest_first(args[0], VERBS))}.")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""

@@ -12,7 +12,6 @@ import click
 from leukoscope.cli._data import CLASSES, given_classes
 from leukoscope.cli._show import show_lost
 from leukoscope.cli.leaks import audit
-from leukoscope.datasets.readers import reader_names
 
 if TYPE_CHECKING:
     from leukoscope.datasets.synthetic import Layout
@@ -29,12 +28,9 @@ data.add_command(audit)
 @data.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--reader",
-    type=click.Choice(reader_names()),
-    default="auto",
-    show_default=True,
-    help="How the data set is laid out.",
-)
+    "--reader", default="auto", show_default=True, metavar="NAME",
+    help="How the data set is laid out, such as cnmc or folders; a name that is none is answered with all.",
+)  # fmt: skip
 @CLASSES
 @click.option("--one-class", is_flag=True, help="Accept class folders or a table that hold one class only.")
 @click.option("--resolution", is_flag=True, help="Say what the pictures' size in pixels tells of the class.")

@@ -35,7 +35,7 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
-    from leukoscope.cli.predict import answer_all
+    from leukoscope.cli._answers import answer_all
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
     from leukoscope.inference.gallery import PAGE

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leukoscope.cli._options import BUNDLE, TRUST
+from leukoscope.cli._options import BUNDLE, PROVIDER, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
 
 if TYPE_CHECKING:
+    from leukoscope.inference.classifier import Classifier
     from leukoscope.smears.normalise import Normalisation
 
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @BUNDLE
 @TRUST
+@PROVIDER
 @click.option("--um-per-px", type=click.FloatRange(min=0, min_open=True), help="Micrometres per pixel, where known.")
 @click.option(
     "--red-cell-um", type=click.FloatRange(2, 15), default=7.5, show_default=True,
@@ -46,6 +48,7 @@ def field(
     paths: tuple[Path, ...],
     out: Path,
     bundle: Path | None,
+    provider: str | None,
     um_per_px: float | None,
     red_cell_um: float,
     stain: Normalisation,
@@ -69,6 +72,7 @@ def field(
     Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle. Files of a folder that hold no
     picture do not count; they are named, and counted in summary.json.
     """
+    from leukoscope.cli._answers import fallen_back
     from leukoscope.cli._show import Terminal
     from leukoscope.inference.answer import HONEST
     from leukoscope.inference.batch import RESEARCH_USE, find_pictures, run_fields
@@ -76,10 +80,12 @@ def field(
     from leukoscope.inference.classifier import load
     from leukoscope.text import printable
 
+    classifier = load(bundle, threads=threads, provider=provider, trust=trust)
+    if said := fallen_back(classifier, provider):
+        click.echo(said, err=True)
     if truth:
         other = by is not None or patients is not None or red_cell_um != 7.5 or stain != "none"
-        return _score(paths, out, bundle, um_per_px, trust, wrong=other)
-    classifier = load(bundle, threads=threads, trust=trust)
+        return _score(paths, out, classifier, um_per_px, wrong=other)
     pictures = find_pictures(listed(paths))
     owners = owners_of(pictures, by, patients)
     options = ReadOptions(max_pixels, um_per_px, red_cell_um, stain)
@@ -115,21 +121,19 @@ def _say_patients(path: Path) -> None:
 def _score(
     paths: tuple[Path, ...],
     out: Path,
-    bundle: Path | None,
+    classifier: Classifier,
     um_per_px: float | None,
-    trust: tuple[str, ...],
     *,
     wrong: bool,
 ) -> int:
     """ALL-IDB against its own lists of blasts."""
     from leukoscope.cli._show import Terminal
-    from leukoscope.inference.classifier import load
     from leukoscope.studies.allidb.report import FIGURES, allidb_lines, measure_allidb
     from leukoscope.text import printable
 
     if len(paths) != 1 or wrong:
         raise click.UsageError("--truth takes one folder, and neither patients, --red-cell-um nor --stain")
-    figures = measure_allidb(paths[0], load(bundle, trust=trust), out, um_per_px=um_per_px, progress=Terminal())
+    figures = measure_allidb(paths[0], classifier, out, um_per_px=um_per_px, progress=Terminal())
     for line in (*allidb_lines(figures), *(f"note: {note}" for note in figures["notes"])):
         click.echo(printable(line))
     click.echo(printable(str(out / FIGURES)), err=True)

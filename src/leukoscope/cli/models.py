@@ -1,57 +1,58 @@
-"""`leukoscope models`: which networks there are, and what one costs."""
+"""`leukoscope models`: which networks there are, and what one costs. Needs PyTorch for networks of timm alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from leukoscope.models import ModelSpec
 
 
 @click.command()
 @click.argument("name", required=False)
 def models(name: str | None) -> None:
     """List the networks, or show the facts of one; timm:NAME is any network of the timm library."""
-    from leukoscope.errors import MissingExtraError, missing_extra
+    import json
+    from importlib import resources
+
+    from leukoscope.errors import ModelError
+    from leukoscope.text import nearest_first
+
+    text = (resources.files("leukoscope") / "models" / "networks.json").read_text("utf-8")
+    networks: dict[str, dict[str, Any]] = json.loads(text)
+    if name is None:
+        for each, facts in networks.items():
+            size = f"{facts['parameters']:>10,} parameters  {facts['input_size']} px"
+            click.echo(f"{each:<16} {size}  {facts['summary']}")
+        click.echo("timm:NAME        any other network of the timm library, such as timm:mobilenetv3_small_100")
+    elif name in networks:
+        _show(name, networks[name])
+    elif ":" in name:
+        _show(name, _looked_up(name))
+    else:
+        near = ", ".join(nearest_first(name, networks))
+        raise ModelError(f"no model is called {name!r}", remedy=f"use one of: {near}")
+
+
+def _looked_up(name: str) -> dict[str, Any]:
+    """The facts of a network that is not ours, from its library."""
+    from leukoscope.errors import missing_extra
 
     try:
-        from leukoscope.models import model_names, model_spec
+        from leukoscope.models.registry import network_facts
     except ImportError as error:
-        raise missing_extra("building networks", "train") from error
-    if name is not None:
-        _show(model_spec(name))
-        return
-    absent: MissingExtraError | None = None
-    for each in model_names():
-        spec = model_spec(each)
-        try:
-            size = f"{_parameters(spec):>10,} parameters"
-        except MissingExtraError as error:
-            absent, size = error, f"{'-':>10} parameters"
-        click.echo(f"{each:<16} {size}  {spec.input_size} px  {spec.summary}")
-    click.echo("timm:NAME        any other network of the timm library, such as timm:mobilenetv3_small_100")
-    if absent is not None:
-        click.echo(str(absent), err=True)
+        raise missing_extra("looking at networks of others", "backbones") from error
+    return network_facts(name)
 
 
-def _parameters(spec: ModelSpec) -> int:
-    """Trainable parameters, counted without filling any memory."""
-    import torch
-
-    from leukoscope.models import count_parameters, create_model
-
-    with torch.device("meta"):
-        return count_parameters(create_model(spec.name))
-
-
-def _show(spec: ModelSpec) -> None:
-    click.echo(f"{spec.name}: {spec.summary}")
-    click.echo(f"source: {spec.source}\nlicence: {spec.licence}\ninput: {spec.input_size} px")
-    click.echo(f"parameters: {_parameters(spec):,} trainable")
-    if spec.weights is not None:
-        click.echo(f"published weights: {spec.weights.hub}, licence {spec.weights.licence}, of {spec.weights.data}")
-        click.echo(f"  {spec.weights.url}")
-    for key, value in spec.arguments.items():
+def _show(name: str, facts: dict[str, Any]) -> None:
+    click.echo(f"{name}: {facts['summary']}")
+    click.echo(f"source: {facts['source']}\nlicence: {facts['licence']}\ninput: {facts['input_size']} px")
+    click.echo(f"parameters: {facts['parameters']:,} trainable")
+    if facts["extra"] is not None:
+        click.echo(f"needs: pip install 'leukoscope[{facts['extra']}]'")
+    if facts["weights"] is not None:
+        weights = facts["weights"]
+        click.echo(f"published weights: {weights['hub']}, licence {weights['licence']}, of {weights['data']}")
+        click.echo(f"  {weights['url']}")
+    for key, value in facts["arguments"].items():
         click.echo(f"  {key} = {value}")

@@ -1,45 +1,18 @@
-"""`leukoscope predict`: an answer for each picture; and what it shares with `demo`."""
+"""`leukoscope predict`: an answer for each picture."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
-from leukoscope.bundle.patients import subject_claim
-from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.cli._options import BUNDLE, PROGRESS, PROVIDER, QUIET, THRESHOLD, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
-from leukoscope.cli._show import JsonProgress, Terminal
-from leukoscope.errors import PictureError
-from leukoscope.inference.answer import HONEST
-from leukoscope.inference.batch import (
-    DEFAULT_GALLERY,
-    RESEARCH_USE,
-    BatchTally,
-    Order,
-    OutputFormat,
-    check_out,
-    run_batch,
-    run_digest,
-    summary,
-)
-from leukoscope.inference.cells import BATCH_SIZE
-from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.gallery import PAGE
-from leukoscope.inference.order import ORDER
-from leukoscope.inference.owners import Owners
-from leukoscope.inference.writers import SUFFIX
-from leukoscope.progress import Advance
-from leukoscope.text import printable
 
 if TYPE_CHECKING:
-    from leukoscope.inference.batch import OutputFormat
+    from leukoscope.inference.batch import Order, OutputFormat
 
 
 @click.command()
@@ -124,7 +97,9 @@ def predict(
     from leukoscope.bundle.decision import decided_at
     from leukoscope.bundle.read import default_bundle
     from leukoscope.bundle.signature import read_trusted
-    from leukoscope.inference.batch import find_pictures
+    from leukoscope.cli._answers import answer_all, emitter, fallen_back
+    from leukoscope.inference.batch import check_out, find_pictures, run_digest
+    from leukoscope.inference.classifier import Classifier
 
     chosen_bundle = read_trusted(bundle or default_bundle(), trust)
     if threshold is not None:
@@ -147,94 +122,3 @@ def predict(
     if not quiet and (said := pictures.left_out_words()):
         click.echo(said, err=True)
     return 1 if tally["unreadable"] else 0
-
-
-def answer_all(
-    classifier: Classifier,
-    pictures: Sequence[Path | PictureError],
-    *,
-    kind: OutputFormat,
-    out: Path | None,
-    emit: Callable[[str], None] | None,
-    batch_size: int = BATCH_SIZE,
-    max_pixels: int = MAX_PIXELS,
-    synthetic: bool = False,
-    morphology: bool | None = None,
-    owners: Owners | None = None,
-    um_per_px: float | None = None,
-    order: Order = "given",
-    quiet: bool = False,
-    as_json: bool = False,
-) -> BatchTally:
-    """Run `run_batch`; say its sum, and where files went, on standard error, unless it is to be quiet."""
-
-    def run(progress: Advance | None = None) -> BatchTally:
-        return run_batch(
-            classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-            progress=progress, synthetic=synthetic, morphology=morphology, owners=owners,
-            um_per_px=um_per_px, order=order,
-        )  # fmt: skip
-
-    try:
-        # A bar between the rows on one terminal would tear both.
-        if as_json:
-            with JsonProgress().stage("pictures", len(pictures)) as advance:
-                tally = run(advance)
-        elif not quiet and sys.stderr.isatty() and (emit is None or out is not None or not sys.stdout.isatty()):
-            with Terminal().stage("pictures", len(pictures)) as advance:
-                tally = run(advance)
-        else:
-            tally = run()
-    except KeyboardInterrupt:
-        if out is not None and kind != "html":
-            click.echo("the answers so far are kept: the same command goes on from there", err=True)
-        raise
-    if not quiet:
-        _tell(tally, classifier, kind, out, owners, order)
-    return tally
-
-
-def _tell(
-    tally: BatchTally, classifier: Classifier, kind: OutputFormat, out: Path | None, owners: Owners | None, order: Order
-) -> None:
-    click.echo(summary(tally, classifier), err=True)
-    if owners is not None:
-        people = len(set(owners.patient.values()))
-        click.echo(f"{people} {'patient' if people == 1 else 'patients'}, named by {printable(owners.how)}", err=True)
-        click.echo(subject_claim(classifier.bundle.facts), err=True)
-    if tally.in_fields:
-        click.echo(HONEST, err=True)
-    rule = classifier.bundle.facts.decision
-    if not rule.calibrated:
-        click.echo(UNCALIBRATED, err=True)
-    if order == "score":
-        click.echo(ORDER, err=True)
-    claim = refer_claim(rule)
-    if claim:
-        click.echo(claim, err=True)
-    click.echo(RESEARCH_USE, err=True)
-    if kind == "html":
-        click.echo(f"gallery: {printable(str((out or DEFAULT_GALLERY) / PAGE))}", err=True)
-    elif out is not None:
-        click.echo(f"written: {printable(str(out / f'predictions.{SUFFIX[kind]}'))}", err=True)
-        if owners is not None:
-            click.echo(f"written: {printable(str(out / f'patients.{SUFFIX[kind]}'))}", err=True)
-
-
-def fallen_back(classifier: Classifier, provider: str | None) -> str:
-    """That the processor answers in place of what was asked for; empty where it does not."""
-    wanted = (provider or "cpu").lower().removesuffix("executionprovider")
-    if classifier.provider.lower() == f"{wanted}executionprovider":
-        return ""
-    from leukoscope.inference.graph import offered_providers
-
-    return f"{provider} is not offered here, the processor answers; offered: {', '.join(offered_providers())}"
-
-
-def emitter(kind: OutputFormat) -> Callable[[str], None] | None:
-    """What writes rows to standard output; None for the gallery, which has none."""
-    if kind == "html":
-        return None
-    if kind == "table":
-        return click.echo
-    return lambda line: click.echo(line.encode("utf-8"))  # JSON and CSV are UTF-8 whatever the terminal's encoding

@@ -18,7 +18,6 @@ A smaller data set that is still like the whole one.
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from leukoscope.datasets.combine import parts_of
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.patients import unknown_patient
 from leukoscope.errors import DataError, missing_extra
-from leukoscope.text import natural
+from leukoscope.text import natural, nearest_first
 
 _TOLERANCE: Final = 0.01  # subsets this near to the best share count as equally near
 _WORK: Final = 1_000_000  # group visits in one search
@@ -242,9 +241,8 @@ def make_split(
         MissingExtraError: scikit-learn is not installed.
     """
     if protocol not in PROTOCOLS:
-        near = difflib.get_close_matches(protocol, PROTOCOLS, n=1)
-        meant = f"did you mean {near[0]}" if near else f"use one of {', '.join(PROTOCOLS)}"
-        raise DataError(f"there is no split protocol {protocol!r}", remedy=meant)
+        near = ", ".join(nearest_first(protocol, PROTOCOLS))
+        raise DataError(f"there is no split protocol {protocol!r}", remedy=f"use one of {near}")
     labels, groups = manifest.labels(), manifest.groups()
     pool = np.flatnonzero(labels >= 0)
     _need_both(labels[pool], "the data set", manifest)

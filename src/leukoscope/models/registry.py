@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -186,6 +187,19 @@ def create_model(name: str, **arguments: Any) -> CellClassifier:
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def network_facts(name: str) -> dict[str, Any]:
+    """What a network is, as plain data; those of the registered ones lie in networks.json, to be read without PyTorch.
+
+    Its trainable parameters are counted without filling any memory.
+    """
+    spec = model_spec(name)
+    with torch.device("meta"):
+        parameters = count_parameters(create_model(name))
+    weights = spec.weights and {**asdict(spec.weights), "url": spec.weights.url}
+    told = {each: getattr(spec, each) for each in ("summary", "source", "licence", "input_size", "extra", "arguments")}
+    return {**told, "parameters": parameters, "weights": weights}
 
 
 def closed_form_cam(model: CellClassifier, features: Tensor) -> Tensor:

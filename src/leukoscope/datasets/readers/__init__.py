@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
@@ -18,6 +17,7 @@ from leukoscope.datasets.readers.review import read_review
 from leukoscope.datasets.readers.table import read_table
 from leukoscope.datasets.record import CLASS_WORDS, SYNTHETIC_NOTE, accepted_words
 from leukoscope.errors import DataError
+from leukoscope.text import nearest_first
 
 __all__ = ["read_allidb", "read_cnmc", "read_dataset", "read_folders", "read_review", "read_table", "reader_names"]
 
@@ -56,9 +56,8 @@ def read_dataset(
         DataError: an unknown reader, nothing that fits, or what the reader finds wrong.
     """
     if reader not in reader_names():
-        near = difflib.get_close_matches(reader, reader_names(), n=1)
-        meant = f"did you mean {near[0]}" if near else f"use one of {', '.join(reader_names())}"
-        raise DataError(f"there is no reader {reader!r}", path=path, remedy=meant)
+        near = ", ".join(nearest_first(reader, reader_names()))
+        raise DataError(f"there is no reader {reader!r}", path=path, remedy=f"use one of {near}")
     place = Path(path)
     if not place.exists():
         raise DataError("does not exist", path=path)
