@@ -3,24 +3,24 @@
 Real servers on temporary folders, asked over HTTP, with the graph worked out by hand of the tests (the point is the
 server, not the model).
 
-`kills`: `kill -9` of the server and its processes at random moments, while it takes pictures, answers and readings. At
-the end every acknowledged reading and picture must be there, every file have its row, every picture be answered once,
-and the chain verify. Several folders are worked on side by side, so that restarts overlap.
+`kills`: `kill -9` at random moments, while it takes pictures, answers and readings: of the server and its processes, or
+of the server alone, whose processes must end by themselves. In the end every acknowledged reading and picture must be
+there, every file have its row, every picture be answered once, and the chain verify. Twenty kills to a folder; with
+`--kept FILE` folders that were done are not done again.
 
-`uploads`: altered pictures, each sent as a browser sends it. None may be answered by 5xx; memory of all processes is
-read as they come.
+`uploads`: altered pictures, each sent as a browser sends it, all to one server. None may be answered by 5xx; memory of
+all processes is read as they come.
 
 `dropped`: so many files offered to the server at once, by more connections than it takes.
 
-python benchmarks/workbench_faults.py kills --out docs/figures/workbench_kills.json [--turns 200]
-python benchmarks/workbench_faults.py uploads --out docs/figures/workbench_uploads.json [--turns 10000]
-python benchmarks/workbench_faults.py dropped --out docs/figures/workbench_dropped.json [--turns 10000]
+python benchmarks/workbench_faults.py kills --out docs/figures/workbench_faults.json [--turns 200] [--kept FILE]
+python benchmarks/workbench_faults.py uploads --out docs/figures/workbench_faults.json [--turns 10000]
+python benchmarks/workbench_faults.py dropped --out docs/figures/workbench_faults.json [--turns 10000]
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -31,7 +31,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
@@ -41,19 +41,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from leukoscope.files import write_json
+from _common import Needed, command_line, kept_rows, load_of_machine, write_part
 from leukoscope.machine import describe_machine
 from leukoscope.service.database.audit import verify_database
 from leukoscope.service.database.chain import Chain, read_key
 from leukoscope.service.database.engine import Database
-from workbench import memory
+from workbench import memory, work
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from bundle_factory import disc, make_bundle
 from workbench_client import PASSWORD, Served, picture
 
-SIDE_BY_SIDE = 2
-ACTS, AFTER = 40, 0.1  # a server is killed after at most so many acknowledged acts, and so many seconds after the last
+A_FOLDER = 20  # kills
+ACTS, AFTER = 24, 0.1  # a server is killed after at most so many acknowledged acts, and so many seconds after the last
 
 
 def begun(place: Path) -> Served:
@@ -72,11 +72,12 @@ def killed(place: Path, turns: int, seed: int) -> dict[str, Any]:
     path = f"/cases/{case}"
     pictures: set[str] = set()
     readings: dict[str, int] = {}
-    restarts: list[float] = []
+    restarts: list[tuple[float, float]] = []
     moments: Counter[str] = Counter()
-    made = 0
+    made = alone = 0
     for _ in range(turns):  # the loop goes by acts and not by time: a slow machine is killed in the same moments
-        timer = threading.Timer(rng.uniform(0, AFTER), server.kill)
+        by_itself = rng.random() < 0.5
+        timer = threading.Timer(rng.uniform(0, AFTER), server.kill, kwargs={"alone": by_itself})
         left, doing = rng.randrange(ACTS), "picture"  # 0: as it begins, when it puts right what the last kill left
         try:
             while True:
@@ -99,8 +100,12 @@ def killed(place: Path, turns: int, seed: int) -> dict[str, Any]:
                     if left <= 0 and not timer.ident:
                         timer.start()
         except (OSError, ValueError):
+            if not timer.ident:
+                raise
             timer.join()
             moments[doing] += 1
+            alone += by_itself
+        group = server.process.pid
         if rng.random() < 0.15:  # and once more before it is ready
             server.process = subprocess.Popen(
                 server.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
@@ -108,14 +113,33 @@ def killed(place: Path, turns: int, seed: int) -> dict[str, Any]:
             time.sleep(rng.uniform(0, 1.2))
             server.kill()
             moments["start"] += 1
-        restarts.append(server.start())
+        took = server.start()
+        restarts.append((took, work(server)))
+        ended_by_itself(group)
     until = time.monotonic() + 300
     while server.ask("GET", path)[1]["waiting"] and time.monotonic() < until:
         time.sleep(0.1)
     server.kill()
-    return {"pictures": pictures, "readings": readings, "restarts": restarts, "moments": moments} | looked_through(
-        place / "workbench", pictures, readings
-    )
+    found = looked_through(place / "workbench", pictures, readings)
+    return found | {
+        "pictures": len(pictures), "readings": len(readings), "restarts": restarts, "moments": moments, "alone": alone,
+    }  # fmt: skip
+
+
+def ended_by_itself(group: int) -> None:
+    """Wait until no process is left of a server that was killed; asserts that it takes no longer than a minute."""
+    until = time.monotonic() + 60
+    while any(state != "Z" and of == str(group) for state, of in states()):
+        assert time.monotonic() < until, "a process outlived its server"
+        time.sleep(0.05)
+
+
+def states() -> Iterator[tuple[str, str]]:
+    """State and group of every process."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = file.read_text().rpartition(")")[2].split()[:3]
+            yield state, group
 
 
 def looked_through(data: Path, pictures: set[str], readings: dict[str, int]) -> dict[str, Any]:
@@ -137,26 +161,31 @@ def looked_through(data: Path, pictures: set[str], readings: dict[str, int]) -> 
     return {"lost": lost, "orphans": orphans, "events": verdict.events, "stored": len(stored), "known": len(known)}
 
 
-def kills(turns: int) -> dict[str, Any]:
-    """Kill several servers side by side."""
-    place = Path(tempfile.mkdtemp())
-    try:
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            share = -(-turns // SIDE_BY_SIDE)
-            found = list(pool.map(lambda k: killed(place / str(k), share, k), range(SIDE_BY_SIDE)))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    restarts = [each for part in found for each in part["restarts"]]
-    moments: Counter[str] = sum((part["moments"] for part in found), Counter())
+def kills(turns: int, kept: Path | None = None) -> dict[str, Any]:
+    """Kill servers, folder after folder."""
+
+    def folder(seed: str) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+            found = killed(Path(place), A_FOLDER, int(seed))
+        return found | {"load": load_of_machine()}
+
+    with tempfile.TemporaryDirectory() as nowhere:
+        file = kept or Path(nowhere) / "kept.jsonl"
+        found = list(kept_rows(file, "seed", map(str, range(-(-turns // A_FOLDER))), folder))
+    took, worked = zip(*(each for part in found for each in part["restarts"]), strict=True)
+    moments: Counter[str] = sum((Counter(part["moments"]) for part in found), Counter())
+
+    def total(name: str) -> int:
+        return sum(part[name] for part in found)
+
     return {
-        "kills": sum(moments.values()), "while": dict(moments),
-        "readings_acknowledged": sum(len(part["readings"]) for part in found),
-        "readings_stored": sum(part["stored"] for part in found),
-        "pictures_acknowledged": sum(len(part["pictures"]) for part in found),
-        "pictures_stored": sum(part["known"] for part in found),
-        "lost": sum(part["lost"] for part in found), "orphans": sum(part["orphans"] for part in found),
-        "events": sum(part["events"] for part in found),
-        "restart_s": {"median": round(float(np.median(restarts)), 2), "most": round(max(restarts), 2)},
+        "kills": sum(moments.values()), "while": dict(moments), "of_the_server_alone": total("alone"),
+        "readings_acknowledged": total("readings"), "readings_stored": total("stored"),
+        "pictures_acknowledged": total("pictures"), "pictures_stored": total("known"),
+        "lost": total("lost"), "orphans": total("orphans"), "events": total("events"),
+        "restart_s": {"median": round(float(np.median(took)), 2), "most": round(max(took), 2)},
+        "restart_processor_s": {"median": round(float(np.median(worked)), 2), "most": round(max(worked), 2)},
+        "loads": [round(part["load"][0], 1) for part in found],
     }  # fmt: skip
 
 
@@ -199,7 +228,7 @@ def uploads(turns: int) -> dict[str, Any]:
     place = Path(tempfile.mkdtemp())
     server = begun(place)
     codes: Counter[int] = Counter()
-    most = before = 0.0
+    held: list[float] = []
     faults: list[str] = []
     rng = random.Random(1)
     base = seeds()
@@ -219,12 +248,11 @@ def uploads(turns: int) -> dict[str, Any]:
             for start in range(0, turns, 100):
                 part = [altered(rng.choice(base), rng) for _ in range(min(100, turns - start))]
                 codes.update(pool.map(send, part))
-                most = max(most, memory(server)["resident"])
-                before = before or most
+                held.append(memory(server)["resident"])
         waited = time.monotonic() + 600
         while time.monotonic() < waited and any(server.ask("GET", f"/cases/{c}")[1]["waiting"] for c in cases.values()):
             time.sleep(0.2)
-        most = max(most, memory(server)["resident"])
+        held.append(memory(server)["resident"])
         ready = server.ask("GET", "/ready")[0]
         failed = sum(server.ask("GET", f"/cases/{c}")[1]["failed"] for c in cases.values())
     finally:
@@ -235,7 +263,7 @@ def uploads(turns: int) -> dict[str, Any]:
     return {
         "uploads": turns, "answers": {str(code): codes[code] for code in sorted(codes)}, "5xx": len(faults),
         "pictures_that_ended_the_process": failed,
-        "resident_mb": {"after_100": round(before, 1), "most": round(most, 1)},
+        "resident_mb": {"after_100": held[0], "half_way": held[len(held) // 2], "end": held[-1], "most": max(held)},
     }  # fmt: skip
 
 
@@ -273,18 +301,17 @@ def dropped(turns: int) -> dict[str, Any]:
 
 def main() -> None:
     """Do one part, and write its figures."""
-    parts: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
+    parts: dict[str, tuple[Callable[..., dict[str, Any]], int]] = {
         "kills": (kills, 200), "uploads": (uploads, 10_000), "dropped": (dropped, 10_000),
     }  # fmt: skip
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, out=Needed(), turns=int, kept=Path)
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--turns", type=int)
     given = parser.parse_args()
     act, turns = parts[given.part]
-    result: dict[str, Any] = {"machine": describe_machine(), "load": [round(each, 1) for each in os.getloadavg()]}
-    result |= act(given.turns or turns)
-    write_json(given.out, result)
+    more = {"kept": given.kept} if given.part == "kills" else {}
+    load = load_of_machine()
+    found = act(given.turns or turns, **more)
+    write_part(given.out, given.part, {"machine": describe_machine(), "load": load, **found})
     print(given.out.read_text())
 
 

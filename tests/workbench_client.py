@@ -118,7 +118,7 @@ class Served:
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
         )
-        while time.monotonic() < began + 60:
+        while time.monotonic() < began + 120:
             try:
                 self.ask("GET", "/health")
             except OSError:
@@ -163,8 +163,9 @@ class Served:
         assert self.process.stdout is not None
         return next(line for line in self.process.stdout if "#/first/" in line).rsplit("/", 1)[1].strip()
 
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+    def kill(self, *, alone: bool = False) -> None:
+        """End it without a warning, with the processes that it started, or alone: they are to end by themselves."""
+        (os.kill if alone else os.killpg)(self.process.pid, signal.SIGKILL)
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()

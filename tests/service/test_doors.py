@@ -30,6 +30,7 @@ ALLOWED = {
     "GET /cases/{case_id}/pictures": {"viewer"}, "GET /cases/{case_id}/pictures/{sha256}/view": {"viewer"},
     "GET /cases/{case_id}/pictures/{sha256}/original": {"viewer"}, "GET /cases/{case_id}/cells": {"viewer"},
     "GET /cells/{cell_id}": {"viewer"}, "GET /cells/{cell_id}/neighbours": {"viewer"},
+    "GET /cells/{cell_id}/words": {"viewer"},
     "GET /cells/{cell_id}/{what}": {"viewer"}, "POST /cases/{case_id}/readings": {"reader"},
     "POST /cases/{case_id}/app-sessions": {"reader"},
     "GET /cases/{case_id}/readings": {"reader"}, "DELETE /readings/{event}": {"reader"},
@@ -147,7 +148,8 @@ def test_answers_to_a_blind_reader_hold_no_suggestion(guest, make_case) -> None:
     assert '"blast": ' not in text_of_all  # what the other reader said
     own = f"/api/v1/cells/{cells[0]['id']}"
     for path in (
-        f"{own}/heat.png", f"{own}/neighbours", f"/api/v1/cases/{case}/report.json", f"/api/v1/cases/{case}/report.pdf",
+        f"{own}/heat.png", f"{own}/neighbours", f"{own}/words", f"/api/v1/cases/{case}/report.json",
+        f"/api/v1/cases/{case}/report.pdf",
         *(f"/api/v1/cases/{case}/cells?sort={sort}" for sort in ("change", "probability", "gate", "disagreement")),
     ):  # fmt: skip
         assert reader.get(path).status_code == 403, path

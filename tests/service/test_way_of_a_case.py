@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from bundle_factory import by_hand, disc
 from leukoscope.cells.frame import frame_cell
+from leukoscope.inference.classifier import load
 from leukoscope.service.problems import Problem
 from workbench_client import PASSWORD, answered, cells_of, key, picture, put, read_all, sign
 
@@ -44,6 +45,17 @@ def test_a_case_is_read_signed_printed_and_amended(guest, make_case) -> None:
     verdict = auditor.get("/api/v1/events/verify", params={"anchor": signed.json()["head"]}).json()
     assert verdict["sound"], verdict
     assert not auditor.get("/api/v1/events/verify", params={"anchor": "ab" * 32}).json()["sound"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_words_of_a_cell_are_those_of_the_bundle(guest, make_case, settings) -> None:
+    case = make_case(2)
+    viewer = guest.as_("viewer")
+    cell = cells_of(viewer, case)[1]
+    (told,) = load(settings.bundle).predict_many([disc((245, 60, 120))], morphology=True)
+    assert told.words
+    for _ in range(2):  # worked out, and from memory
+        assert viewer.get(f"/api/v1/cells/{cell['id']}/words").json() == {"words": told.words}
 
 
 @pytest.mark.parametrize(

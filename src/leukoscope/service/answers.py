@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leukoscope.errors import PictureError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,6 @@ class AskedCell:
         decision, reason, gate: as `inference` states them.
         doubt: how probable it is, by the bundle's own probability, that a reader calls it otherwise; 0.5 where the
             probability means nothing.
-        words: what was measured and where the heat map lies; None where not asked.
         embedding: float16 as bytes; None where not asked.
     """
 
@@ -42,7 +44,6 @@ class AskedCell:
     reason: str | None
     gate: str
     doubt: float
-    words: str | None
     embedding: bytes | None
 
 
@@ -57,15 +58,21 @@ class Asked:
     error: str | None
 
 
-def look(path: str, max_pixels: int) -> Looked:
-    """Decode a picture to see whether it can be.
+def warm_up(bundle: str | None) -> None:
+    """Load what `look` needs, or what `ask` needs of a bundle, before somebody waits for it."""
+    if bundle is None:
+        import leukoscope.service.glance  # noqa: F401
+    else:
+        from leukoscope.service.oracle import warmed
 
-    Raises:
-        PictureError: it cannot.
-    """
-    from leukoscope.service.glance import decoded
+        warmed(bundle)
 
-    return decoded(path, max_pixels)
+
+def look(paths: Sequence[str], max_pixels: int) -> list[Looked | PictureError]:
+    """Decode pictures to see whether they can be; for each its size, or why it cannot."""
+    from leukoscope.service.glance import decoded_all
+
+    return decoded_all(paths, max_pixels)
 
 
 def ask(
@@ -90,6 +97,13 @@ def probe(bundle: str, paths: Sequence[str], um_per_px: float | None, max_pixels
     from leukoscope.service.oracle import asked_alone
 
     return asked_alone(bundle, paths, um_per_px, max_pixels)
+
+
+def words(bundle: str, path: str, um_per_px: float | None, max_pixels: int) -> dict[int, str]:
+    """What is measured of each cell of a picture that was asked, and where its heat map lies, by number of the cell."""
+    from leukoscope.service.oracle import worded
+
+    return worded(bundle, path, um_per_px, max_pixels)
 
 
 def frames(bundle: str, path: str, um_per_px: float | None, max_pixels: int) -> dict[int, bytes]:

@@ -35,8 +35,7 @@ def asked_and_drawn(
 ) -> list[Asked]:
     """See `answers.ask`."""
     classifier = _classifier(bundle)
-    options = ReadOptions(max_pixels, um_per_px, measure=True)
-    found = classifier.answers([path for path, _ in jobs], options)
+    found = classifier.answers([path for path, _ in jobs], ReadOptions(max_pixels, um_per_px))
     return [
         _asked(classifier.bundle.facts, answers, Path(path), Path(folder), name, max_pixels)
         for (path, name), answers in zip(jobs, found, strict=True)
@@ -53,6 +52,12 @@ def asked_alone(
         tuple(_cell(classifier.bundle.facts, answer, number) for number, answer in enumerate(answers.cells, 1))
         for answers in found
     ]
+
+
+def worded(bundle: str, path: str, um_per_px: float | None, max_pixels: int) -> dict[int, str]:
+    """See `answers.words`."""
+    (answers,) = _classifier(bundle).answers([path], ReadOptions(max_pixels, um_per_px, measure=True))
+    return {number: answer.words for number, answer in enumerate(answers.cells, 1) if answer.words is not None}
 
 
 def frames_as_seen(bundle: str, path: str, um_per_px: float | None, max_pixels: int) -> dict[int, bytes]:
@@ -80,6 +85,11 @@ def stated(bundle: str, subject: str, rows: Sequence[dict[str, Any]], pictures: 
         facts, subject, judged, pictures=pictures, unreadable=unreadable, turned_down=len(rows) - len(judged)
     )
     return found.to_json()
+
+
+def warmed(bundle: str) -> None:
+    """See `answers.warm_up`."""
+    _classifier(bundle)
 
 
 @lru_cache(maxsize=2)
@@ -120,7 +130,7 @@ def _cell(facts: BundleFacts, answer: Answer, number: int) -> AskedCell:
     logit = answer.logit if answer.logit is None or math.isfinite(answer.logit) else None
     return AskedCell(
         number, None if box is None else tuple(int(side) for side in box), logit, p, answer.decision,  # type: ignore[arg-type]
-        answer.reason, answer.gate, float(doubt), answer.words, embedding,
+        answer.reason, answer.gate, float(doubt), embedding,
     )  # fmt: skip
 
 
@@ -178,11 +188,20 @@ def _reduced(rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a drawing: whole or not at all, but without waiting for the disk, as it can be drawn again."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
+    """Write a drawing, without waiting for the disk, as it can be drawn again.
+
+    Its row is written after it, so that nobody sees half of it. One that may be seen already is replaced as a whole.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileNotFoundError:
+        path.parent.mkdir(exist_ok=True)
+        _write(path, data)
+    except FileExistsError:
+        part = path.with_suffix(".part")
+        part.write_bytes(data)
+        part.replace(path)
 
 
 def _encoded(rgb: NDArray[np.uint8], suffix: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.workbench import SYSTEM, Workbench
 from leukoscope.service.worker import Worker
 
-AT_ONCE = 16  # pictures in a question
+AT_ONCE, MORE = 64, 16  # pictures in a question; and how many must wait for another beside one that is being asked
+PIXELS = 20_000_000  # of the pictures in a question, together, where there are several
 PLACES = 1_000_000  # cells that a picture may have, for their order in the case
 
 
@@ -56,6 +58,9 @@ class Questions(Worker):
         self.bench.asker.start()
         self.bench.accounts.warm_up()
         self._sweep()
+        with suppress(LeukoscopeError):  # it is said to whoever waits for an answer
+            self.bench.decoder.call(answers.warm_up, None)
+            self.bench.asker.call(answers.warm_up, active_bundle(self.bench)["path"])
 
     def work_once(self) -> bool:
         """Ask the next question, and keep the answers to the one before; whether there was something to do.
@@ -75,7 +80,7 @@ class Questions(Worker):
 
     def _ask(self) -> bool:
         bench = self.bench
-        jobs = claim_jobs(bench.database, ("ask",), AT_ONCE)
+        jobs = claim_jobs(bench.database, ("ask",), AT_ONCE, least=MORE if self._open else 1, pixels=PIXELS)
         if not jobs:
             return False
         try:
@@ -181,6 +186,5 @@ def _cell_values(cell: answers.AskedCell, run: str, job: Job, place: int) -> dic
         "id": new_id(), "run_id": run, "case_id": job.case_id, "picture": job.subject, "number": cell.number,
         "place": place, "x": x, "y": y, "w": w, "h": h, "logit": cell.logit, "probability": cell.probability,
         "doubt": cell.doubt, "strength": -1.0 if cell.probability is None else cell.probability,
-        "decision": cell.decision, "reason": cell.reason, "gate": cell.gate, "words": cell.words,
-        "embedding": cell.embedding,
+        "decision": cell.decision, "reason": cell.reason, "gate": cell.gate, "embedding": cell.embedding,
     }  # fmt: skip

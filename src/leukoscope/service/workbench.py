@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from leukoscope.child import Child
 from leukoscope.errors import LeukoscopeError
 from leukoscope.service.casework.store import Store
+from leukoscope.service.casework.together import Together
 from leukoscope.service.database.chain import Chain, read_key
 from leukoscope.service.database.engine import Database
 from leukoscope.service.database.migrate import upgrade
@@ -18,6 +19,7 @@ from leukoscope.service.people.sessions import Sessions
 from leukoscope.service.settings import ServiceSettings
 
 SYSTEM = "system"  # who acts where no person does
+_AT_ONCE = 16  # pictures that are looked at or recorded together
 
 
 class Workbench:
@@ -28,6 +30,7 @@ class Workbench:
         database, chain, accounts, sessions, store: its parts.
         progress: how far work is that is being done, by its identifier: words, done, of.
         decoder: the process that looks at what comes in; ``asker``: the one that answers.
+        looking, recording: what is done at once for pictures that come at the same time.
         taken: bytes of the pictures of a case, of the cases that were added to; a bound is held against them.
 
     Raises:
@@ -60,6 +63,8 @@ class Workbench:
         self.store = Store(settings.store, limits.disk_reserve)
         self.decoder = Child(limits.child(limits.decode_seconds))
         self.progress: dict[str, dict[str, Any]] = {}
+        self.looking: Together[Any, Any] = Together(_AT_ONCE)
+        self.recording: Together[Any, tuple[bool, dict[str, Any]]] = Together(_AT_ONCE)
         self.taken: dict[str, int] = {}
         self.asker = Child(limits.child(10 * limits.decode_seconds))
 

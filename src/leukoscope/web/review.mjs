@@ -341,10 +341,10 @@ export class Review {
     clearTimeout(this.wordsSoon);
     this.wordsSoon = setTimeout(async () => {
       try {
-        const found = await get(`/cells/${cell.id}`, { quiet: true });
+        const [found, { words }] = await Promise.all([get(`/cells/${cell.id}`, { quiet: true }), asked && !this.blind ? get(`/cells/${cell.id}/words`, { quiet: true }).catch(() => ({ words: null })) : { words: null }]);
         if (this.shown !== cell.id) return;
         const others = (found.others || []).map((other) => `another reader: ${this.labels.get(other.label).words}`);
-        fill(this.words, [found.words, found.reason ? `Referred: ${found.reason}.` : "", ...(found.warnings || []), ...others, `Picture ${found.name}, cell ${found.number}.`].filter(Boolean).join(" "));
+        fill(this.words, [words, found.reason ? `Referred: ${found.reason}.` : "", ...(found.warnings || []), ...others, `Picture ${found.name}, cell ${found.number}.`].filter(Boolean).join(" "));
       } catch { /* shown without words */ }
     }, 150);
   }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
 
+_LARGE = 4 << 20  # bytes: such a picture is looked at alone
 TAKEN = frozenset({"image/bmp", "image/png", "image/jpeg", "image/tiff", "image/webp", "application/octet-stream"})
 
 
@@ -69,9 +73,10 @@ def _end(
     """Look at what came, and keep it."""
     try:
         size = temporary.stat().st_size
-        looked = _look(bench, temporary)
+        looked = bench.looking.do((str(temporary), size), partial(_look_at, bench))
         bench.store.keep(temporary, sha256)
-        return _record(bench, person, case_id, sha256, name, size, looked, source)
+        arrived = _Arrived(person.id, case_id, sha256, name, size, looked, source)
+        return bench.recording.do(arrived, partial(_record, bench))
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -93,7 +98,8 @@ _BYTES = (
     .join(CasePictureRow, CasePictureRow.picture == PictureRow.sha256)
     .where(CasePictureRow.case_id == bindparam("case"))
 )
-_NUMBERED = select(_LAST.label("last"), func.count(CasePictureRow.number).label("here")).where(
+_STATE = select(CaseRow.state).where(CaseRow.id == bindparam("case")).correlate(None).scalar_subquery()
+_NUMBERED = select(_STATE.label("state"), _LAST.label("last"), func.count(CasePictureRow.number).label("here")).where(
     CasePictureRow.case_id == bindparam("case"), CasePictureRow.picture == bindparam("sha256")
 )
 _KNOWN = select(PictureRow.erased_at).where(PictureRow.sha256 == bindparam("sha256"))
@@ -145,47 +151,103 @@ async def _receive(
         raise Problem(409, "the bytes have another SHA-256 than was said", remedy="send the picture again")
 
 
-def _look(bench: Workbench, temporary: Path) -> answers.Looked:
+def _look_at(bench: Workbench, pictures: Sequence[tuple[str, int]]) -> Sequence[answers.Looked | Exception]:
+    """Look at files, each with its size in bytes. One that ends the process which looks costs the others nothing."""
+    pixels = bench.settings.limits.picture_pixels
+    if len(pictures) > 1 and max(size for _, size in pictures) > _LARGE:
+        return [each for picture in pictures for each in _look_at(bench, [picture])]
     try:
-        return bench.decoder.call(answers.look, str(temporary), bench.settings.limits.picture_pixels)
+        found = bench.decoder.call(answers.look, [path for path, _ in pictures], pixels)
     except ChildEndedError as error:
-        raise Problem(422, f"cannot be decoded: {error.what}", remedy="export the picture again") from error
-    except PictureError as error:
-        raise Problem(422, error.what, remedy=error.remedy) from error
+        if len(pictures) > 1:
+            return [each for picture in pictures for each in _look_at(bench, [picture])]
+        return [Problem(422, f"cannot be decoded: {error.what}", remedy="export the picture again")]
+    return [Problem(422, each.what, remedy=each.remedy) if isinstance(each, PictureError) else each for each in found]
 
 
-def _record(
-    bench: Workbench, person: Person, case_id: str, sha256: str, name: str, size: int, looked: answers.Looked,
-    source: str,
-) -> tuple[bool, dict[str, Any]]:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A picture that lies in the store."""
+
+    person: str
+    case: str
+    sha256: str
+    name: str
+    size: int
+    looked: answers.Looked
+    source: str
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of it."""
+        looked = self.looked
+        return {"sha256": self.sha256, "width": looked.width, "height": looked.height, "media": looked.media}
+
+
+def _record(bench: Workbench, arrived: Sequence[_Arrived]) -> Sequence[tuple[bool, dict[str, Any]] | Exception]:
+    """Enter pictures, all in one transaction; for each whether its case did not have it, and what is known of it."""
     now = utc_now()
-    found = {"sha256": sha256, "width": looked.width, "height": looked.height, "media": looked.media}
+    found: list[tuple[bool, dict[str, Any]] | Exception] = []
+    new: dict[tuple[str, str], tuple[_Arrived, int]] = {}
+    unknown: dict[str, _Arrived] = {}
     with bench.database.write() as connection:
-        last, here = connection.execute(_NUMBERED, {"case": case_id, "sha256": sha256}).one()
-        if here:  # it came twice at the same time
-            return False, dict(connection.execute(_HERE, {"case": case_id, "sha256": sha256}).mappings().one()) | found
-        if not bench.store.path(sha256).is_file():  # it was swept away as one that a killed server left
-            raise Problem(503, "the picture was not kept", remedy="send it again")
-        known = connection.execute(_KNOWN, {"sha256": sha256}).first()
-        if known is None:
-            connection.execute(insert(PictureRow), {**found, "bytes": size, "created": now})
-        elif known.erased_at is not None:
-            raise Problem(409, "the picture is of a subject who was erased")
-        number = last + 1
-        connection.execute(
-            insert(CasePictureRow),
-            {
-                "case_id": case_id, "picture": sha256, "name": name[:300], "number": number, "source": source,
-                "added_by": person.id, "added": now,
-            },
-        )  # fmt: skip
-        connection.execute(
-            insert(JobRow),
-            {
-                "id": new_id(), "kind": "ask", "case_id": case_id, "subject": sha256, "body": "{}",
-                "state": "waiting", "attempts": 0, "created": now, "by": person.id,
-            },
-        )  # fmt: skip
-        bench.chain.append(connection, person.id, "picture.added", case_id, {"picture": sha256, "number": number})
-        bench.taken[case_id] = bench.taken.get(case_id, 0) + size
-    return True, found | {"number": number}
+        for each in arrived:
+            wanted = {"case": each.case, "sha256": each.sha256}
+            state, last, here = connection.execute(_NUMBERED, wanted).one()
+            twice = new.get((each.case, each.sha256))
+            if here:  # it came twice at the same time
+                found.append((False, dict(connection.execute(_HERE, wanted).mappings().one()) | each.facts()))
+                continue
+            if twice is not None:
+                found.append((False, each.facts() | {"number": twice[1]}))
+                continue
+            known = connection.execute(_KNOWN, {"sha256": each.sha256}).first()
+            try:
+                _may_come(bench, each, state, erased=known is not None and known.erased_at is not None)
+            except Problem as error:
+                found.append(error)
+                continue
+            number = last + 1 + sum(case == each.case for case, _ in new)
+            new[each.case, each.sha256] = each, number
+            if known is None:
+                unknown[each.sha256] = each
+            found.append((True, each.facts() | {"number": number}))
+        if unknown:
+            connection.execute(
+                insert(PictureRow),
+                [each.facts() | {"bytes": each.size, "created": now} for each in unknown.values()],
+            )
+        if new:
+            connection.execute(insert(CasePictureRow), [_of_case(each, number, now) for each, number in new.values()])
+            connection.execute(insert(JobRow), [_question(each, now) for each, _ in new.values()])
+        for person, part in groupby(new.values(), lambda pair: pair[0].person):
+            acts = [
+                ("picture.added", each.case, {"picture": each.sha256, "number": number}) for each, number in part
+            ]  # fmt: skip
+            bench.chain.append_all(connection, person, acts)
+    for each, _ in new.values():
+        bench.taken[each.case] = bench.taken.get(each.case, 0) + each.size
+    return found
+
+
+def _may_come(bench: Workbench, arrived: _Arrived, state: str, *, erased: bool) -> None:
+    """Refuse what cannot be entered any more since it was announced."""
+    if state == "signed":
+        raise Problem(409, "the case is signed", remedy="amend it with a reason first")
+    if not bench.store.path(arrived.sha256).is_file():  # it was swept away as one that a killed server left
+        raise Problem(503, "the picture was not kept", remedy="send it again")
+    if erased:
+        raise Problem(409, "the picture is of a subject who was erased")
+
+
+def _of_case(arrived: _Arrived, number: int, now: str) -> dict[str, Any]:
+    return {
+        "case_id": arrived.case, "picture": arrived.sha256, "name": arrived.name[:300], "number": number,
+        "source": arrived.source, "added_by": arrived.person, "added": now,
+    }  # fmt: skip
+
+
+def _question(arrived: _Arrived, now: str) -> dict[str, Any]:
+    return {
+        "id": new_id(), "kind": "ask", "case_id": arrived.case, "subject": arrived.sha256, "body": "{}",
+        "state": "waiting", "attempts": 0, "created": now, "by": arrived.person,
+    }  # fmt: skip

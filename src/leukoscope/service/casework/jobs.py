@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import insert, or_, select, update
 
 from leukoscope.service.database.chain import canonical
 from leukoscope.service.database.engine import Database
-from leukoscope.service.database.tables import JobRow
+from leukoscope.service.database.tables import JobRow, PictureRow
 from leukoscope.service.moments import new_id, utc_after, utc_now
 
 LEASE_SECONDS = 900
@@ -44,12 +45,20 @@ def add_job(database: Database, kind: str, subject: str, by: str, body: dict[str
     return made
 
 
-def claim_jobs(database: Database, kinds: Collection[str], most: int) -> list[Job]:
-    """Claim the oldest waiting work of these kinds: a few pictures of one case, or one other piece."""
+def claim_jobs(database: Database, kinds: Collection[str], most: int, *, least: int = 1, pixels: int = 0) -> list[Job]:
+    """Claim the oldest waiting work of these kinds: a few pictures of one case, or one other piece.
+
+    Args:
+        database: where it waits.
+        kinds: of the work.
+        most: pictures that are claimed together.
+        least: where fewer pieces wait, none is claimed.
+        pixels: that the pictures may have together, where there are several.
+    """
     left = or_(JobRow.state == "waiting", (JobRow.state == "running") & (JobRow.claimed_until < utc_now()))
     free = left & JobRow.kind.in_(kinds)
     with database.read() as connection:  # most of the time there is nothing: no writer is held up
-        if connection.scalar(select(JobRow.id).where(free).limit(1)) is None:
+        if len(connection.scalars(select(JobRow.id).where(free).limit(least)).all()) < least:
             return []
     with database.write() as connection:
         first = connection.execute(select(JobRow).where(free).order_by(JobRow.id).limit(1)).mappings().first()
@@ -57,10 +66,16 @@ def claim_jobs(database: Database, kinds: Collection[str], most: int) -> list[Jo
             return []
         rows = [first]
         if first["kind"] == "ask" and first["attempts"] == 0:
-            same = select(JobRow).where(
-                free, JobRow.kind == "ask", JobRow.case_id == first["case_id"], JobRow.attempts == 0
+            same = (
+                select(JobRow, (PictureRow.width * PictureRow.height).label("pixels"))
+                .join(PictureRow, PictureRow.sha256 == JobRow.subject)
+                .where(free, JobRow.kind == "ask", JobRow.case_id == first["case_id"], JobRow.attempts == 0)
             )
-            rows = list(connection.execute(same.order_by(JobRow.id).limit(most)).mappings())
+            found = list(connection.execute(same.order_by(JobRow.id).limit(most)).mappings())
+            size = accumulate(row["pixels"] for row in found)
+            rows = [
+                row for number, (row, all_) in enumerate(zip(found, size, strict=True)) if not number or all_ <= pixels
+            ]
         held = update(JobRow).where(JobRow.id.in_([row["id"] for row in rows]))
         until = utc_after(LEASE_SECONDS)
         connection.execute(held.values(state="running", attempts=JobRow.attempts + 1, claimed_until=until))

@@ -68,9 +68,36 @@ def get_cell(bench: Workbench, person: Person, cell_id: str) -> dict[str, Any]:
         if case["readers"] > 1 and person.id not in readers_done(connection, case["id"], case["version"]):
             others = []  # two readers do not see each other before both have read
         return found | {
-            "words": row["words"], "warnings": json.loads(run["warnings"]),
-            "others": [{"label": m.label, "at": m.at} for m in others],
+            "warnings": json.loads(run["warnings"]), "others": [{"label": m.label, "at": m.at} for m in others],
         }  # fmt: skip
+
+
+def cell_words(bench: Workbench, person: Person, cell_id: str) -> str | None:
+    """What is measured of a cell and where its heat map lies, in words; None where it was not asked.
+
+    They are made when somebody stands at a cell, and not for a thousand of which most are passed by.
+
+    Raises:
+        Problem: the case is read blind.
+    """
+    with bench.database.read() as connection:
+        row, case = _cell_of(connection, cell_id)
+        if is_blind_to(connection, case, person):
+            raise Problem(403, "the case is read blind: the words would tell what the model says")
+        run = connection.execute(select(RunRow).where(RunRow.id == row["run_id"])).mappings().one()
+        bundle = connection.scalar(select(BundleRow.path).where(BundleRow.id == run["bundle_id"]))
+    if row["words"] is not None or row["logit"] is None:  # an earlier version kept them
+        return None if row["words"] is None else str(row["words"])
+    source = bench.store.path(run["picture"])
+    if run["id"] not in _WORDED and bundle is not None and source.is_file():
+        if len(_WORDED) > 1000:
+            _WORDED.clear()
+        pixels = bench.settings.limits.picture_pixels
+        _WORDED[run["id"]] = bench.asker.call(answers.words, bundle, str(source), case["um_per_px"], pixels)
+    return _WORDED.get(run["id"], {}).get(row["number"])
+
+
+_WORDED: dict[str, dict[int, str]] = {}  # of each run, by number of the cell: what a picture shows never changes
 
 
 def drawing(bench: Workbench, person: Person, cell_id: str, what: str) -> Path:

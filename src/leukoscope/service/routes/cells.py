@@ -15,6 +15,7 @@ from leukoscope.service.casework.review import (
     NewReading,
     add_readings,
     adjudicate,
+    cell_words,
     complete,
     differing,
     drawing,
@@ -128,6 +129,12 @@ def cell(cell_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
 def alike(cell_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
     """The cells that look most alike."""
     return {"neighbours": neighbours(bench, person, cell_id)}
+
+
+@router.get("/cells/{cell_id}/words")
+def words(cell_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any]:
+    """What is measured of a cell and where its heat map lies."""
+    return {"words": cell_words(bench, person, cell_id)}
 
 
 @router.get("/cells/{cell_id}/{what}", response_class=FileResponse)
