@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from faults.layer import TAKES_NONE
 from faults.strikes import Struck
 from faults.verbs import WRITERS, Place, zygote_in
 
@@ -36,11 +37,11 @@ def crash(name: str, place: Place, kept: Path, every: int) -> dict[str, Any]:
         one = replace(struck, states=[state])
         chosen = [state] if number % every == 0 else []
         _tried(lambda one=one, chosen=chosen: one.look(lambda _: chosen), faults)  # type: ignore[misc]
-    seen: set[str] = set()
-    ways = [(mode, at) for mode in ("fail", "full") for at in range(1, len(struck.steps) + 1, every)]
+    ways = [("fail", at) for at in range(1, len(struck.steps) + 1, every)]
+    ways += [("full", at) for _, at in ways if struck.steps[at - 1].split()[0] not in TAKES_NONE]  # else as the next
     ways += [("short", at) for at in LENGTHS[::every]] + [("nomemory", at) for at in ALLOCATIONS[::every]]
     for mode, at in ways:
-        _tried(lambda mode=mode, at=at: struck.fail(mode, at, seen=seen), faults)  # type: ignore[misc]
+        _tried(lambda mode=mode, at=at: struck.fail(mode, at), faults)  # type: ignore[misc]
     return {"steps": len(struck.steps), "every": every, **struck.tried, "faults": faults}
 
 

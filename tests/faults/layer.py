@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -36,11 +37,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 KILLED = 137
-_TAKES_NONE = {"os.remove", "os.rmdir"}
+TAKES_NONE = {"os.remove", "os.rmdir"}
 _STEPS = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0, "os.link": 1, "os.symlink": 1}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_DRAWN = re.compile(r"[a-z0-9_]{8}(?=\.(part|old)\b)|(?<=cells-)\w{6,}|(?<=overlays-)\w{6,}")
+DRAWN = re.compile(r"[a-z0-9_]{8}(?=\.(part|old)\b)|(?<=cells-)\w{6,}|(?<=overlays-)\w{6,}")
 
 #: What a folder holds: by name, the bytes of a file, or None for a folder.
 Tree = dict[str, bytes | None]
@@ -155,7 +158,7 @@ class Layer:
         self.on = False
         trees = {"kill": self.disk.now(), "names": self.disk.with_all_names(), "synced": self.disk.as_synced()}
         for way, tree in trees.items():
-            parts = sorted((_DRAWN.sub("*", name), hashlib.sha256(data or b"").digest()) for name, data in tree.items())
+            parts = sorted((DRAWN.sub("*", name), hashlib.sha256(data or b"").digest()) for name, data in tree.items())
             known = hashlib.sha256(repr(parts).encode()).hexdigest()
             if known not in self._known:
                 self._known.add(known)
@@ -181,7 +184,7 @@ class Layer:
         struck = len(self.steps) == self.at
         if self.mode == "kill" and struck:
             os._exit(KILLED)
-        all_after = self.mode == "full" and len(self.steps) >= self.at and what not in _TAKES_NONE
+        all_after = self.mode == "full" and len(self.steps) >= self.at and what not in TAKES_NONE
         if all_after or (self.mode == "fail" and struck):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
 
@@ -207,12 +210,16 @@ class Layer:
 
 def run(job: dict[str, Any], told: int, steps: int) -> int:
     """One command under the layer, in this process; its output goes to the file ``told``."""
+    from remembered import remember  # noqa: PLC0415 - beside this script
+
     from leukoscope.cli import main  # noqa: PLC0415
 
     for name, number in (("stdout", 1), ("stderr", 2)):
         os.dup2(told, number)
         setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
     in_this_process()
+    if job["mode"] != "nomemory":
+        remember(Path(os.environ["LEUKOSCOPE_CACHE"], "remembered"))
     for name, value in job["patches"].items():
         module, _, attribute = name.rpartition(".")
         setattr(import_module(module), attribute, value)
@@ -257,12 +264,19 @@ class _Pool:
 
 
 def in_this_process() -> None:
-    """Have work that goes to other processes done here."""
+    """Have work that goes to other processes done here, and pictures packed quickly."""
     from leukoscope.archive import engines  # noqa: PLC0415
     from leukoscope.studies.compare import grid  # noqa: PLC0415
 
     engines.ProcessPoolExecutor = _Pool  # type: ignore[misc, assignment]
     grid.run_in_child = grid.run_row  # type: ignore[assignment]
+    packed = Image.SAVE["PNG"]
+
+    def quickly(image: Image.Image, *to: Any) -> None:
+        image.encoderinfo.setdefault("compress_level", 1)
+        packed(image, *to)
+
+    Image.SAVE["PNG"] = quickly
 
 
 _HEAVY = (
@@ -272,7 +286,7 @@ _HEAVY = (
     "leukoscope.archive.engines",
     "leukoscope.federation.report", "leukoscope.app.site", "leukoscope.datasets.leaks.report",
     "leukoscope.service.serve", "leukoscope.studies.audits.audit", "leukoscope.studies.compare.report",
-    "leukoscope.studies.paper.report",
+    "leukoscope.studies.paper.report", "leukoscope.dicom.objects", "leukoscope.slides.results", "highdicom.sr", "timm",
 )  # fmt: skip
 
 
@@ -298,6 +312,8 @@ def serve() -> None:
         with suppress(ImportError):  # an extra that is not installed
             import_module(heavy)
     warm()
+    gc.collect()
+    gc.freeze()  # what is here is not looked through, and so not copied, by each child
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         (heard, told), (counted, steps) = pipe(), pipe()
@@ -321,3 +337,4 @@ def serve() -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)  # libraries say at exit what they have not given back

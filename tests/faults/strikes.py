@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from .layer import Disk
-from .verbs import Place, Verb, View
+from .layer import DRAWN
+from .verbs import Place, Verb, View, content
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Struck:
         steps: in words.
         states: folders, as the disk may look if the process is killed or the power cut; named by step and way.
         tried: what was looked at, by way.
+        ended: digests of disks from which the command has ended as undisturbed; it does not run from those again.
     """
 
     verb: Verb
@@ -37,6 +38,7 @@ class Struck:
     steps: list[str]
     states: list[Path]
     tried: Counter[str] = field(default_factory=Counter)
+    ended: set[str] = field(default_factory=set)
 
     @classmethod
     def watched(cls, verb: Verb, place: Place, kept: Path) -> Self:
@@ -46,7 +48,7 @@ class Struck:
         place.root.mkdir()
         verb.before(place)
         shutil.copytree(place.root, kept / "before")
-        old = verb.seen(place)
+        old, ended = verb.seen(place), {_digest(place.root)}
         answer = place.zygote(place.root, "watch", 0, command, patches)
         assert answer["status"] == verb.ends, answer
         new = verb.seen(place)
@@ -54,7 +56,7 @@ class Struck:
         assert len(answer["steps"]) > 2
         place.root.with_name("states").rename(kept / "states")
         states = sorted((kept / "states").iterdir())
-        found = cls(verb, place, kept / "before", old, new, answer["steps"], states)
+        found = cls(verb, place, kept / "before", old, new, answer["steps"], states, ended=ended)
         for last in (each for each in states if each.name.startswith(f"{len(found.steps):04d}-")):
             found._take(shutil.copytree(last, kept / "last"))
             assert verb.seen(place) == new, last.name
@@ -75,13 +77,12 @@ class Struck:
             if state in chosen:
                 self._ends(where)
 
-    def fail(self, mode: str, at: int, *, seen: set[str] | None = None) -> None:
+    def fail(self, mode: str, at: int) -> None:
         """Let the verb fail in a way of `layer`; afterwards as `look`.
 
         Args:
             mode: `fail`, `full`, `short` or `nomemory`.
             at: see there.
-            seen: digests of disks from which it ended well already: it is not run again from those.
         """
         verb, place = self.verb, self.place
         self._take(shutil.copytree(self.before, self.before.with_name("struck")))
@@ -89,14 +90,10 @@ class Struck:
         where = (mode, at, self._word(at))
         assert answer["status"] in {0, 1, 2}, (where, answer)
         assert "Traceback" not in answer["told"], (where, answer)
-        digest = hashlib.sha256(repr(sorted(Disk(place.root).now().items())).encode()).hexdigest()
         if mode != "nomemory" or answer["status"] != 1:  # 1: written, with the pictures that could not be read
             self._old_or_new(where)
         self.tried[mode] += 1
-        if seen is None or digest not in seen:
-            self._ends(where)
-            if seen is not None:
-                seen.add(digest)
+        self._ends(where)
 
     def _old_or_new(self, where: tuple[Any, ...]) -> None:
         for unit, content in self.verb.seen(self.place).items():
@@ -105,6 +102,9 @@ class Struck:
     def _ends(self, where: tuple[Any, ...]) -> None:
         verb, place = self.verb, self.place
         if verb.once and verb.seen(place) == self.new:
+            return
+        digest = _digest(place.root)
+        if digest in self.ended:
             return
         again = place.zygote(place.root, "count", 0, list(verb.command(place)), verb.patches(place))
         assert again["status"] == verb.ends, (*where, again)
@@ -116,6 +116,7 @@ class Struck:
         left += map(str, sorted(place.root.glob("out/checkpoints/epoch-*"))[:-1])  # checkpoints but the newest
         assert not left, (*where, left)
         self.tried["runs to the end"] += 1
+        self.ended.add(digest)
 
     def _word(self, at: int) -> str:
         return self.steps[at - 1] if 0 < at <= len(self.steps) else "the end"
@@ -124,6 +125,15 @@ class Struck:
         """Put a folder, which is used up, in the place where the verb writes."""
         shutil.rmtree(self.place.root, ignore_errors=True)
         folder.rename(self.place.root)
+
+
+def _digest(root: Path) -> str:
+    """Of a folder as it lies there, without times and names drawn at random."""
+    found = hashlib.sha256()
+    for path in sorted(root.rglob("*"), key=lambda path: DRAWN.sub("*", str(path))):
+        said = content(path) if path.is_file() else None
+        found.update(repr((DRAWN.sub("*", str(path.relative_to(root))), said)).encode())
+    return found.hexdigest()
 
 
 def _unlike(one: Any, other: Any) -> Any:

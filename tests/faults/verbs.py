@@ -179,6 +179,13 @@ class Place:
         return self.home / "dicom"
 
     @cached_property
+    def slide(self) -> Path:
+        """A slide of two windows, one above the other."""
+        from slides.painted import WINDOW, tiled  # noqa: PLC0415
+
+        return tiled(self.home / "slide.tif", part=np.s_[:, WINDOW : 2 * WINDOW])
+
+    @cached_property
     def answered(self) -> tuple[Path, Path]:
         """These pictures, and what was answered for them."""
         taken, answers = self.home / "taken", self.home / "answers"
@@ -502,6 +509,10 @@ WRITERS: Final[dict[str, Verb]] = {
     "dicom put": Verb(
         lambda p: ["dicom", "put", *p.answered, "--to", p.out, "--bundle", p.one], seen=each_file
     ),
+    "slide": Verb(
+        lambda p: ["slide", p.slide, "--out", p.out, "--bundle", p.one, "--window", 1024, "--threads", 1],
+        seen=each_file,
+    ),
     "data render": Verb(
         lambda p: ["data", "render", p.out, "--cells", 6, "--subjects", 2, "--size", 64], once=True
     ),
@@ -566,7 +577,6 @@ OTHERS: Final = {
     "serve": "its rows are the database's, and are killed in tests/service; its files are written by `files`",
     "recipes": "reads",
     "serve verify": "reads",
-    "slide": "not yet: needs a painted slide; it writes by `files` alone and goes on where it was, see tests/slides",
 }
 
 

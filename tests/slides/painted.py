@@ -65,18 +65,20 @@ def painted() -> NDArray[np.uint8]:
     return np.clip(cv2.GaussianBlur(whole, (0, 0), 1.0).astype(int) + noise, 0, 255).astype(np.uint8)
 
 
-def levels(count: int = 3) -> list[NDArray[np.uint8]]:
-    """The slide and its lower levels, each a quarter as wide."""
-    found = [painted()]
+def levels(count: int = 3, part: Any = ...) -> list[NDArray[np.uint8]]:
+    """The slide, or a part of it, and its lower levels, each a quarter as wide."""
+    found = [painted()[part]]
     for _ in range(count - 1):
         found.append(np.asarray(cv2.resize(found[-1], None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)))
     return found
 
 
-def tiled(path: Path, *, um: float | None = UM, count: int = 3, compression: str = "jpeg", **options: Any) -> Path:
+def tiled(
+    path: Path, *, um: float | None = UM, count: int = 3, part: Any = ..., compression: str = "jpeg", **options: Any
+) -> Path:
     """As a pyramid TIFF, the levels one behind the other."""
     with tifffile.TiffWriter(path, bigtiff=True) as file:
-        for number, rgb in enumerate(levels(count)):
+        for number, rgb in enumerate(levels(count, part)):
             per_cm = None if um is None else (1e4 / (um * 4**number),) * 2
             scale = {} if per_cm is None else {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
             file.write(

@@ -44,7 +44,7 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _ending_soon() as heard:
+        with _ending_soon() as heard, _closed_quietly(settings):
             code = run()
     except click.ClickException as error:
         error.show()
@@ -71,6 +71,22 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
         _say(f"error: unexpected {type(error).__name__}: {error}; for the traceback run: leukoscope --debug ...")
         sys.exit(UNEXPECTED)
     sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
+
+
+@contextmanager
+def _closed_quietly(settings: Settings) -> Iterator[None]:
+    """What is closed while memory runs out finds none either: the line that `guarded` tells says it once."""
+    before = sys.unraisablehook
+
+    def unraised(found: sys.UnraisableHookArgs) -> None:
+        if settings.debug or not isinstance(found.exc_value, MemoryError):
+            before(found)
+
+    sys.unraisablehook = unraised
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _end_now(number: signal.Signals) -> None:
