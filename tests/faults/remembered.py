@@ -1,4 +1,4 @@
-"""Slow functions that write nothing, answered from an earlier run: a verb that is struck a hundred times asks them alike.
+"""Slow functions that write nothing, answered from an earlier run: a verb that is struck often asks them alike.
 
 What is remembered lies in a folder that no verb writes. What a verb writes, and in which order, stays as it is.
 """
@@ -59,7 +59,7 @@ def _remembered(real: Callable[..., Any], folder: Path, key: Callable[..., bytes
             return real(*args, **options)
         file = folder / name
         if file.exists():
-            return pickle.loads(file.read_bytes())  # noqa: S301 - our own
+            return pickle.loads(file.read_bytes())
         answer = real(*args, **options)
         with suppress(OSError):  # where files must not grow
             folder.mkdir(parents=True, exist_ok=True)

@@ -96,8 +96,8 @@ class Struck:
         self._ends(where)
 
     def _old_or_new(self, where: tuple[Any, ...]) -> None:
-        for unit, content in self.verb.seen(self.place).items():
-            assert content in (self.old.get(unit), self.new.get(unit)), (*where, unit, content)
+        for unit, said in self.verb.seen(self.place).items():
+            assert said in (self.old.get(unit), self.new.get(unit)), (*where, unit, said)
 
     def _ends(self, where: tuple[Any, ...]) -> None:
         verb, place = self.verb, self.place
