@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from leukoscope.cli._errors import Settings, guarded
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 ENDINGS = [
@@ -125,3 +127,28 @@ def test_no_worker_outlives_its_parent(started) -> None:
     process.kill()
     process.communicate(timeout=60)
     assert soon(lambda: all(gone(pid) for pid in workers))
+
+
+def test_what_is_closed_without_memory_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of `guarded` says it; what else goes wrong where something is closed is told as ever."""
+
+    def closing(error: type[Exception]) -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            raise error
+
+    def run() -> None:
+        for error in (MemoryError, ValueError):
+            left = closing(error)
+            next(left)
+            del left
+        raise MemoryError
+
+    told: list[type | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_type))
+    hook = sys.unraisablehook
+    with pytest.raises(SystemExit) as end:
+        guarded(run, Settings())
+    assert (end.value.code, told) == (2, [ValueError])
+    assert sys.unraisablehook is hook
