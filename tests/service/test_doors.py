@@ -27,7 +27,9 @@ ALLOWED = {
     "GET /cases": {"viewer"}, "POST /cases": {"reader", "manager"}, "GET /cases/{case_id}": {"viewer"},
     "PATCH /cases/{case_id}": {"reader", "manager"}, "POST /cases/{case_id}/fixed-set": {"manager"},
     "POST /erasures": {"manager"}, "PUT /cases/{case_id}/pictures/{sha256}": {"reader", "manager"},
-    "GET /cases/{case_id}/pictures": {"viewer"}, "GET /cases/{case_id}/pictures/{sha256}/view": {"viewer"},
+    "GET /cases/{case_id}/pictures": {"viewer"}, "GET /cases/{case_id}/pictures/{sha256}/map": {"viewer"},
+    "GET /cases/{case_id}/pictures/{sha256}/tiles/{z}/{x}/{y}": {"viewer"}, "GET /slides": {"reader", "manager"},
+    "POST /cases/{case_id}/slides": {"reader", "manager"},
     "GET /cases/{case_id}/pictures/{sha256}/original": {"viewer"}, "GET /cases/{case_id}/cells": {"viewer"},
     "GET /cells/{cell_id}": {"viewer"}, "GET /cells/{cell_id}/neighbours": {"viewer"},
     "GET /cells/{cell_id}/words": {"viewer"},
@@ -54,6 +56,7 @@ def every_path(guest) -> list[tuple[str, str]]:
 
 def made_up(path: str) -> str:
     filled = path.replace("{sha256}", "ab" * 32).replace("{name}", "about.json").replace("{what}", "small.jpg")
+    filled = filled.replace("{z}/{x}/{y}", "0/0/0")
     return "/api/v1" + re.sub(r"\{[a-z_]+\}", NOBODY, filled)
 
 
@@ -110,7 +113,7 @@ def test_no_path_at_all_tells_a_blind_reader_what_the_model_or_another_reader_sa
         assert key(other, case, cell["id"], "basophil").status_code == 200
     for cell in cells[:2]:
         assert key(everybody, case, cell["id"], "monocyte").status_code == 200
-    filled = {"{case_id}": case, "{cell_id}": cells[0]["id"], "{sha256}": cells[0]["picture"]}
+    filled = {"{case_id}": case, "{cell_id}": cells[0]["id"], "{sha256}": cells[0]["picture"], "{z}/{x}/{y}": "0/0/0"}
     looked = set()
     for method, path in every_path(guest):
         if method != "GET":

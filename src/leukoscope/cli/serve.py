@@ -35,11 +35,16 @@ DATABASE = click.option(
     "--app", "pocket", type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of `leukoscope app build`, served under /app/ to everyone who reaches the workbench.",
 )  # fmt: skip
+@click.option(
+    "--slides", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with whole slides and the results of `leukoscope slide` on them, which may become parts of cases.",
+)  # fmt: skip
 @click.option("--demo", is_flag=True, help="Rendered cells of nobody, and accounts whose password is shown.")
 @click.pass_context
 def serve(
     context: click.Context, data: Path, database: str | None, host: str, port: int, root_path: str,
-    bundle: Path | None, trust: tuple[str, ...], watch: Path | None, pocket: Path | None, demo: bool,
+    bundle: Path | None, trust: tuple[str, ...], watch: Path | None, pocket: Path | None, slides: Path | None,
+    demo: bool,
 ) -> None:  # fmt: skip
     """Serve the workbench: look through answers, correct them, sign, and teach the model.
 
@@ -62,6 +67,7 @@ def serve(
         data=data.absolute(), database=database, host=host, port=port, root_path=root_path.rstrip("/"),
         bundle=None if bundle is None else bundle_folder(bundle).absolute(),
         watch=None if watch is None else watch.absolute(), pocket=None if pocket is None else pocket.absolute(),
+        slides=None if slides is None else slides.absolute(),
     )  # fmt: skip
     run(settings, click.echo, demo=demo)
 

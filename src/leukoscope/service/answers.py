@@ -6,12 +6,16 @@ the server itself stays small.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from leukoscope.errors import PictureError
+
+TILE: Final = 512  # pixels of a side
+SMALL: Final = 170  # pixels of a side of a small cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,62 @@ class Asked:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture that the viewer shows.
+
+    Attributes:
+        path: of the field, or of the slide's file.
+        slide: which of both.
+        thumbnail: a small picture of a slide, where there is one.
+    """
+
+    path: str
+    slide: bool = False
+    thumbnail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlideWindow:
+    """A window of a slide, as `leukoscope slide` read it.
+
+    Attributes:
+        path: of the slide's file.
+        box: x, y, width, height in pixels of the full level.
+        um_per_px: of the full level.
+        red_cell_um, stain: as they were given.
+    """
+
+    path: str
+    box: tuple[int, int, int, int]
+    um_per_px: float
+    red_cell_um: float
+    stain: str
+
+
+Boxes = Sequence[tuple[int, tuple[int, int, int, int]]]
+
+
+def zooms(width: int, height: int) -> int:
+    """How many zooms a picture has: at 0 one tile shows it whole, and each further one twice as large.
+
+    >>> zooms(512, 300), zooms(513, 300), zooms(98304, 81920)
+    (1, 2, 9)
+    """
+    return 1 + max(0, math.ceil(math.log2(max(width, height) / TILE)))
+
+
+def doubt_of(probability: float | None, gate: str, threshold: float) -> float:
+    """How probable it is, by the bundle's own probability, that a reader calls a cell otherwise.
+
+    >>> doubt_of(0.75, "passed", 0.5), doubt_of(0.2, "passed", 0.5), doubt_of(0.2, "turned down", 0.5)
+    (0.25, 0.2, 0.5)
+    """
+    if probability is None or gate == "turned down":
+        return 0.5
+    return 1 - probability if probability >= threshold else probability
+
+
 def warm_up(bundle: str | None) -> None:
     """Load what `look` needs, or what `ask` needs of a bundle, before somebody waits for it."""
     if bundle is None:
@@ -83,7 +143,7 @@ def ask(
     Args:
         bundle: its folder.
         jobs: path of each picture, and the name under which its cells are drawn.
-        folder: where: `NAME-1-small.jpg`, `NAME-1-frame.jpg`, `NAME-1-heat.png`, and `NAME-view.webp` of a field.
+        folder: where: `NAME-1-small.jpg`, `NAME-1-frame.jpg`, `NAME-1-heat.png`.
         um_per_px: scale of the pictures; None: as they say.
         max_pixels: larger pictures are not read.
     """
@@ -111,6 +171,39 @@ def frames(bundle: str, path: str, um_per_px: float | None, max_pixels: int) -> 
     from leukoscope.service.oracle import frames_as_seen
 
     return frames_as_seen(bundle, path, um_per_px, max_pixels)
+
+
+def tile(shown: Shown, z: int, x: int, y: int, max_pixels: int) -> bytes:
+    """One tile of a picture as JPEG; its zooms are those of `zooms`."""
+    from leukoscope.service.tiles import drawn_tile
+
+    return drawn_tile(shown, z, x, y, max_pixels)
+
+
+def cell_of_slide(shown: Shown, box: tuple[int, int, int, int]) -> bytes:
+    """A cell of a slide with a third of its size around it, as a small JPEG."""
+    from leukoscope.service.tiles import drawn_cell
+
+    return drawn_cell(shown, box)
+
+
+def ask_window(
+    bundle: str, window: SlideWindow, cells: Boxes, drawn: tuple[str, str] | None
+) -> dict[int, tuple[AskedCell, bytes | None]]:
+    """Ask a bundle of one window of a slide again.
+
+    Args:
+        bundle: its folder.
+        window: which.
+        cells: number and box of each cell that is wanted.
+        drawn: folder, and the name under which they are drawn, as `ask` draws them.
+
+    Returns:
+        By the number of each cell that was found again: what the bundle says, and the frame as a PNG file.
+    """
+    from leukoscope.service.oracle import asked_of_window
+
+    return asked_of_window(bundle, window, cells, drawn)
 
 
 def statement(

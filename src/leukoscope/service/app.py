@@ -20,6 +20,7 @@ from leukoscope._version import __version__
 from leukoscope.errors import LeukoscopeError
 from leukoscope.service.casework.handout import run_export
 from leukoscope.service.casework.jobs import free_claims
+from leukoscope.service.casework.slides import take_slide
 from leukoscope.service.casework.trials import run_adaptation, run_trial
 from leukoscope.service.people.guards import Guards
 from leukoscope.service.people.once import Once
@@ -39,7 +40,7 @@ _log = logging.getLogger("leukoscope.service")
 def make_app(bench: Workbench) -> FastAPI:
     """The application of a workbench; its worker lives as long as it is served."""
     worker = Questions(bench)
-    slow = Errands(bench, {"export": run_export, "adapt": run_adaptation, "trial": run_trial})
+    slow = Errands(bench, {"export": run_export, "adapt": run_adaptation, "trial": run_trial, "slide": take_slide})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.cells.read import decode
 from leukoscope.errors import LeukoscopeError
+from leukoscope.files import write_bytes
 from leukoscope.inference.answer import Answer, Answers
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier
@@ -23,9 +26,12 @@ from leukoscope.inference.classifier import load as load_classifier
 from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB, map_scale
 from leukoscope.inference.patients import Judged, state_patient
 from leukoscope.machine import cpu_count
-from leukoscope.service.answers import Asked, AskedCell
+from leukoscope.service.answers import SMALL, Asked, AskedCell, Boxes, SlideWindow, doubt_of
+from leukoscope.slides.reading import read_window
+from leukoscope.slides.source import open_slide
+from leukoscope.smears.find import SAME_CELL, box_overlap
+from leukoscope.smears.normalise import Normalisation
 
-SMALL, VIEW = 170, 2000  # pixels of a side
 _THREADS = 4  # at most: the process yields to the server, and each holds a picture
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
@@ -70,6 +76,34 @@ def frames_as_seen(bundle: str, path: str, um_per_px: float | None, max_pixels: 
     }
 
 
+def asked_of_window(
+    bundle: str, window: SlideWindow, cells: Boxes, drawn: tuple[str, str] | None
+) -> dict[int, tuple[AskedCell, bytes | None]]:
+    """See `answers.ask_window`."""
+    classifier = _classifier(bundle)
+    with closing(open_slide(Path(window.path))) as slide:
+        rgb, (x, y) = read_window(slide, window.box, window.um_per_px)
+    options = ReadOptions(
+        max_pixels=rgb.shape[0] * rgb.shape[1], um_per_px=window.um_per_px, red_cell_um=window.red_cell_um,
+        stain=cast("Normalisation", window.stain),
+    )  # fmt: skip
+    (answers,) = classifier.answers([rgb], options)
+    found = {}
+    for answer in answers.cells:
+        if answer.place is None:
+            continue
+        left, top, width, height = answer.place.box
+        here = left + x, top + y, width, height
+        number = next((number for number, box in cells if box_overlap(here, box) >= SAME_CELL), None)
+        if number is None or number in found:
+            continue
+        if drawn is not None:
+            _draw(answer, rgb, Path(drawn[0]), f"{drawn[1]}-{number}", write_bytes)  # its row is there: never half
+        frame = None if answer.frame is None else _encoded(answer.frame, ".png")
+        found[number] = replace(_cell(classifier.bundle.facts, answer, number), box=here), frame
+    return found
+
+
 def stated(bundle: str, subject: str, rows: Sequence[dict[str, Any]], pictures: int, unreadable: int) -> dict[str, Any]:
     """See `answers.statement`."""
     facts = _facts(bundle)
@@ -110,7 +144,6 @@ def _asked(facts: BundleFacts, answers: Answers, path: Path, folder: Path, name:
     rgb: NDArray[np.uint8] | None = None
     if finding is not None:
         rgb = decode(path.read_bytes(), name=path.name, max_pixels=max_pixels)
-        _write(folder / f"{name}-view.webp", _encoded(_reduced(rgb, VIEW), ".webp"))
     cells = []
     for number, answer in enumerate(answers.cells, 1):
         _draw(answer, rgb, folder, f"{name}-{number}")
@@ -122,9 +155,7 @@ def _asked(facts: BundleFacts, answers: Answers, path: Path, folder: Path, name:
 
 def _cell(facts: BundleFacts, answer: Answer, number: int) -> AskedCell:
     p = answer.probability
-    doubt = 0.5
-    if p is not None and answer.gate != "turned down":
-        doubt = 1 - p if p >= facts.decision.threshold else p
+    doubt = doubt_of(p, answer.gate, facts.decision.threshold)
     box = None if answer.place is None else answer.place.box
     embedding = None if answer.embedding is None else answer.embedding.astype(np.float16).tobytes()
     logit = answer.logit if answer.logit is None or math.isfinite(answer.logit) else None
@@ -134,18 +165,22 @@ def _cell(facts: BundleFacts, answer: Answer, number: int) -> AskedCell:
     )  # fmt: skip
 
 
-def _draw(answer: Answer, rgb: NDArray[np.uint8] | None, folder: Path, name: str) -> None:
+def _draw(
+    answer: Answer, rgb: NDArray[np.uint8] | None, folder: Path, name: str,
+    write: Callable[[Path, bytes], None] | None = None,
+) -> None:  # fmt: skip
+    write = write or _write
     if rgb is not None and answer.place is not None:
         small = _around(rgb, answer.place.box)
     elif answer.frame is not None:
         small = answer.frame
     else:
         return
-    _write(folder / f"{name}-small.jpg", _encoded(_sized(small, SMALL), ".jpg"))
+    write(folder / f"{name}-small.jpg", _encoded(_sized(small, SMALL), ".jpg"))
     if answer.frame is not None:
-        _write(folder / f"{name}-frame.jpg", _encoded(answer.frame, ".jpg"))
+        write(folder / f"{name}-frame.jpg", _encoded(answer.frame, ".jpg"))
     if answer.heatmap is not None:
-        _write(folder / f"{name}-heat.png", _heat(answer.heatmap))
+        write(folder / f"{name}-heat.png", _heat(answer.heatmap))
 
 
 def _heat(heatmap: NDArray[np.float32]) -> bytes:
@@ -180,13 +215,6 @@ def _sized(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, (side, side), interpolation=how), np.uint8)
 
 
-def _reduced(rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    scale = longest / max(rgb.shape[:2])
-    if scale >= 1:
-        return rgb
-    return np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _write(path: Path, data: bytes) -> None:
     """Write a drawing, without waiting for the disk, as it can be drawn again.
 
@@ -205,7 +233,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _encoded(rgb: NDArray[np.uint8], suffix: str) -> bytes:
-    options = {".webp": [cv2.IMWRITE_WEBP_QUALITY, 85], ".jpg": _JPEG}.get(suffix, [])
+    options = _JPEG if suffix == ".jpg" else []
     done, content = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise LeukoscopeError("the picture cannot be encoded")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import select
 
+from leukoscope.errors import LeukoscopeError
 from leukoscope.page import render
 from leukoscope.service import answers
 from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
+from leukoscope.service.casework.maps import small_of_slide
 from leukoscope.service.casework.signing import freeze, signed_content
 from leukoscope.service.casework.summary import read_case
 from leukoscope.service.database.tables import UserRow
@@ -108,6 +111,9 @@ def report_pdf(bench: Workbench, report: dict[str, Any]) -> bytes:
 def _captioned(bench: Workbench, cell: dict[str, Any], words: dict[str, str]) -> tuple[str | None, str, str]:
     """A cell as the PDF shows it: its picture, None where the subject was erased; what it was called; the model."""
     path = bench.drawn(cell["run"], f"{cell['number']}-small.jpg")
+    if not path.is_file():
+        with suppress(LeukoscopeError):  # a slide that was moved, or a subject that was erased
+            path = small_of_slide(bench, cell["run"], cell["number"])
     label = "not read" if cell["label"] is None else words[cell["label"]]
     return (str(path) if path.is_file() else None), label, f"model {cell['probability']:.3f}"
 

@@ -16,7 +16,7 @@ from leukoscope._version import __version__
 from leukoscope.errors import BundleError, LeukoscopeError
 from leukoscope.service import answers
 from leukoscope.service.casework.bundles import active_bundle
-from leukoscope.service.casework.jobs import MOST_ATTEMPTS, Job, claim_jobs
+from leukoscope.service.casework.jobs import MOST_ATTEMPTS, PLACES, Job, claim_jobs
 from leukoscope.service.database.tables import CasePictureRow, CaseRow, CellRow, JobRow, PictureRow, RunRow
 from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.workbench import SYSTEM, Workbench
@@ -24,7 +24,6 @@ from leukoscope.service.worker import Worker
 
 AT_ONCE, MORE = 64, 16  # pictures in a question; and how many must wait for another beside one that is being asked
 PIXELS = 20_000_000  # of the pictures in a question, together, where there are several
-PLACES = 1_000_000  # cells that a picture may have, for their order in the case
 
 
 @dataclass(frozen=True, slots=True)

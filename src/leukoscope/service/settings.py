@@ -63,6 +63,7 @@ class ServiceSettings:
     bundle: Path | None = None
     watch: Path | None = None
     pocket: Path | None = None
+    slides: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -29,9 +30,11 @@ class Workbench:
         settings: what it was told.
         database, chain, accounts, sessions, store: its parts.
         progress: how far work is that is being done, by its identifier: words, done, of.
-        decoder: the process that looks at what comes in; ``asker``: the one that answers.
+        decoder: the process that looks at what comes in; ``asker``: the one that answers; ``viewer``: the one that
+            draws tiles, started when the first is asked.
         looking, recording: what is done at once for pictures that come at the same time.
         taken: bytes of the pictures of a case, of the cases that were added to; a bound is held against them.
+        drawing: held while cells of a slide are drawn, so that none is drawn twice at once.
 
     Raises:
         LeukoscopeError: another server has the folder, or the database cannot be used.
@@ -62,14 +65,16 @@ class Workbench:
         self.sessions = Sessions(self.database, self.chain)
         self.store = Store(settings.store, limits.disk_reserve)
         self.decoder = Child(limits.child(limits.decode_seconds))
+        self.viewer = Child(limits.child(limits.decode_seconds))
         self.progress: dict[str, dict[str, Any]] = {}
         self.looking: Together[Any, Any] = Together(_AT_ONCE)
         self.recording: Together[Any, tuple[bool, dict[str, Any]]] = Together(_AT_ONCE)
         self.taken: dict[str, int] = {}
+        self.drawing = Lock()
         self.asker = Child(limits.child(10 * limits.decode_seconds))
 
     def drawn(self, run: str, what: str) -> Path:
-        """Where something lies that was drawn of a picture, by its run: `view.webp`, `1-small.jpg`."""
+        """Where something lies that was drawn of a picture, by its run: `1-small.jpg`."""
         return self.settings.derived / run[-2:] / f"{run}-{what}"
 
     def say(self, job: str, words: str, done: int = 0, of: int = 0) -> None:
@@ -80,6 +85,7 @@ class Workbench:
         """End its processes and let the folder go."""
         self.decoder.close()
         self.asker.close()
+        self.viewer.close()
         self.sessions.write_seen()
         self.database.close()
         self._lock.release()

@@ -85,10 +85,10 @@ def read_rows_of(
             if progress is not None:
                 progress(len(windows))
             continue
-        found = []
-        answered = classifier.answers(_pictures(slide, survey, windows), options, batch_size=1)
-        for window, answers in zip(windows, answered, strict=True):
-            found.append(_record(window, _origin(survey, window), answers))
+        found, origins = [], list[tuple[int, int]]()
+        answered = classifier.answers(_pictures(slide, survey.um_per_px, windows, origins), options, batch_size=1)
+        for number, (window, answers) in enumerate(zip(windows, answered, strict=True)):
+            found.append(_record(window, origins[number], answers))
             if progress is not None:
                 progress(1)
         write_json(path, {"row": row, "windows": found})
@@ -150,28 +150,39 @@ class _Near:
         return any(box_overlap(box, other) >= SAME_CELL for place in around for other in self._by_place.get(place, ()))
 
 
-def _pictures(slide: Slide, survey: Survey, windows: list[Window]) -> Iterator[NDArray[np.uint8] | PictureError]:
-    full = slide.levels[0]
+def read_window(
+    slide: Slide, box: tuple[int, int, int, int], um_per_px: float
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A window of the full level with its overlap, uint8 [h, w, 3], and the left and top of what was read.
+
+    Args:
+        slide: open.
+        box: of the window, x, y, width, height.
+        um_per_px: the scale of the full level.
+
+    Raises:
+        PictureError: it is damaged.
+    """
+    full, lap = slide.levels[0], round(LAP_UM / um_per_px / 2)
+    left, top, width, height = box
+    x, y = max(0, left - lap), max(0, top - lap)
+    right, bottom = min(full.width, left + width + lap), min(full.height, top + height + lap)
+    return slide.read(0, x, y, right - x, bottom - y), (x, y)
+
+
+def _pictures(
+    slide: Slide, scale: float, windows: list[Window], origins: list[tuple[int, int]]
+) -> Iterator[NDArray[np.uint8] | PictureError]:
+    """Each window, or why it cannot be read; where each began is put into ``origins``."""
     for window in windows:
-        x, y = _origin(survey, window)
-        lap = _lap(survey)
-        left, top, width, height = window.box
-        right, bottom = min(full.width, left + width + lap), min(full.height, top + height + lap)
         try:
-            yield slide.read(0, x, y, right - x, bottom - y)
+            rgb, origin = read_window(slide, window.box, scale)
         except PictureError as error:
+            origins.append(window.box[:2])
             yield error
-
-
-def _lap(survey: Survey) -> int:
-    assert survey.ruler.um_per_px is not None
-    return round(LAP_UM / survey.ruler.um_per_px / 2)
-
-
-def _origin(survey: Survey, window: Window) -> tuple[int, int]:
-    """Left and top of what is read of a window."""
-    lap = _lap(survey)
-    return max(0, window.box[0] - lap), max(0, window.box[1] - lap)
+        else:
+            origins.append(origin)
+            yield rgb
 
 
 def _record(window: Window, origin: tuple[int, int], answers: Answers) -> Record:

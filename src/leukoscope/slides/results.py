@@ -30,8 +30,8 @@ from leukoscope.smears.stain import ground_light
 from leukoscope.tables import csv_line
 from leukoscope.text import decodable
 
-SETTINGS, FACTS, CELLS, TABLE, CONTOURS, PAGE = (
-    "leukoscope-slide.json", "slide.json", "cells.jsonl", "cells.csv", "cells.geojson", "report.html",
+SETTINGS, FACTS, CELLS, TABLE, CONTOURS, PAGE, THUMBNAIL = (
+    "leukoscope-slide.json", "slide.json", "cells.jsonl", "cells.csv", "cells.geojson", "report.html", "thumbnail.jpg",
 )  # fmt: skip
 _SHOWN = 48  # cells in the page
 _DOTS = 4000  # cells on its map
@@ -144,7 +144,7 @@ def _written(
         "red_cells": tally.red_cells, "map": survey_json(found),
     }  # fmt: skip
     write_json(out / FACTS, facts)
-    write_bytes(out / "thumbnail.jpg", encode(thumbnail, Path("a.jpg")))
+    write_bytes(out / THUMBNAIL, encode(thumbnail, Path("a.jpg")))
     cards = [(cell, _uri(_crop(slide, cell))) for cell in _strongest(best)]
     page = render(
         "slides/report.html.j2", facts=facts, survey=found, tally=tally, cards=cards, dots=dots, honest=HONEST,

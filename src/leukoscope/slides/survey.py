@@ -76,6 +76,12 @@ class Survey:
     level: int
     ruler: Ruler
 
+    @property
+    def um_per_px(self) -> float:
+        """The scale of the full level, which a survey is not made without."""
+        assert self.ruler.um_per_px is not None
+        return self.ruler.um_per_px
+
     def count(self, zone: Zone | None) -> int:
         """How many windows are of a zone."""
         return sum(window.zone == zone for window in self.windows)

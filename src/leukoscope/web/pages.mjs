@@ -45,7 +45,9 @@ export async function casesPage(app) {
   app.page = { close: () => clearInterval(timer) };
 }
 
-function newCase(app, done) {
+async function newCase(app, done) {
+  const { slides } = await get("/slides");
+  const usable = slides.filter((each) => !each.refused), refused = slides.filter((each) => each.refused);
   const progress = el("p", { class: "progress", role: "status" });
   const faults = el("ul", { class: "faults" });
   const files = el("input", { type: "file", multiple: true, accept: ".bmp,.png,.jpg,.jpeg,.tif,.tiff,.webp", "aria-label": "pictures" });
@@ -60,10 +62,13 @@ function newCase(app, done) {
     choice("Readers", "readers", [["1", "one"], ["2", "two, apart from each other"]], "1"),
     el("label", { class: "check" }, el("input", { type: "checkbox", name: "blind" }), "blind: no suggestions until one has read"),
     field("White cells to count", "target", { type: "number", value: "100", min: 1, max: 100000 }),
-    field("Scale in µm per pixel, if known", "um_per_px", { type: "number", step: "any", required: false, min: 0.006, max: 4.9 }), area],
+    field("Scale in µm per pixel, if known", "um_per_px", { type: "number", step: "any", required: false, min: 0.006, max: 4.9 }), area,
+    slides.length ? choice("A slide on the server", "slide", [["", "none"], ...usable.map((each) => [each.name, `${each.name}: ${each.width} × ${each.height}, ${each.cells} cells`])], "") : null,
+    refused.length ? el("ul", { class: "faults" }, refused.map((each) => el("li", {}, `${each.name}: ${each.refused}`))) : null].filter(Boolean),
   "Make it and send the pictures", async (values) => {
     await post("/cases", { id, order_no: values.order_no, subject: values.subject, readers: Number(values.readers), blind: values.blind, target: Number(values.target), um_per_px: values.um_per_px ? Number(values.um_per_px) : null });
     const wanted = [...files.files, ...folder.files, ...dropped].filter((file) => !file.name.startsWith("."));
+    if (values.slide) await post(`/cases/${id}/slides`, { name: values.slide });
     const bad = await send(id, wanted, (sent) => { progress.textContent = `${sent} of ${wanted.length} pictures sent`; }, faults);
     await done();
     if (!bad) { box.close(); location.hash = `#/case/${id}`; }

@@ -3,11 +3,16 @@ import { get, post } from "./api.mjs";
 import { choice, dialog, el, field, fill, form, told } from "./dom.mjs";
 import { Grid } from "./grid.mjs";
 import { inLane, nextUnread, shareWords, sorted, tally } from "./orders.mjs";
+import { Viewer } from "./viewer.mjs";
 
 const ORDERS = [
   ["probability", "Most like a blast first"], ["change", "What a review may change"], ["place", "Place in the pictures"],
   ["gate", "Not fit to be judged first"], ["disagreement", "Where I differ from the model"],
 ];
+
+/** How cells are drawn in a field: by colour and by line, as not everybody tells colours apart. */
+const INKS = { blast: "#b45309", normal: "#1d62b0", other: "#4a5264" };
+const LINES = { blast: [9, 5], normal: [9, 5], refer: [2, 4] };
 
 export class Review {
   constructor(app, id) {
@@ -68,6 +73,7 @@ export class Review {
     clearTimeout(this.waits);
     this.closed = true;
     this.grid.close();
+    this.placed?.close();
   }
 
   /** All cells, as the server has them. */
@@ -97,6 +103,8 @@ export class Review {
             this.byId.set(cell.id, cell);
           }
           if (this.closed) return;
+          await this.known(true);
+          if (this.placed) this.placed.how.cells = this.within(this.placed.picture);
           this.arrange();
           if (first) this.grid.go(0);
           this.detail();
@@ -111,11 +119,22 @@ export class Review {
     const cells = await this.fetched();
     this.cells = cells;
     this.byId = new Map(cells.map((cell) => [cell.id, cell]));
+    await this.known();
     for (const act of await this.app.outbox.waiting()) {  // what is not stored yet is shown all the same
       const cell = act.case === this.id && this.byId.get(act.cell);
       if (cell && act.kind === "read") Object.assign(cell, { label: act.label, reading: act.event });
     }
   }
+
+  /** The pictures of the case, where cells lie in them. */
+  async known(again = false) {
+    if (this.pictures && !again) return;
+    this.pictures = new Map();
+    if (!this.cells.some((cell) => cell.box)) return;
+    for (const each of (await get(`/cases/${this.id}/pictures`)).pictures) this.pictures.set(each.sha256, each);
+  }
+
+  within(picture) { return this.cells.filter((cell) => cell.picture === picture && cell.box); }
 
   build() {
     const reading = this.app.may("reader") && this.about.state === "open" && !this.about.read_by.includes(this.app.person.id);
@@ -123,6 +142,7 @@ export class Review {
     this.bar = el("div", { class: "lanes", role: "toolbar", "aria-label": "labels" });
     this.count = el("div", { class: "count" });
     this.spoken = el("p", { class: "unseen", role: "status" });  // what a screen reader is told of each key
+    this.field = el("section", { class: "place", "aria-label": "the field", hidden: true });
     this.pane = el("section", { class: "pane", "aria-label": "the current cell" });
     this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.order = this.sorter.value; this.arrange(); this.grid.box.focus(); } },
       ORDERS.filter(([name]) => !this.blind || name === "place").map(([value, words]) => el("option", { value, selected: value === this.order }, words))));
@@ -133,6 +153,7 @@ export class Review {
       el("span", { class: `state ${this.about.state}` }, this.about.state),
       this.blind ? el("span", { class: "state blind", title: "suggestions are hidden until you have finished" }, "blind") : null,
       this.sorter, this.filter,
+      this.pictures.size ? el("button", { type: "button", onclick: () => this.look(), title: "whole fields and slides" }, "Fields") : null,
       el("button", { type: "button", onclick: () => this.undo(), title: "undo (u)", disabled: !reading }, "Undo"),
       el("button", { type: "button", onclick: () => this.help(), title: "keys (?)" }, "Keys"),
       reading ? el("button", { type: "button", class: "main", onclick: () => this.finish() }, "I have finished") : null,
@@ -142,7 +163,7 @@ export class Review {
       this.about.state === "signed" && this.app.may("manager") ? el("button", { type: "button", "aria-pressed": String(this.about.fixed_set), title: "new models are measured on the fixed set", onclick: async () => { await post(`/cases/${this.id}/fixed-set`, { fixed_set: !this.about.fixed_set }); this.app.reload(); } }, this.about.fixed_set ? "In the fixed set" : "Into the fixed set") : null,
       !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.pdf`, target: "_blank", rel: "noopener" }, "Report (PDF)") : null,
       !this.blind ? el("a", { class: "button", href: `./api/v1/cases/${this.id}/report.html`, target: "_blank", rel: "noopener" }, "Report") : null);
-    fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, el("div", { class: "work" }, this.grid.box, this.pane), this.spoken));
+    fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, this.work = el("div", { class: "work" }, this.grid.box, this.field, this.pane), this.spoken));
     this.lanes();
     this.grid.box.focus({ preventScroll: true });
   }
@@ -274,6 +295,7 @@ export class Review {
 
   changed() {
     this.grid.paint();
+    this.placed?.later();
     this.lanes();
     this.detail();
     this.counted();
@@ -328,25 +350,34 @@ export class Review {
     this.said = el("p", { class: "suggestion" });
     this.words = el("p", { class: "words" });
     this.more = el("div", { class: "more" });
-    const asked = this.blind || cell.asked;
-    const picture = el("img", { src: asked ? `${own}/frame.jpg` : `${own}/small.jpg`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `${own}/small.jpg`; } });
-    const heat = !this.blind && cell.asked ? el("div", { class: `layers ${this.heat ? "" : "off"}` }, el("img", { src: `${own}/frame.jpg`, alt: "" }),
-      el("img", { src: `${own}/heat.png`, alt: "heat map: orange speaks for blast, blue for normal", class: "heat" })) : null;
-    fill(this.pane, el("div", { class: "pictures" }, el("div", { class: "layers" }, picture), heat), this.said,
+    const asked = this.blind || cell.asked, heated = !this.blind && cell.asked;
+    const small = () => el("img", { src: `${own}/small.jpg`, alt: "the cell" });
+    const seen = () => [
+      el("div", { class: "layers" }, asked ? el("img", { src: `${own}/frame.jpg`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `${own}/small.jpg`; } }) : small()),
+      heated ? el("div", { class: `layers ${this.heat ? "" : "off"}` }, el("img", { src: `${own}/frame.jpg`, alt: "" }),
+        el("img", { src: `${own}/heat.png`, alt: "heat map: orange speaks for blast, blue for normal", class: "heat" })) : null];
+    const late = this.pictures.get(cell.picture)?.kind === "slide";  // what the network saw of it is drawn anew: for whoever stays
+    const drawn = fill(el("div", { class: "pictures" }), late ? el("div", { class: "layers" }, small()) : seen());
+    fill(this.pane, drawn, this.said,
       el("div", { class: "row" },
         el("button", { type: "button", onclick: () => this.place(cell), title: "place (p)" }, "Place"),
         this.blind ? null : el("button", { type: "button", onclick: () => this.neighbours(cell), title: "neighbours (o)" }, "Neighbours"),
-        heat === null ? null : el("button", { type: "button", onclick: () => this.toggleHeat(), title: "heat map (h)", "aria-pressed": String(this.heat) }, "Heat map")), this.more, this.words);
+        !heated ? null : el("button", { type: "button", onclick: () => this.toggleHeat(), title: "heat map (h)", "aria-pressed": String(this.heat) }, "Heat map")), this.more, this.words);
     this.suggestion(cell);
     clearTimeout(this.wordsSoon);
     this.wordsSoon = setTimeout(async () => {
       try {
         const [found, { words }] = await Promise.all([get(`/cells/${cell.id}`, { quiet: true }), asked && !this.blind ? get(`/cells/${cell.id}/words`, { quiet: true }).catch(() => ({ words: null })) : { words: null }]);
         if (this.shown !== cell.id) return;
+        if (late && asked) fill(drawn, seen());
         const others = (found.others || []).map((other) => `another reader: ${this.labels.get(other.label).words}`);
         fill(this.words, [words, found.reason ? `Referred: ${found.reason}.` : "", ...(found.warnings || []), ...others, `Picture ${found.name}, cell ${found.number}.`].filter(Boolean).join(" "));
       } catch { /* shown without words */ }
-    }, 150);
+    }, late ? 700 : 150);
+    if (!this.placed) return;
+    if (!cell.box) this.leave();
+    else if (cell.picture === this.placed.picture) this.placed.show(cell);
+    else this.look(cell.picture, cell);
   }
 
   suggestion(cell) {
@@ -363,21 +394,73 @@ export class Review {
     this.detail();
   }
 
-  async place(cell) {
-    if (!cell.box) { fill(this.more, el("p", {}, "The picture shows this one cell.")); return; }
-    const { pictures } = await get(`/cases/${this.id}/pictures`);
-    const about = pictures.find((each) => each.sha256 === cell.picture);
-    const others = this.cells.filter((each) => each.picture === cell.picture && each.box);
-    fill(this.more, el("div", { class: "field-view" },
-      el("img", { src: `./api/v1/cases/${this.id}/pictures/${cell.picture}/view`, alt: `the field ${about.name}` }),
-      others.map((each) => {
-        const spot = el("button", { type: "button", class: `spot ${each.id === cell.id ? "here" : ""}`, "aria-label": `cell ${each.number}`,
-          onclick: () => { const at = this.grid.items.indexOf(each); if (at >= 0) { this.grid.go(at); this.detail(); this.place(each); } } });
-        const [x, y, w, h] = each.box;
-        Object.assign(spot.style, { left: `${(100 * x) / about.width}%`, top: `${(100 * y) / about.height}%`, width: `${(100 * w) / about.width}%`, height: `${(100 * h) / about.height}%` });
-        return spot;
-      })));
-    this.more.scrollIntoView({ block: "nearest" });
+  /** Show a cell at its place in the field, in the stead of the grid; the same key leads back. */
+  place(cell) {
+    if (this.placed) this.leave();
+    else if (!cell.box) fill(this.more, el("p", {}, "The picture shows this one cell."));
+    else this.look(cell.picture, cell);
+  }
+
+  /** Look at a field or a slide; without a name at that of the current cell, or else at the first. */
+  async look(picture, cell) {
+    const here = this.grid.items[this.grid.current];
+    if (!picture) [picture, cell] = here?.box ? [here.picture, here] : [this.cells.find((each) => each.box).picture, null];
+    const asked = this.looked = Symbol(picture);
+    let map;
+    try { map = await get(`/cases/${this.id}/pictures/${picture}/map`); } catch (error) { this.say(told(error)); return; }
+    if (this.closed || this.looked !== asked) return;
+    this.placed?.close();
+    const about = this.pictures.get(picture), cells = this.within(picture);
+    const viewer = new Viewer({
+      map, cells, words: `${about.kind === "slide" ? "the slide" : "the field"} ${about.name} with ${cells.length} cells`,
+      tile: (z, x, y) => `./api/v1/cases/${this.id}/pictures/${picture}/tiles/${z}/${x}/${y}`,
+      mark: (each) => this.ink(each), pick: (each) => this.choose(each),
+    });
+    this.placed = Object.assign(viewer, { picture });
+    viewer.box.dataset.picture = picture;
+    const fields = [...this.pictures.values()].filter((each) => each.kind !== "cell" && each.kind !== "none" && !each.erased_at);
+    const chooser = fields.length < 2 ? el("span", {}, about.name) : el("select", { "aria-label": "which field", onchange: (event) => this.look(event.target.value, null) },
+      fields.map((each) => el("option", { value: each.sha256, selected: each.sha256 === picture }, each.name)));
+    const button = (words, name, title) => el("button", { type: "button", title, "aria-label": title, onclick: () => { viewer.key(name); viewer.canvas.focus({ preventScroll: true }); } }, words);
+    const kinds = this.blind ? [] : [["blast", "suggested: blast"], ["normal", "suggested: normal"], ["refer", "referred"]];
+    fill(this.field, el("div", { class: "tools" }, el("button", { type: "button", onclick: () => this.leave(), title: "back to the cells (p, Escape)" }, "Back to the cells"), chooser,
+      button("+", "+", "zoom in (+)"), button("−", "-", "zoom out (-)"), button("Whole", "Home", "the whole field (Home)")),
+    viewer.box,
+    el("p", { class: "legend" }, kinds.map(([kind, words]) => el("span", { class: `line ${kind}` }, words)), el("span", { class: "line read" }, "read: a full line"),
+      map.windows.length ? [el("span", { class: "line layer" }, "read by the model: a single layer"), el("span", { class: "line thick" }, "too thick")] : null));
+    this.field.hidden = false;
+    this.grid.box.hidden = true;
+    this.work.classList.add("placed");
+    if (cell) viewer.show(cell);
+    viewer.canvas.focus({ preventScroll: true });
+    this.field.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Back from the field to the grid, at the cell that was looked at last. */
+  leave() {
+    this.placed?.close();
+    this.placed = this.looked = null;
+    this.field.hidden = true;
+    this.grid.box.hidden = false;
+    this.work.classList.remove("placed");
+    fill(this.field);
+    this.grid.go(this.grid.current);
+    this.grid.box.focus({ preventScroll: true });
+  }
+
+  /** How a cell is drawn in a field: what it was called, or else what the model suggests. */
+  ink(cell) {
+    const label = cell.label && this.labels.get(cell.label);
+    if (label) return { colour: label.blast ? INKS.blast : label.counts ? INKS.normal : INKS.other, dash: [], read: true };
+    if (this.blind) return { colour: INKS.other, dash: [], read: false };
+    return { colour: INKS[cell.decision] || INKS.other, dash: LINES[cell.decision] || LINES.refer, read: false };
+  }
+
+  /** Make a cell the current one that was chosen in a field. */
+  choose(cell) {
+    if (!this.grid.items.includes(cell)) { this.lane = this.filter.value = "all"; this.arrange(); }
+    this.grid.go(this.grid.items.indexOf(cell));
+    this.detail();
   }
 
   async neighbours(cell) {
@@ -396,13 +479,14 @@ export class Review {
     if (name === "Enter" && /** @type {HTMLElement} */ (event.target).closest("button, a")) return;
     const { grid } = this;
     const here = grid.items[grid.current];
+    if (this.placed?.key(event.key)) { event.preventDefault(); return; }
     const acts = {
       u: () => this.undo(), ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1), ArrowDown: () => this.step(grid.columns),
       ArrowUp: () => this.step(-grid.columns), j: () => { const at = nextUnread(grid.items, grid.current); if (at >= 0) this.step(at - grid.current); },
       x: () => here && this.toggle(here.id), a: () => { for (const cell of grid.inSight()) this.chosen.add(cell.id); grid.paint(); },
-      Escape: () => { this.chosen.clear(); fill(this.more); grid.paint(); },
+      Escape: () => { if (this.placed) { this.leave(); return; } this.chosen.clear(); fill(this.more); grid.paint(); }, Home: () => this.step(-grid.current),
       Enter: () => { if (!this.blind && here && ["blast", "normal"].includes(here.decision)) this.mark(here.decision); },
-      h: () => this.toggleHeat(), p: () => here && this.place(here), o: () => here && !this.blind && this.neighbours(here),
+      h: () => this.toggleHeat(), p: () => (here || this.placed) && this.place(here), o: () => here && !this.blind && this.neighbours(here),
       s: () => { const all = [...this.sorter.options]; this.order = all[(this.sorter.selectedIndex + 1) % all.length].value; this.sorter.value = this.order; this.arrange(); },
       "+": () => grid.resize(grid.size + 16), "-": () => grid.resize(grid.size - 16), "?": () => this.help(),
     };

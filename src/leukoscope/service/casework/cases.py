@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
+from leukoscope.service.casework.jobs import ANSWERING
 from leukoscope.service.database.tables import (
     CasePictureRow,
     CaseRow,
@@ -15,7 +16,9 @@ from leukoscope.service.database.tables import (
     PictureRow,
     ReadingRow,
     RequestRow,
+    RunRow,
     SignatureRow,
+    SlideRow,
 )
 from leukoscope.service.database.triggers import ERASED
 from leukoscope.service.moments import new_id, utc_now
@@ -119,7 +122,8 @@ def change_case(bench: Workbench, person: Person, case_id: str, changes: dict[st
 def erase_subject(bench: Workbench, person: Person, subject: str) -> dict[str, Any]:
     """Erase a subject: pictures, what was drawn of them, embeddings, pseudonym, order numbers and names of files.
 
-    What was read, signed and done stays, under identifiers that name nobody; the chain still verifies.
+    A slide is forgotten and no more shown; its file lies outside of the workbench and stays. What was read, signed and
+    done stays, under identifiers that name nobody; the chain still verifies.
     """
     if subject == ERASED:
         raise Problem(404, "there is no such subject")
@@ -131,17 +135,18 @@ def erase_subject(bench: Workbench, person: Person, subject: str) -> dict[str, A
         of_theirs = select(CasePictureRow.picture).where(CasePictureRow.case_id.in_(cases))
         elsewhere = select(CasePictureRow.picture).where(CasePictureRow.case_id.not_in(cases))
         pictures = list(connection.scalars(of_theirs.where(CasePictureRow.picture.not_in(elsewhere)).distinct()))
-        cells = list(connection.scalars(select(CellRow.run_id).where(CellRow.case_id.in_(cases)).distinct()))
+        runs = list(connection.scalars(select(RunRow.id).where(RunRow.case_id.in_(cases))))
         connection.execute(update(PictureRow).where(PictureRow.sha256.in_(pictures)).values(erased_at=gone))
         connection.execute(update(CasePictureRow).where(CasePictureRow.case_id.in_(cases)).values(name=ERASED))
         connection.execute(update(CellRow).where(CellRow.case_id.in_(cases)).values(embedding=None))
         connection.execute(update(CaseRow).where(CaseRow.id.in_(cases)).values(subject=ERASED, order_no=ERASED))
+        connection.execute(delete(SlideRow).where(SlideRow.run_id.in_(runs)))
         connection.execute(delete(RequestRow))  # answers that may name the subject
         for case_id in cases:
             bench.chain.append(connection, person.id, "subject.erased", case_id, {"pictures": len(pictures)})
     for sha256 in pictures:
         bench.store.remove(sha256)
-    for run in cells:
+    for run in runs:
         for path in (bench.settings.derived / run[-2:]).glob(f"{run}-*"):
             path.unlink(missing_ok=True)
     return {"cases": len(cases), "pictures": len(pictures)}
@@ -170,8 +175,8 @@ def _counts(connection: Connection, cases: list[str]) -> list[dict[str, Any]]:
         return dict(connection.execute(query).all())
 
     pictures, cells = by_case(CasePictureRow), by_case(CellRow)
-    waiting = by_case(JobRow, JobRow.kind == "ask", JobRow.state.in_(("waiting", "running")))
-    failed = by_case(JobRow, JobRow.kind == "ask", JobRow.state == "failed")
+    waiting = by_case(JobRow, JobRow.kind.in_(ANSWERING), JobRow.state.in_(("waiting", "running")))
+    failed = by_case(JobRow, JobRow.kind.in_(ANSWERING), JobRow.state == "failed")
     return [
         {
             "pictures": pictures.get(each, 0), "cells": cells.get(each, 0), "waiting": waiting.get(each, 0),

@@ -15,6 +15,7 @@ from leukoscope.datasets.record import Record
 from leukoscope.files import atomic_folder, write_bytes, write_json, write_text
 from leukoscope.service import answers
 from leukoscope.service.casework.jobs import Job
+from leukoscope.service.casework.slides import ask_again
 from leukoscope.service.casework.summary import CaseFile, read_case
 from leukoscope.service.database.tables import BundleRow, CaseRow, CellRow, PictureRow
 from leukoscope.service.database.triggers import ERASED
@@ -107,7 +108,12 @@ def _write_cells(
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(bench.store.path(sha256), target)
         else:
-            if run["id"] not in frames:
+            if run["id"] not in frames and run["kind"] == "slide":
+                own = [each for each in file.cells if each["run_id"] == run["id"]]
+                called = {each["number"] for each in own if file.found[each["id"]].label is not None}
+                again = ask_again(bench, run["id"], bundles[run["bundle_id"]], called)
+                frames[run["id"]] = {number: frame for number, (_, frame) in again.items() if frame is not None}
+            elif run["id"] not in frames:
                 frames[run["id"]] = bench.asker.call(
                     answers.frames, bundles[run["bundle_id"]], str(bench.store.path(sha256)), file.case["um_per_px"],
                     bench.settings.limits.picture_pixels,

@@ -17,6 +17,8 @@ from leukoscope.service.moments import new_id, utc_after, utc_now
 
 LEASE_SECONDS = 900
 MOST_ATTEMPTS = 3
+PLACES = 1_000_000  # cells that a picture may have, for their order in the case
+ANSWERING = ("ask", "slide")  # kinds of work that give a case its cells
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from leukoscope.service import answers
 from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.lanes import known_lanes
+from leukoscope.service.casework.maps import small_of_slide
 from leukoscope.service.casework.orders import COLUMNS, cell_json
+from leukoscope.service.casework.slides import ask_again
 from leukoscope.service.casework.verdicts import adjudicated, current_marks, readers_done, verdicts
 from leukoscope.service.database.tables import (
     AdjudicationRow,
@@ -101,7 +103,7 @@ _WORDED: dict[str, dict[int, str]] = {}  # of each run, by number of the cell: w
 
 
 def drawing(bench: Workbench, person: Person, cell_id: str, what: str) -> Path:
-    """The file of a drawing of a cell: `small.jpg`, `frame.jpg` or `heat.png`.
+    """The file of a drawing of a cell: `small.jpg`, `frame.jpg` or `heat.png`. Those of a slide are drawn when asked.
 
     Raises:
         Problem: there is none, or it would tell what the model says.
@@ -111,7 +113,30 @@ def drawing(bench: Workbench, person: Person, cell_id: str, what: str) -> Path:
         if what == "heat.png" and is_blind_to(connection, case, person):
             raise Problem(403, "the case is read blind: the heat map would tell what the model says")
         run = connection.execute(select(RunRow).where(RunRow.id == row["run_id"])).mappings().one()
+    if run["kind"] == "slide":
+        return drawn_of_slide(bench, run, row, what)
     return drawn_file(bench, run, case, f"{row['number']}-{what}")
+
+
+def drawn_of_slide(bench: Workbench, run: RowMapping, cell: RowMapping, what: str) -> Path:
+    """A file that is drawn of a cell of a slide: a part of it at once, what the network saw by asking it again.
+
+    Raises:
+        Problem: the slide is not where it was, or the cell was not asked.
+    """
+    if what == "small.jpg":
+        return small_of_slide(bench, run["id"], cell["number"])
+    path = bench.drawn(run["id"], f"{cell['number']}-{what}")
+    if path.is_file():
+        return path
+    with bench.database.read() as connection:
+        bundle = connection.scalar(select(BundleRow.path).where(BundleRow.id == run["bundle_id"]))
+    with bench.drawing:  # frame and heat map are asked for at once, and drawn together
+        if not path.is_file() and bundle is not None and cell["logit"] is not None:
+            ask_again(bench, run["id"], bundle, {cell["number"]}, drawn=True)
+    if not path.is_file():
+        raise Problem(404, "there is no such drawing")
+    return path
 
 
 def drawn_file(bench: Workbench, run: RowMapping, case: RowMapping, what: str) -> Path:
@@ -125,8 +150,7 @@ def drawn_file(bench: Workbench, run: RowMapping, case: RowMapping, what: str) -
         source = bench.store.path(run["picture"])
         with bench.database.read() as connection:
             bundle = connection.scalar(select(BundleRow.path).where(BundleRow.id == run["bundle_id"]))
-        wanted = run["error"] is None and (what != "view.webp" or run["kind"] != "cell")
-        if wanted and bundle is not None and source.is_file():
+        if run["error"] is None and bundle is not None and source.is_file():
             bench.asker.call(
                 answers.ask, bundle, [(str(source), f"{run['id'][-2:]}/{run['id']}")], str(bench.settings.derived),
                 case["um_per_px"], bench.settings.limits.picture_pixels,

@@ -13,6 +13,7 @@ from leukoscope.bundle.patients import Proportion, exact_interval, share_of
 from leukoscope.service import answers
 from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
+from leukoscope.service.casework.jobs import ANSWERING
 from leukoscope.service.casework.lanes import known_lanes
 from leukoscope.service.casework.verdicts import (
     Mark,
@@ -69,7 +70,7 @@ def read_case(connection: Connection, case_id: str) -> CaseFile:
     done, decided = readers_done(connection, case_id, case["version"]), adjudicated(connection, case_id)
     lanes = known_lanes(connection)
     found = verdicts([cell["id"] for cell in cells], marks, case["readers"], done, decided, lanes)
-    jobs = select(JobRow.state, func.count()).where(JobRow.case_id == case_id, JobRow.kind == "ask")
+    jobs = select(JobRow.state, func.count()).where(JobRow.case_id == case_id, JobRow.kind.in_(ANSWERING))
     states = dict(connection.execute(jobs.group_by(JobRow.state)).all())
     waiting = states.get("waiting", 0) + states.get("running", 0)
     return CaseFile(case, cells, runs, marks, done, decided, found, lanes, waiting, states.get("failed", 0))

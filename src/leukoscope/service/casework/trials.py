@@ -19,6 +19,7 @@ from leukoscope.service import answers
 from leukoscope.service.casework.bundles import active_bundle, get_bundle, know_bundle
 from leukoscope.service.casework.handout import export_readings
 from leukoscope.service.casework.jobs import Job
+from leukoscope.service.casework.slides import ask_again
 from leukoscope.service.casework.summary import CaseFile, before_review, read_case
 from leukoscope.service.database.chain import canonical
 from leukoscope.service.database.tables import BundleRow, CaseRow, JobRow
@@ -152,8 +153,12 @@ def activate(bench: Workbench, person: Person, bundle_id: str) -> dict[str, Any]
 
 
 def _probed(bench: Workbench, path: str, file: CaseFile) -> dict[tuple[str, int], answers.AskedCell]:
-    pictures = [run["picture"] for run in file.runs]
+    pictures = [run["picture"] for run in file.runs if run["kind"] != "slide"]
     found: dict[tuple[str, int], answers.AskedCell] = {}
+    for run in file.runs:
+        if run["kind"] == "slide":
+            again = ask_again(bench, run["id"], path)
+            found |= {(run["picture"], number): cell for number, (cell, _) in again.items()}
     for start in range(0, len(pictures), AT_ONCE):
         part = pictures[start : start + AT_ONCE]
         asked = bench.asker.call(

@@ -154,6 +154,21 @@ class RunRow(Base):
     finished: Mapped[str] = mapped_column(_AT)
 
 
+class SlideRow(Base):
+    """A whole slide that was asked of, by its run: where its file lies, which is never copied.
+
+    ``size`` and ``changed``: of the file, by which it is known again. ``about``: canonical JSON with the scale, how it
+    was read, and its windows.
+    """
+
+    __tablename__ = "slide"
+    run_id: Mapped[str] = mapped_column(ForeignKey("run_.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+    changed: Mapped[int] = mapped_column(BigInteger)
+    about: Mapped[str] = mapped_column(Text)
+
+
 class CellRow(Base):
     """One cell with the machine's answer. ``place`` orders the cells of a case as they lie in its pictures.
 

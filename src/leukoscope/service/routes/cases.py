@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import Field
 from sqlalchemy import select
 
 from leukoscope.service.casework.cases import case_row, change_case, erase_subject, get_case, list_cases, make_case
 from leukoscope.service.casework.intake import TAKEN, take_picture
-from leukoscope.service.casework.review import drawn_file
+from leukoscope.service.casework.maps import picture_map, picture_tile
+from leukoscope.service.casework.slides import MEDIA, add_slide, list_slides
 from leukoscope.service.database.tables import CasePictureRow, PictureRow, RunRow
 from leukoscope.service.problems import Problem
 from leukoscope.service.routes.needs import (
@@ -29,6 +31,7 @@ from leukoscope.service.routes.needs import (
 router = APIRouter(tags=["cases"])
 State = Literal["open", "complete", "signed"]
 Scale = Annotated[float, Field(gt=0.005, lt=5)]
+Place = Annotated[int, PathParameter(ge=0, le=1 << 30)]
 
 
 class NewCase(Body):
@@ -51,6 +54,12 @@ class CaseChange(Body):
     readers: Literal[1, 2] | None = None
     blind: bool | None = None
     target: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class NewSlide(Body):
+    """The name of a slide's results, as `/slides` tells it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class FixedSet(Body):
@@ -151,17 +160,33 @@ def pictures(case_id: Identifier, bench: Bench, person: Viewer) -> dict[str, Any
         return {"pictures": [dict(row) for row in connection.execute(query).mappings()]}
 
 
-@router.get("/cases/{case_id}/pictures/{sha256}/view", response_class=FileResponse)
-def view(case_id: Identifier, sha256: str, bench: Bench, person: Viewer) -> FileResponse:
-    """A field as a browser shows it, at most 2,000 pixels long."""
-    query = select(RunRow).where(RunRow.case_id == case_id, RunRow.picture == sha256)
-    with bench.database.read() as connection:
-        case = case_row(connection, case_id)
-        run = connection.execute(query).mappings().first()
-    if run is None:
-        raise Problem(404, "there is no such picture with an answer")
-    path = drawn_file(bench, run, case, "view.webp")
-    return FileResponse(path, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+@router.get("/cases/{case_id}/pictures/{sha256}/map")
+def map_of_picture(case_id: Identifier, sha256: str, bench: Bench, person: Viewer) -> dict[str, Any]:
+    """Size, scale and zooms of a picture, and of a slide what lies in each window."""
+    return picture_map(bench, case_id, sha256)
+
+
+@router.get("/cases/{case_id}/pictures/{sha256}/tiles/{z}/{x}/{y}", response_class=Response)
+def tile(case_id: Identifier, sha256: str, z: Place, x: Place, y: Place, bench: Bench, person: Viewer) -> Response:
+    """A tile as JPEG: zoom 0 shows the whole picture in one, each further zoom is twice as large."""
+    content = picture_tile(bench, case_id, sha256, z, x, y)
+    return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
+@router.get("/slides")
+def slides(bench: Bench, person: Preparer) -> dict[str, Any]:
+    """Slides that were read on this machine and can become part of a case."""
+    return {"slides": list_slides(bench)}
+
+
+@router.post("/cases/{case_id}/slides", status_code=202)
+def new_slide(
+    case_id: Identifier, given: NewSlide, request: Request, bench: Bench, person: Preparer
+) -> dict[str, Any]:  # fmt: skip
+    """Let a slide become part of a case; the work is followed under `/jobs`."""
+    job = add_slide(bench, person, case_id, given.name)
+    request.app.state.slow.wake()
+    return {"job": job}
 
 
 @router.get("/cases/{case_id}/pictures/{sha256}/original", response_class=FileResponse)
@@ -176,4 +201,6 @@ def original(case_id: Identifier, sha256: str, bench: Bench, person: Viewer) -> 
         ).first()
     if row is None:
         raise Problem(404, "there is no such picture")
+    if row.media == MEDIA:
+        raise Problem(409, "a slide stays where it is", remedy="take it from the folder of slides")
     return FileResponse(bench.store.path(sha256), media_type=row.media, filename=f"{sha256[:16]}")
