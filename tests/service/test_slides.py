@@ -125,7 +125,8 @@ def test_tiles_are_the_pixels_of_the_slide_at_every_zoom(guest) -> None:
             assert got.shape == expected.shape, (z, x, y)
             off = [np.abs(np.roll(got, by, axis).astype(int) - expected).mean() for by in (0, 2, -2) for axis in (0, 1)]
             assert off[0] < 6, (z, x, y)  # JPEG of JPEG
-            assert off[0] < 0.8 * min(off[2:]), (z, x, y)  # and it lies where it belongs
+            if expected.std() > 10:  # where anything is to be seen, it lies where it belongs
+                assert off[0] < 0.8 * min(off[2:]), (z, x, y)
     for z, x, y in ((zooms, 0, 0), (0, 1, 0), (4, 10, 0), (4, 0, 4)):
         assert reader.get(f"{own}/tiles/{z}/{x}/{y}").status_code == 404
     assert reader.get(f"{own}/tiles/-1/0/0").status_code == 422
