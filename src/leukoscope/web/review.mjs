@@ -104,7 +104,6 @@ export class Review {
           }
           if (this.closed) return;
           await this.known(true);
-          if (this.placed) this.placed.how.cells = this.within(this.placed.picture);
           this.arrange();
           if (first) this.grid.go(0);
           this.detail();
@@ -191,6 +190,7 @@ export class Review {
   arrange() {
     const here = this.grid.items[this.grid.current]?.id;
     const items = sorted(inLane(this.cells, this.lane), this.order, this.labels);
+    if (this.placed) this.placed.how.cells = this.within(this.placed.picture);
     this.grid.show(items);
     this.grid.go(Math.max(0, items.findIndex((cell) => cell.id === here)));
     this.detail();
