@@ -25,3 +25,8 @@ def cpu_count() -> int:
 def describe_machine() -> str:
     """One line such as ``2 x AMD EPYC, Linux x86_64, Python 3.11.7``."""
     return f"{cpu_count()} x {cpu_name()}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def busy() -> str | None:
+    """How busy the machine has been in the last minute: times depend on it. None where the system does not tell."""
+    return f"{os.getloadavg()[0]:.1f} processes on average in the minute before" if hasattr(os, "getloadavg") else None

@@ -38,6 +38,7 @@ def commands(home: Path, out: Path) -> dict[str, list[object]]:
         "evaluate": ["evaluate", *bundle, "--data", cells, "--out", out],
         "train": ["train", "--data", cells, "--out", out, "--cache", home / "cache"],
         "compare": ["compare", "--data", cells, "--model", "plain_cnn", "--out", out],
+        "crossval": ["crossval", "--data", cells, "--model", "plain_cnn", "--out", out],
         "reproduce": ["reproduce", "paper", "--data", cells, "--model", "plain_cnn", "--no-train", "--out", out],
         "data audit": ["data", "audit", cells, "--out", out, "--jobs", 1],
     }

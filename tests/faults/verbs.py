@@ -321,6 +321,12 @@ def seen_run(place: Place) -> View:
     return parts
 
 
+def seen_crossval(place: Place) -> View:
+    """The report; its runs are those of `train`."""
+    settle(place.out)
+    return {"all": {name: each for name, each in files_in(place.out).items() if name.startswith(("crossval.", "roc"))}}
+
+
 def seen_archive(place: Place) -> View:
     """Parts and rows, each file whole."""
     found = files_in(place.out)
@@ -434,6 +440,18 @@ def _compare(place: Place, *runs: Path) -> list[object]:
     return ["compare", *given, "--no-cost", "--out", place.out]
 
 
+def _crossval(place: Place, out: Path) -> list[object]:
+    own = ["--out", out, "--cache", place.home / "cache", "--device", "cpu"]
+    return ["crossval", "--data", place.rendered, *NETWORK[:-2], "--folds", 2, *own]
+
+
+def _run_on_each_fold(place: Place) -> None:
+    """Its runs, which are those of `train`, without a report."""
+    if not (place.home / "crossval").exists():
+        place.do(*_crossval(place, place.home / "crossval"))
+    shutil.copytree(place.home / "crossval" / "runs", place.out / "runs")
+
+
 def _reproduce(place: Place, seed: int) -> list[object]:
     return [
         "reproduce", "paper", "--data", place.rendered, "--no-train", "--runs", place.home, "--model", "plain_cnn",
@@ -537,6 +555,7 @@ WRITERS: Final[dict[str, Verb]] = {
         tried=1,
     ),
     "compare": Verb(lambda p: _compare(p, *p.drawn), lambda p: p.do(*_compare(p, p.drawn[0])), tried=1),
+    "crossval": Verb(lambda p: _crossval(p, p.out), _run_on_each_fold, seen=seen_crossval, tried=1),
     "reproduce paper": Verb(lambda p: _reproduce(p, 1), ends=1, tried=1),
     "calibrate": Verb(lambda p: ["calibrate", p.out, "--data", p.labelled, "--level", 0.25], _copied("one")),
     "audit explanations": Verb(lambda p: _audit(p, "explanations"), _copied("network"), seen=seen_audited, tried=1),

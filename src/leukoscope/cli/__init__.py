@@ -28,6 +28,7 @@ VERBS = {
     "pretrain": ("leukoscope.cli.pretrain", "Teach a network kinds of white cells, for training to start from."),
     "evaluate": ("leukoscope.cli.evaluate", "Measure a bundle on patients that it never saw."),
     "compare": ("leukoscope.cli.compare", "Compare networks on the same cells, with what each one costs."),
+    "crossval": ("leukoscope.cli.crossval", "Cross-validate a recipe: all folds, several seeds, one report."),
     "reproduce": ("leukoscope.cli.reproduce", "Run a published protocol again, and decide about its claims."),
     "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refuses, on other patients."),
     "audit": ("leukoscope.cli.audit", "Test a bundle: are its heat maps true, does it take shortcuts?"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -89,6 +88,7 @@ def compare(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing_extra("comparing networks", "train") from error
+    from leukoscope.machine import busy
     from leukoscope.studies.compare.plan import read_plan
     from leukoscope.studies.compare.report import write_comparison
     from leukoscope.studies.compare.table import compare_runs
@@ -103,7 +103,7 @@ def compare(
     plan = read_plan(plan_file, given)
     say = partial(click.echo, err=True)
     with exclusive(out, "compares in"):
-        load = _load()
+        load = busy()
         outcomes = () if cost_only else _outcomes(plan, out / "runs", cache or cache_folder(), devices, jobs, say)
         costs, faults = _costs(plan, outcomes, seconds, batches, say) if cost or cost_only else ({}, {})
         comparison = compare_runs(
@@ -144,7 +144,7 @@ def _outcomes(
     """Rows trained or reused, and runs that were given."""
     from leukoscope.errors import LeukoscopeError
     from leukoscope.runs.recipe_row import Outcome, Row
-    from leukoscope.studies.compare.grid import run_grid
+    from leukoscope.studies.compare.grid import all_devices, run_grid
 
     outcomes: list[Outcome] = []
     rows = plan.rows()
@@ -152,7 +152,7 @@ def _outcomes(
         _check_names(plan)
         manifest = _data(plan, cache, jobs)
         say(f"{len(rows)} runs on {manifest.name}, {len(manifest)} pictures; runs: {folder}")
-        used = devices or _all_devices()
+        used = devices or all_devices()
         outcomes += run_grid(rows, manifest, folder, cache_folder=cache, devices=used, jobs=jobs, say=say)
     for name, entry in plan.lines.items():
         for run in entry.runs:
@@ -181,12 +181,6 @@ def _check_names(plan: Plan) -> None:
         model_spec(row.to_recipe().model.name)
 
 
-def _all_devices() -> tuple[str, ...]:
-    import torch
-
-    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
-
-
 def _costs(
     plan: Plan, outcomes: tuple[Outcome, ...], seconds: float, batches: tuple[int, ...], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -207,13 +201,6 @@ def _costs(
     subjects, faults = each_subject(makers, say=say)
     costs, more = measure_costs(subjects, say=say, seconds=seconds, batches=batches)
     return costs, {**faults, **more}
-
-
-def _load() -> str | None:
-    """How busy the machine was when the command began: times depend on it."""
-    if not hasattr(os, "getloadavg"):
-        return None
-    return f"{os.getloadavg()[0]:.1f} processes on average in the minute before"
 
 
 def _show(comparison: Comparison) -> None:

@@ -10,6 +10,7 @@ import click
 from leukoscope.cli._options import BUNDLE, PROGRESS, PROVIDER, QUIET, THRESHOLD, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
+from leukoscope.cli._results import REPLACE, check_results
 
 if TYPE_CHECKING:
     from leukoscope.inference.batch import Order, OutputFormat
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     help="Order of the rows; score: those to look at first come first, referred ones in their place. A ranking, no "
     "probability.",
 )  # fmt: skip
-@click.option("--replace", is_flag=True, help="Replace the results of another run in --out.")
+@REPLACE
 @THRESHOLD
 @PROVIDER
 @QUIET
@@ -98,7 +99,7 @@ def predict(
     from leukoscope.bundle.read import default_bundle
     from leukoscope.bundle.signature import read_trusted
     from leukoscope.cli._answers import answer_all, emitter, fallen_back
-    from leukoscope.inference.batch import check_out, find_pictures, run_digest
+    from leukoscope.inference.batch import SUMMARY, find_pictures, run_digest
     from leukoscope.inference.classifier import Classifier
 
     chosen_bundle = read_trusted(bundle or default_bundle(), trust)
@@ -111,7 +112,8 @@ def predict(
     pictures = find_pictures(listed(paths))
     owners = owners_of(pictures, by, patients)
     if out is not None and not replace:
-        check_out(out, run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px))
+        run = run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px)
+        check_results(out / SUMMARY, run, lambda found: f"{found.get('pictures')} pictures, model {found.get('model')}")
     chosen: OutputFormat = kind or ("html" if out else "table")
     emit = None if out else emitter(chosen)
     tally = answer_all(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from leukoscope._version import __version__
 from leukoscope.cells.read import MAX_PIXELS
-from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.errors import PictureError
 from leukoscope.files import atomic_path, exclusive, write_json, write_text
 from leukoscope.inference.answer import Answer, Decision
 from leukoscope.inference.cells import BATCH_SIZE, Cell, ReadOptions
@@ -187,23 +187,6 @@ def run_digest(
     told = settings_of(classifier.bundle, ReadOptions(max_pixels, um_per_px))
     names = [str(each.path) if isinstance(each, PictureError) else str(each) for each in pictures]
     return hashlib.sha256(json.dumps([told, names]).encode()).hexdigest()
-
-
-def check_out(out: Path, run: str) -> None:
-    """Refuse a folder that holds the results of another run: they would be replaced.
-
-    Raises:
-        LeukoscopeError: it does.
-    """
-    try:
-        found = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    if isinstance(found, dict) and found.get("run") not in {None, run}:
-        told = f"{found.get('pictures')} pictures, model {found.get('model')}"
-        raise LeukoscopeError(
-            f"holds the results of another run ({told})", path=out, remedy="choose another --out, or --replace them"
-        )
 
 
 def run_fields(

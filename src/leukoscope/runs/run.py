@@ -4,7 +4,7 @@
 |---|---|
 | `run.json`, `recipe.yaml` | what was asked for: recipe, data, limit, first weights |
 | `manifest.csv`, `split.json` | the pictures, and which of them train, validate and test |
-| `checkpoints/`, `metrics.jsonl` | the weights, and the figures by epoch |
+| `checkpoints/`, `metrics.jsonl`, `curves.html` | the weights, and the figures by epoch, drawn while it trains |
 | `training.json` | where the weights come from, once they are trained |
 | `evaluation/` | figures and answers on the test part |
 | `bundle/` | the bundle, written last |
@@ -110,11 +110,7 @@ class Run:
     @property
     def history(self) -> list[dict[str, float]]:
         """Figures by epoch, as far as it came; empty where the log is gone or damaged."""
-        try:
-            lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-            return [{str(key): float(value) for key, value in json.loads(line).items()} for line in lines]
-        except _DAMAGED:
-            return []
+        return read_history(self.folder)
 
     @property
     def minutes(self) -> float | None:
@@ -263,6 +259,15 @@ class Run:
             return float(found["threshold"]), int(found["counts"]["pictures"])
         except _DAMAGED as error:
             raise TrainingError(f"not an evaluation ({error!r})", path=path, remedy=_AGAIN) from error
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Figures by epoch of the run in a folder; empty where the log is not there, or damaged."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [{str(key): float(value) for key, value in json.loads(line).items()} for line in lines]
+    except _DAMAGED:
+        return []
 
 
 def describe_changes(recipe: Recipe, pictures: int | None) -> str | None:

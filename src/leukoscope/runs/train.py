@@ -27,6 +27,7 @@ from leukoscope.models.eye import Eye
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.progress import SILENT, Progress
 from leukoscope.reports.plots import draw_curves
+from leukoscope.runs.live import LivePage
 from leukoscope.runs.run import MANIFEST_FILE, RUN_FILE, SPLIT_FILE, TRAINING_FILE, Run, given_to
 from leukoscope.runs.teachers import teach
 from leukoscope.training.batches import FrameSource, seed_for
@@ -100,11 +101,20 @@ def train_run(
         cache = open_frames()
     labels = data.labels()
     groups = data.groups()
-    listeners: dict[str, Any] = {"on_step": on_step, "on_epoch": on_epoch}
+    title = f"{chosen.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
+    live = LivePage(folder, {folder.name: folder}, title)
+
+    def after_epoch(figures: dict[str, float]) -> None:
+        if runtime.is_main:
+            live.draw()
+        if on_epoch:
+            on_epoch(figures)
+
+    listeners: dict[str, Any] = {"on_step": on_step, "on_epoch": after_epoch}
     if isinstance(model, Eye):
         fit_frozen(
             model, recipe, cache.frames, labels, groups, split.train, folder, cache_folder,
-            jobs=jobs, progress=progress, on_epoch=on_epoch,
+            jobs=jobs, progress=progress, on_epoch=after_epoch,
         )  # fmt: skip
     else:
         targets = _targets(data, split, recipe, folder)
@@ -116,10 +126,8 @@ def train_run(
             result = fit(model, recipe, train, val, folder, runtime, **listeners)
     run = Run.open(folder)
     if runtime.is_main:
+        live.draw(finished=True)
         if not isinstance(model, Eye):
-            title = (
-                f"{recipe.model.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
-            )
             changed = f"\nchanged: {run.shortened}" if run.shortened else ""
             draw_curves(result.history, folder / "curves.png", title=title + changed, best_epoch=result.best_epoch)
         facts = _training_facts(run, model, started, cache.pixels(jobs=jobs), runtime)

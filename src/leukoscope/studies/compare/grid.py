@@ -26,7 +26,15 @@ from leukoscope.runs.run import is_measured
 
 USAGE: Final = 2  # how the command line ends where it can say what is wrong
 STATE_FILE = "grid.json"
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Say = Callable[[str], None]
+
+
+def all_devices() -> tuple[str, ...]:
+    """All CUDA devices; the processor where there is none."""
+    import torch  # noqa: PLC0415 - an optional extra
+
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
 
 
 def _unheard(_line: str) -> None:
@@ -90,6 +98,7 @@ def run_grid(
     cache_folder: Path,
     devices: Sequence[str] = ("auto",),
     jobs: int | None = None,
+    threads: int | None = None,
     isolated: bool = True,
     say: Say = _unheard,
 ) -> tuple[Outcome, ...]:
@@ -104,8 +113,9 @@ def run_grid(
         manifest: the data of all rows.
         folder: of the runs.
         cache_folder: where prepared frames are kept.
-        devices: one row at a time on each.
+        devices: one row at a time on each; a device that is named several times has as many.
         jobs: threads for decoding, of each row.
+        threads: of the arithmetic of each row, where several share the processors; all cores by default.
         isolated: False trains in this process, on the first device: for small things and for debugging.
         say: called with lines that say what goes on.
 
@@ -130,7 +140,7 @@ def run_grid(
                 name = record.name(row)
                 say(f"[{name}] starts on {device}")
                 heard = partial(_prefixed, say, name)
-                outcome = _one(row, manifest, folder, cache_folder, device, jobs, isolated, heard)
+                outcome = _one(row, manifest, folder, cache_folder, device, jobs, threads, isolated, heard)
                 say(f"[{name}] {outcome.status}" + (f": {outcome.reason}" if outcome.reason else ""))
                 record.add(outcome)
         except queue.Empty:
@@ -141,11 +151,11 @@ def run_grid(
     if not isolated or len(devices) == 1:
         work(devices[0])
     else:
-        threads = [threading.Thread(target=work, args=(device,), name=device, daemon=True) for device in devices]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        workers = [threading.Thread(target=work, args=(device,), name=device, daemon=True) for device in devices]
+        for each in workers:
+            each.start()
+        for each in workers:
+            each.join()
     if faults:
         raise faults[0]
     return record.outcomes()
@@ -158,12 +168,14 @@ def _one(
     cache_folder: Path,
     device: str,
     jobs: int | None,
+    threads: int | None,
     isolated: bool,
     say: Say,
 ) -> Outcome:
-
+    run: Callable[..., Outcome] = run_in_child if isolated else run_row
+    if isolated and threads is not None:
+        run = partial(run, threads=threads)
     try:
-        run = run_in_child if isolated else run_row
         return run(row, manifest, folder, cache_folder=cache_folder, device=device, jobs=jobs, say=say)
     except LeukoscopeError as error:
         return Outcome(row, "failed", _place(row, folder), str(error))
@@ -229,6 +241,7 @@ def run_in_child(
     device: str,
     jobs: int | None,
     say: Say,
+    threads: int | None = None,
 ) -> Outcome:
     """Like `run_row`, by `leukoscope train` in a process of its own, whose other output is kept in ``folder/logs``.
 
@@ -250,9 +263,13 @@ def run_in_child(
     }  # fmt: skip
     options = [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "leukoscope", "train", *options, "--as-row"]
+    bounds = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
+    pipe = subprocess.PIPE
     with (
         log.open("w", encoding="utf-8") as noise,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True) as child,  # noqa: S603
+        subprocess.Popen(  # noqa: S603
+            command, stdin=pipe, stdout=pipe, stderr=noise, text=True, env=os.environ | bounds
+        ) as child,
     ):
         assert child.stdout is not None
         try:

@@ -329,7 +329,7 @@ def measure_entries(
             worst=_worst(entry),
             roc=np.mean([each.roc() for each in own], axis=0),
             laboratories={
-                name: _at_laboratory(entry, fold, replicates, seed)
+                name: fold_figures(entry, fold, replicates=replicates, seed=seed)
                 for fold, name in enumerate(entry.facts.get("laboratories") or ())
                 if (entry.pools[0].fold == fold).any()
             },
@@ -343,7 +343,8 @@ def _within(entry: Entry, fold: int) -> dict[str, float]:
     return {key: float(means[COMPARED.index(key)]) for key in FOLD_KEYS}
 
 
-def _at_laboratory(entry: Entry, fold: int, replicates: int, seed: int) -> dict[str, Estimate]:
+def fold_figures(entry: Entry, fold: int, *, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Estimate]:
+    """Figures of an entry within one fold, mean over seeds, with their intervals over the fold's patient groups."""
     parts = [pool.part(pool.fold == fold) for pool in entry.pools]
     panels = [part.panel(COMPARED) for part in parts]
     scores = parts[0].scores

@@ -167,7 +167,7 @@ def comparison_page(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
         verdict=_verdict,
         settings=_settings(comparison),
         engines=_NAMES,
-        made_with=_facts(comparison),
+        made_with=made_with(comparison),
         number=_number,
         of_whom=of_whom,
         signed=_signed,
@@ -224,7 +224,8 @@ def _verdict(measure: Measure, key: str) -> str:
     return "not told apart" if better is None else ("better" if better else "worse")
 
 
-def _facts(comparison: Comparison) -> list[tuple[str, str]]:
+def made_with(comparison: Comparison) -> list[tuple[str, str]]:
+    """What a page says of how its figures were made: name and words."""
     interval = comparison.context["interval"]
     told: dict[str, Any] = {
         "Command": comparison.context.get("command"),
