@@ -594,6 +594,8 @@ OTHERS: Final = {
     "doctor": "reads",
     "models": "reads",
     "serve": "its rows are the database's, and are killed in tests/service; its files are written by `files`",
+    "pull": "needs a hub, which tests/hub has; its folder is written by `files.atomic_folder` alone",
+    "push": "writes on a hub alone",
     "recipes": "reads",
     "serve verify": "reads",
 }

@@ -37,6 +37,8 @@ VERBS = {
     "subjects": ("leukoscope.cli.subjects", "Fit how the cells of one subject become one statement."),
     "export": ("leukoscope.cli.export", "Turn a training run into a bundle."),
     "sign": ("leukoscope.cli.sign", "Vouch for a bundle with a laboratory's key."),
+    "push": ("leukoscope.cli.push", "Give a bundle to a model hub."),
+    "pull": ("leukoscope.cli.pull", "Take a bundle from a model hub, checked."),
     "models": ("leukoscope.cli.models", "List the networks, and look at one."),
     "recipes": ("leukoscope.cli.recipes", "List the recipes for training, and print one."),
     "doctor": ("leukoscope.cli.doctor", "Check this installation."),
