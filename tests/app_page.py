@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
+
+from leukoscope.app.site import PAGES
 
 CHROMIUM = Path("/usr/bin/chromium")
 #: No name but this machine's is found: what asks for another host fails at once, and is seen.
@@ -25,3 +29,36 @@ def exported(page: Any) -> dict[str, Any]:
         page.click("#export")
     content: dict[str, Any] = json.loads(Path(waiting.value.path()).read_text(encoding="utf-8"))
     return content
+
+
+def sees(page: Any, place: str, words: str, timeout: float = 60_000) -> str:
+    """Wait until a place shows words: all that it shows then. What follows a key or a click comes in its own time."""
+    page.wait_for_function(
+        """([place, words]) => {
+          const node = document.querySelector(place);
+          return Boolean(node?.checkVisibility() && node.innerText.includes(words));
+        }""",
+        arg=[place, words], timeout=timeout,
+    )  # fmt: skip
+    return str(page.inner_text(place))
+
+
+def table_of(module: str, *names: str) -> dict[str, Any]:
+    """Tables that a module of the page exports, as Node reads them."""
+    script = (
+        f"const {{ {', '.join(names)} }} = await import('file://{PAGES / module}');"
+        f"console.log(JSON.stringify({{ {', '.join(names)} }}))"
+    )
+    done = subprocess.run(["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def in_spanish(told: str) -> str:
+    """The Spanish words of a fault, found by its English ones."""
+    faults = table_of("faults.mjs", "FAULTS")["FAULTS"]
+    for key, text in faults["en"].items():
+        found = re.fullmatch(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(text)), told)
+        if found:
+            return str(faults["es"][key]).format(**found.groupdict())
+    raise AssertionError(f"no fault has these words: {told}")

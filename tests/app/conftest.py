@@ -74,9 +74,14 @@ def opened(browser: Any) -> Iterator[Opener]:
     """Serve a folder and open its page; `page.asked` lists the addresses that were asked for."""
     with ExitStack() as stack:
 
-        def start(folder: Path, *, policy: str = POLICY, state: str | None = "ready", **settings: Any) -> Any:
+        def start(
+            folder: Path, *, policy: str = POLICY, state: str | None = "ready", script: str = "", of: Any = None,
+            **settings: Any,
+        ) -> Any:  # fmt: skip
             url = stack.enter_context(served(folder, policy))
-            context = browser.new_context(**settings)
+            context = (of or browser).new_context(**settings)
+            if script:
+                context.add_init_script(script)
             stack.callback(context.close)
             page = context.new_page()
             page.asked, page.home = [], url

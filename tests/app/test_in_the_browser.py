@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import expect
 
-from app_page import answers, exported
+from app_page import answers, exported, in_spanish, sees
+from app_same import malformed
 from leukoscope.app.site import LOGIT_TOLERANCE, POLICY, build_site
 from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.frame import frame_cell
@@ -78,29 +80,6 @@ def compare(pictures: list[NDArray[np.uint8]], found: list[dict[str, Any]], size
         assert other["quality"]["stain"] == pytest.approx(own.stain.tolist(), abs=1e-8)
         assert other["quality"]["side"] == own.side
     return errors
-
-
-def malformed(count: int) -> list[NDArray[np.uint8]]:
-    """Specks, blots with holes, cells at edges, pictures of one pixel: from a fixed seed."""
-    rng = np.random.default_rng(5)
-    pictures: list[NDArray[np.uint8]] = [
-        np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8), np.zeros((40, 3, 3), np.uint8),
-    ]  # fmt: skip
-    while len(pictures) < count:
-        kind = len(pictures) % 4
-        height, width = rng.integers(1, 120, 2)
-        share = rng.uniform(0.02, 0.7)
-        lit = rng.random((height, width)) < share
-        if kind:
-            soft = cv2.GaussianBlur(lit.astype(np.float32), (0, 0), float(rng.uniform(0.7, 4)))
-            lit = np.asarray(soft > share * rng.uniform(0.6, 1.2))
-        rgb = (lit[..., None] * rng.integers(8, 256, (height, width, 3))).astype(np.uint8)
-        if kind == 2:
-            rgb = np.pad(rgb, ((5, 5), (5, 5), (0, 0)))
-        if kind == 3:
-            rgb = np.pad(rgb.repeat(6, 0).repeat(6, 1), ((3, 3), (0, 9), (0, 0)))
-        pictures.append(np.ascontiguousarray(rgb))
-    return pictures
 
 
 def test_frames_and_measurements_are_those_of_python(site: Path, opened: Opener) -> None:
@@ -167,7 +146,7 @@ def test_answers_are_those_of_the_command_line_also_offline(site: Path, opened: 
     page.context.set_offline(True)
     page.reload()
     page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
-    assert page.locator(".tile").count() == len(paths)  # the session is kept
+    expect(page.locator(".tile")).to_have_count(len(paths))  # the session is kept
     again = answers(page, paths)
     assert [each["logit"] for each in again] == [each["logit"] for each in first]
     assert {urlsplit(url).netloc for url in page.asked if not url.startswith("blob:")} == {urlsplit(page.home).netloc}
@@ -219,12 +198,11 @@ def test_an_answer_of_an_earlier_bundle_keeps_its_digest(
     build_site(folder, ungated, runtime)
     page.reload()
     page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
-    assert "another bundle" in page.inner_text("#cell")
+    sees(page, "#cell", "another bundle")
     answers(page, rendered(tmp_path)[1:2])
-    assert "another bundle" not in page.inner_text("#cell")
     # Without a gate nothing is shown as if it were checked.
-    assert "Picture quality not checked." in page.inner_text("#cell")
-    assert page.inner_text("#cell h1") == "Refer to a person"
+    assert "another bundle" not in sees(page, "#cell", "Picture quality not checked.")
+    sees(page, "#cell h1", "Refer to a person")
     cells = exported(page)["cells"]
     assert [each["bundle_digest"] for each in cells] == [own.digest, ungated.digest]
     assert [each["gate"] for each in cells] == ["passed", "not checked"]
@@ -287,19 +265,19 @@ def test_everything_has_a_name_and_enough_contrast(site: Path, opened: Opener, t
 
 def test_a_policy_without_webassembly_gives_no_answer(site: Path, opened: Opener) -> None:
     page = opened(site, policy=POLICY.replace("'wasm-unsafe-eval'", ""), state="refused")
-    assert "No answers here" in page.inner_text("#state")
-    assert page.is_hidden("#intake")
+    sees(page, "#state", "No answers here")
+    page.wait_for_selector("#intake", state="hidden")
 
 
 def test_a_browser_that_alters_pixels_gives_no_answer(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
     page = opened(altered("pixels.mjs", "rgb[to] = rgba[from];", "rgb[to] = rgba[from] ^ 1;"), state="refused")
-    assert "alters the pixels" in page.inner_text("#state")
-    assert page.is_hidden("#intake")
+    sees(page, "#state", "alters the pixels")
+    page.wait_for_selector("#intake", state="hidden")
 
 
 def test_another_graph_gives_no_answer(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
     page = opened(altered("bundle/bundle.json", '"threshold":0.5', '"threshold":0.4'), state="refused")
-    assert "bundle/bundle.json is not the file" in page.inner_text("#state")
+    sees(page, "#state", "bundle/bundle.json is not the file")
 
 
 def test_what_did_not_arrive_whole_is_not_kept(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
@@ -332,7 +310,8 @@ def bad_pictures() -> dict[str, tuple[bytes, str]]:
         "half.png": (png[: len(png) // 3], "damaged"),
         "black.png": (encoded(Image.new("RGB", (300, 300)), "PNG"), "all black"),
         "white.png": (encoded(Image.new("RGB", (300, 300), "white"), "PNG"), "no white cell"),
-        "huge.png": (encoded(Image.new("1", (9000, 9000)), "PNG"), "9000 x 9000 pixels"),
+        "huge.png": (encoded(Image.new("1", (10_000, 10_000)), "PNG"), "10000 x 10000 pixels"),
+        "huge.jpg": (encoded(Image.new("L", (5000, 5000)), "JPEG"), "5000 x 5000 pixels"),
     }
 
 
@@ -345,6 +324,12 @@ def test_what_is_no_cell_is_told_and_nothing_is_lost(site: Path, opened: Opener,
         assert found["name"] == name
         assert found["decision"] == "unreadable"
         assert why in found["error"], name
+    page.click("#language")
+    for number, (name, found) in enumerate(zip(bad, exported(page)["cells"], strict=True)):
+        page.locator(".tile").nth(number).click()
+        sees(page, "#cell .name", name)
+        told = in_spanish(found["error"])  # what is exported stays English
+        sees(page, "#cell .bad", f"{told[0].upper()}{told[1:]}.")
     assert answers(page, rendered(tmp_path)[:1])[0]["logit"] is not None
 
 
@@ -354,12 +339,12 @@ def test_nothing_overflows_and_the_statement_is_in_sight(
 ) -> None:
     page = opened(site, viewport={"width": width, "height": 740}, color_scheme=scheme)
     answers(page, rendered(tmp_path)[:6])
+    page.wait_for_selector("#cell h1")
     page.mouse.wheel(0, 5000)
-    page.wait_for_timeout(300)
+    page.wait_for_function("scrollY > 0 || document.documentElement.scrollHeight <= innerHeight")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    use = page.locator(".use")
-    assert use.inner_text() == "Research use, never a diagnosis"
-    box = use.bounding_box()
+    sees(page, ".use", "Research use, never a diagnosis")
+    box = page.locator(".use").bounding_box()
     assert 0 <= box["y"] < 200
     if folder := os.environ.get("LEUKOSCOPE_SCREENSHOTS"):
         page.mouse.wheel(0, -5000)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import shutil
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+import uvicorn
 from click.testing import CliRunner
 
 from leukoscope.app.runtime import RUNTIME_FILES, runtime_files
@@ -18,6 +22,8 @@ from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
 from leukoscope.cells.frame import Clahe, Preparation
 from leukoscope.cli import main
 from leukoscope.errors import BundleError, LeukoscopeError
+from leukoscope.service.app import Pocket
+from leukoscope.web.packed import packed
 
 
 def test_each_file_is_listed_by_its_digest(site: Path) -> None:
@@ -93,10 +99,48 @@ def test_the_server_sends_the_policy_and_the_types(site: Path) -> None:
     assert "'unsafe-eval'" not in policy
 
 
+def forms_of(address: str, accepted: str) -> tuple[str | None, bytes, str]:
+    """Coding, body and type of what a server sends to whoever accepts these."""
+    with urllib.request.urlopen(urllib.request.Request(address, headers={"accept-encoding": accepted})) as reply:
+        return reply.headers["content-encoding"], reply.read(), reply.headers["content-type"]
+
+
+def test_a_compressed_file_is_sent_to_who_takes_it(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(site, folder)
+    for name in ("app.mjs", "index.html", "icon-192.png"):
+        for ending, content in packed((folder / name).read_bytes()).items():
+            (folder / (name + ending)).write_bytes(content)
+    assert not (folder / "icon-192.png.gz").exists()  # it would not be smaller
+    whole = {"": (folder / "index.html").read_bytes(), "app.mjs": (folder / "app.mjs").read_bytes()}
+    workbench = uvicorn.Server(uvicorn.Config(Pocket(folder), port=0, log_level="error"))
+    thread = threading.Thread(target=workbench.run, daemon=True)
+    thread.start()
+    while not workbench.started:
+        time.sleep(0.01)
+    port = workbench.servers[0].sockets[0].getsockname()[1]
+    with site_server(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for home in (f"http://127.0.0.1:{server.server_port}/", f"http://127.0.0.1:{port}/"):
+            for name, content in whole.items():
+                kind = "text/html" if not name else "text/javascript"
+                for accepted, coding in (("gzip, deflate", "gzip"), ("gzip;q=0", None), ("identity", None)):
+                    sent, body, told = forms_of(home + name, accepted)
+                    assert sent == coding
+                    assert told.startswith(kind)
+                    assert (gzip.decompress(body) if coding else body) == content
+                if shutil.which("node"):
+                    assert forms_of(home + name, "gzip, deflate, br")[0] == "br"
+        server.shutdown()
+    workbench.should_exit = True
+    thread.join()
+
+
 def test_the_command_builds_and_tells(runtime: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["app", "build", "--out", str(tmp_path / "site"), "--runtime", str(runtime)])
+    command = ["app", "build", "--plain", "--out", str(tmp_path / "site"), "--runtime", str(runtime)]
+    done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert "25 files" in done.output
+    assert "30 files" in done.output
     nothing = CliRunner().invoke(main, ["app", "serve", str(tmp_path)])
     assert nothing.exit_code != 0
     assert "app build --out" in nothing.output

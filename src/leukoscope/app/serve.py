@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from leukoscope.app.site import FACTS, POLICY
 from leukoscope.errors import LeukoscopeError
+from leukoscope.web.packed import packed_beside
 
 _TYPES: Final = {
     ".css": "text/css", ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".json": "application/json",
@@ -19,13 +20,30 @@ _TYPES: Final = {
 
 class _Pages(SimpleHTTPRequestHandler):
     extensions_map = _TYPES
+    coding: str | None = None
 
     def __init__(self, *arguments: Any, policy: str, **named: Any) -> None:
         self.policy = policy
         super().__init__(*arguments, **named)
 
+    def send_head(self) -> Any:
+        """Send the compressed form of a file to whoever takes it."""
+        plain = Path(self.translate_path(self.path))
+        form = packed_beside(plain / "index.html" if plain.is_dir() else plain, self.headers.get("accept-encoding", ""))
+        self.coding = None if form is None else form[1]
+        if form is not None:
+            self.path = "/" + form[0].relative_to(self.directory).as_posix()
+        return super().send_head()
+
+    def guess_type(self, path: Any) -> str:
+        """The type of the file, whatever form it is sent in."""
+        return super().guess_type(Path(path).with_suffix("") if self.coding else path)
+
     def end_headers(self) -> None:
         """Add the headers."""
+        if self.coding:
+            self.send_header("Content-Encoding", self.coding)
+        self.send_header("Vary", "Accept-Encoding")
         self.send_header("Content-Security-Policy", f"{self.policy}; frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")

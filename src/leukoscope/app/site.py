@@ -28,6 +28,7 @@ from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.words import ENGLISH
 from leukoscope.smears import RED_CELL_UM, STANDARD_UM_PER_PX
 from leukoscope.text import RESEARCH_USE
+from leukoscope.web.packed import packed
 
 PAGES: Final = Path(leukoscope.web.__file__).parent / "app"
 FACTS: Final = "app.json"
@@ -80,13 +81,14 @@ class BuiltSite:
     size: int
 
 
-def build_site(out: Path, bundle: Bundle, runtime: Path | None = None) -> BuiltSite:
+def build_site(out: Path, bundle: Bundle, runtime: Path | None = None, *, pack: bool = False) -> BuiltSite:
     """Write the app as a folder that any static host can serve over https.
 
     Args:
         out: new, empty, or an app that was built before, which is replaced whole.
         bundle: that answers.
         runtime: folder with the files of onnxruntime-web; None: npm fetches them.
+        pack: whether each file also lies compressed beside itself, see `web.packed`.
 
     Raises:
         BundleError: the bundle needs what the app does not do.
@@ -126,6 +128,8 @@ def build_site(out: Path, bundle: Bundle, runtime: Path | None = None) -> BuiltS
     files["sw.js"] = worker.replace('"@SITE@"', json.dumps(kept, sort_keys=True)).encode()
     files["_headers"] = f"/*\n  Content-Security-Policy: {POLICY}\n  X-Content-Type-Options: nosniff\n".encode()
     files["NOTICE.txt"] = _NOTICE.encode()
+    if pack:
+        files |= {name + ending: form for name, content in files.items() for ending, form in packed(content).items()}
     with atomic_folder(out) as folder:
         for name, content in files.items():
             (folder / name).parent.mkdir(exist_ok=True)

@@ -24,12 +24,16 @@ def app() -> None:
     "--runtime", type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with the files of onnxruntime-web.  [default: npm fetches them]",
 )  # fmt: skip
-def build(out: Path, bundle: Path | None, runtime: Path | None) -> None:
+@click.option(
+    "--packed/--plain", default=True, show_default=True,
+    help="Each file also compressed, as nginx, Caddy and our own servers send it: .gz, and .br where Node is.",
+)  # fmt: skip
+def build(out: Path, bundle: Path | None, runtime: Path | None, packed: bool) -> None:
     """Write the site into the folder --out. Serve it over https: browsers keep no app from plain http."""
     from leukoscope.app.site import build_site
     from leukoscope.bundle.read import default_bundle, read_bundle
 
-    done = build_site(out, read_bundle(bundle or default_bundle()), runtime)
+    done = build_site(out, read_bundle(bundle or default_bundle()), runtime, pack=packed)
     click.echo(f"app: {done.folder} ({done.files} files, {done.size:,} bytes, build {done.build[:8]})")
 
 

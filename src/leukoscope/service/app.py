@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -32,6 +34,7 @@ from leukoscope.service.watch import Watch
 from leukoscope.service.workbench import Workbench
 from leukoscope.service.worker import Errands
 from leukoscope.text import RESEARCH_USE
+from leukoscope.web.packed import packed_beside
 
 PAGES = Path(leukoscope.web.__file__).parent
 _log = logging.getLogger("leukoscope.service")
@@ -107,6 +110,17 @@ class Pocket(StaticFiles):
             raise LeukoscopeError(
                 "holds no app", path=folder, remedy="build one: leukoscope app build --out DIR"
             ) from None
+
+    def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
+        """A file, in the smallest form that the browser takes."""
+        form = packed_beside(Path(full_path), Headers(scope=scope).get("accept-encoding", ""))
+        path, result = (full_path, stat_result) if form is None else (form[0], form[0].stat())
+        response = super().file_response(path, result, scope, status_code)
+        if form is not None:
+            response.headers["content-encoding"] = form[1]
+            response.headers["content-type"] = guess_type(full_path)[0] or "application/octet-stream"
+        response.headers["vary"] = "accept-encoding"
+        return response
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A file of the app."""

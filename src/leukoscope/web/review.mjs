@@ -155,6 +155,7 @@ export class Review {
       this.pictures.size ? el("button", { type: "button", onclick: () => this.look(), title: "whole fields and slides" }, "Fields") : null,
       el("button", { type: "button", onclick: () => this.undo(), title: "undo (u)", disabled: !reading }, "Undo"),
       el("button", { type: "button", onclick: () => this.help(), title: "keys (?)" }, "Keys"),
+      reading && !this.about.blind ? el("button", { type: "button", onclick: () => this.fromApp(), title: "labels that were given in the app in the pocket" }, "From the app") : null,
       reading ? el("button", { type: "button", class: "main", onclick: () => this.finish() }, "I have finished") : null,
       this.about.state === "complete" && this.about.readers > 1 ? el("a", { class: "button", href: `#/differing/${this.id}` }, "Where readers differ") : null,
       this.about.state === "complete" && this.app.may("signer") ? el("button", { type: "button", class: "main", onclick: () => this.sign() }, "Sign") : null,
@@ -165,6 +166,20 @@ export class Review {
     fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, this.work = el("div", { class: "work" }, this.grid.box, this.field, this.pane), this.spoken));
     this.lanes();
     this.grid.box.focus({ preventScroll: true });
+  }
+
+  /** Take the labels of a session that the app in the pocket exported, by the digests of its pictures. */
+  fromApp() {
+    const file = /** @type {HTMLInputElement} */ (el("input", { type: "file", accept: ".json,application/json", "aria-label": "session of the app" }));
+    const { box } = dialog("Labels from the app in the pocket", form([el("label", { class: "field" }, "The file that the app exported", file)], "Take the labels", async () => {
+      let session;
+      try { session = JSON.parse(await file.files[0].text()); } catch { throw new Error("this file is no session of the app"); }
+      const { format, format_version, cells = [] } = session ?? {};
+      const { taken, left } = await post(`/cases/${this.id}/app-sessions`, { format, format_version, cells: cells.map(({ sha256, place, label, answered }) => ({ sha256, place, label, answered })) });
+      box.close();
+      this.app.reload();
+      this.app.say(`${taken} labels taken from the app${left.length ? `; ${left.length} pictures are not in this case` : ""}`);
+    }));
   }
 
   /** The lanes that are offered, and what cells of this case were called that is no lane any more. */

@@ -1,8 +1,10 @@
 // The page: takes pictures in, shows answers, keeps labels.
 
 import { Camera } from "./camera.mjs";
+import { inLanguage } from "./faults.mjs";
 import { inWords } from "./gate.mjs";
 import { exported, review, Session, share } from "./session.mjs";
+import { SHORTEST } from "./vault.mjs";
 import { GATE_ES, speak, spoken, t } from "./words.mjs";
 
 const LABELS = { b: "blast", n: "normal", o: "other", u: null };
@@ -10,7 +12,7 @@ const BLAST = [255, 159, 0], NORMAL = [46, 150, 255], STRONGEST = 0.65; // of th
 const THUMB = 64; // pixels
 
 const $ = (id) => document.getElementById(id);
-const session = new Session();
+const session = new Session(), opening = session.open();
 const waiting = new Map();
 let site, bundle, current = null, heat = true, kept = false;
 let field = null; // the field shown for taps: {file, name, bitmap}
@@ -27,32 +29,94 @@ function tell(text, bad = false) {
 }
 
 const worker = new Worker("worker.mjs", { type: "module" });
-worker.onerror = (event) => refuse(event.message || "the part that answers cannot be started in this browser");
+worker.onerror = ({ message }) => refuse({ fault: { key: "no worker", places: { why: message || "module worker" } } });
 worker.onmessage = ({ data }) => {
   if (data.kind === "ready") ready(data);
-  else if (data.kind === "refused") refuse(data.why);
+  else if (data.kind === "refused") refuse(data);
   else {
     waiting.get(data.id)?.(data);
     waiting.delete(data.id);
   }
 };
 
-function refuse(why) {
-  tell(t("no answers", { why }), true);
+/** Why something cannot be answered, in the language of the page; the record keeps English. */
+const faultOf = ({ error, fault }) => (fault ? inLanguage(spoken(), fault.key, fault.places) : error);
+
+function refuse(data) {
+  refuse.last = data;
+  tell(t("no answers", { why: faultOf(data) }), true);
   $("intake").hidden = true;
   document.documentElement.dataset.state = "refused";
 }
 
 async function ready(data) {
   ({ site, bundle } = data);
-  kept = await session.open();
+  kept = await opening;
   $("about").textContent = `${bundle.name} ${bundle.version} · app ${site.version} · build ${site.build.slice(0, 8)}`;
+  if (session.locked) {
+    $("locked").hidden = false;
+    tell("");
+    document.documentElement.dataset.state = "locked";
+  } else begin();
+}
+
+function begin() {
+  $("locked").hidden = true;
   $("intake").hidden = false;
-  tell(t(bundle.gate ? "self-test" : "self-test ungated") + (kept ? "" : ` ${t("no storage")}`));
+  tell(t(bundle.gate ? "self-test" : "self-test ungated") + (kept ? "" : ` ${t("no storage")}`), !kept);
   document.documentElement.dataset.state = "ready";
   render();
   void takeShared();
 }
+
+// -- passphrase ------------------------------------------------------------------------------------------------------
+
+$("locked").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const given = $("key").value;
+  $("key").value = "";
+  tell(t("working"));
+  if (await session.unlock(given)) begin();
+  else tell(t("wrong passphrase"), true);
+});
+$("forgotten").addEventListener("click", async () => {
+  if (!confirm(t("sure forgotten"))) return;
+  await session.clear();
+  begin();
+});
+
+function guardShown(said = t(session.guarded ? "guard on" : "guard off"), bad = false) {
+  $("guard").hidden = !kept || session.locked;
+  for (const node of document.querySelectorAll(".guarded")) node.hidden = !session.guarded;
+  $("guarded").textContent = said;
+  $("guarded").className = bad ? "bad" : "";
+}
+
+/** Do what needs the passphrases that were typed, and say what came of it: the key of a sentence, null for "wrong". */
+async function guarding(work) {
+  const [old, next, again] = ["old", "new", "again"].map((id) => $(id).value);
+  guardShown(t("working"));
+  try {
+    const said = await saved(work(old, next, again));
+    guardShown(t(said ?? "wrong passphrase", { n: SHORTEST }), !/ (set|gone)$/.test(said ?? ""));
+    if (said) for (const id of ["old", "new", "again"]) $(id).value = "";
+  } catch (error) {
+    guardShown(t("passphrase failed", { why: error.name }), true);
+  }
+}
+
+$("guarding").addEventListener("submit", (event) => {
+  event.preventDefault();
+  void guarding(async (old, next, again) => {
+    if ([...next].length < SHORTEST) return "passphrase short";
+    if (next !== again) return "passphrase differs";
+    if (session.guarded && !(await session.change(old, next))) return null;
+    if (!session.guarded) await session.guard(next);
+    return "passphrase set";
+  });
+});
+$("unguard").addEventListener("click", () => void guarding(async (old) => ((await session.unguard(old)) ? "passphrase gone" : null)));
+$("lock-now").addEventListener("click", () => location.reload()); // the key lives in this page alone
 
 /** Pictures that another app of this device shared with this one; the service worker kept them. */
 async function takeShared() {
@@ -93,16 +157,16 @@ async function takeOne(file, taps = null) {
     waiting.set(id, resolve);
     worker.postMessage({ id, file, taps });
   });
-  const { sha256, width, height, format, error } = reply, name = file.name || "pasted picture";
+  const { sha256, width, height, format, error, fault } = reply, name = file.name || "pasted picture";
   if (reply.field && !taps) await showField(file, name, reply);
   if (taps) {
     tell(t(reply.answers?.length ? "taken" : "tap none", { n: 1 }));
     outline(reply.answers ?? []);
   }
-  const found = reply.answers ?? [{ error }];
-  for (const { answer, error: why, frame, map, place, tapped } of found) {
+  const found = reply.answers ?? [{ error, fault }];
+  for (const { answer, error: why, fault: named, frame, map, place, tapped } of found) {
     const record = {
-      id: session.nextId(), name: place ? `${name} · ${place.slice(0, 2).join(", ")}` : name, sha256, width, height, format, answer, error: why,
+      id: session.nextId(), name: place ? `${name} · ${place.slice(0, 2).join(", ")}` : name, sha256, width, height, format, answer, error: why, fault: named ?? null,
       place, tapped, thumb: frame ? await reduced(frame) : null, label: null, note: "", answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build,
     };
     const stored = await saved(session.put(record, frame ? { frame, map } : null));
@@ -193,6 +257,7 @@ addEventListener("drop", (event) => {
 function render() {
   const { records } = session;
   $("work").hidden = !records.length;
+  guardShown();
   const { blasts, judged, share: part, low, high } = share(records);
   const percent = (value) => `${(100 * value).toFixed(0)} %`;
   const labelled = records.filter(({ label }) => label).length;
@@ -300,7 +365,7 @@ function shown(record, pixels) {
       answer.withheld ? "" : make("p", { textContent: t("probability", { p: answer.probability.toFixed(3), calibrated, l: answer.logit.toFixed(3), ms: answer.ms.toFixed(0) }) }),
       make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: t("for blast") }), " ", make("span", { className: "normal", textContent: t("for normal") })),
     ]
-    : [make("p", { className: "bad", textContent: sentence(error) })];
+    : [make("p", { className: "bad", textContent: sentence(faultOf(record)) })];
   const lossy = record.format === "JPEG" || record.format === "WebP" ? make("p", { className: "soft", textContent: t("lossy", { format: record.format }) }) : "";
   const earlier = record.bundle === site.bundle_digest ? "" : make("p", { className: "bad", textContent: t("earlier") });
   const labels = Object.values(LABELS).map((value) => {
@@ -390,7 +455,7 @@ function paper() {
     const { answer, error, label, note, name, thumb } = record, decision = decisionOf(record);
     const image = make("img", { alt: "" });
     if (thumb instanceof Blob) image.src = URL.createObjectURL(thumb);
-    const cells = [image, name, t(decision), answer?.probability?.toFixed(3) ?? "", (answer ? reasonOf(answer) : error) ?? "", label ? t(`label ${label}`).replace(/ \(.*/, "") : "", note ?? ""];
+    const cells = [image, name, t(decision), answer?.probability?.toFixed(3) ?? "", (answer ? reasonOf(answer) : faultOf(record)) ?? "", label ? t(`label ${label}`).replace(/ \(.*/, "") : "", note ?? ""];
     return make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
   });
   $("printed").replaceChildren(
@@ -410,7 +475,8 @@ $("print").addEventListener("click", () => print());
 function choseLanguage(name) {
   speak(name);
   try { localStorage.setItem("leukoscope-language", spoken()); } catch { /* no storage: it is asked anew */ }
-  if (site) render();
+  if (refuse.last) refuse(refuse.last);
+  else if (document.documentElement.dataset.state === "ready") render();
 }
 $("language").addEventListener("click", () => choseLanguage(spoken() === "en" ? "es" : "en"));
 let wanted = null;

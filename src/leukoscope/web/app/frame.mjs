@@ -1,13 +1,12 @@
 // From pixels to the frame that the network sees: integers only, the same bytes as leukoscope.cells.frame.frame_cell.
 
+import { Fault } from "./faults.mjs";
+import { halfEven } from "./raster.mjs";
+
 export const NEAR_BLACK = 10; // a pixel is surround where no channel exceeds this level
 export const MIN_AREA = 200; // pixels
 export const MAX_BORDER = 0.5; // share of the outermost pixels that a cell may touch
 const FRAME_SIZE = 450;
-const EXPECTED = "give one segmented cell on a black surround";
-
-/** A picture that cannot be answered; the message is for the reader. */
-export class PictureError extends Error {}
 
 /**
  * Label the 8-connected components of a mask.
@@ -73,27 +72,26 @@ export function above(rgb, count = rgb.length / 3) {
  * @returns {Uint8Array} [size, size, 3]
  */
 export function frameCell(rgb, width, height, size) {
-  if (!(width > 0 && height > 0) || rgb.length !== 3 * width * height) throw new PictureError("this is no picture");
+  if (!(width > 0 && height > 0) || rgb.length !== 3 * width * height) throw new Fault("no picture");
   const lit = above(rgb);
   let ring = 0;
   for (let x = 0; x < width; x++) ring += lit[x] + lit[(height - 1) * width + x];
   for (let y = 0; y < height; y++) ring += lit[y * width] + lit[y * width + width - 1];
   const touching = ring / (2 * (width + height));
   if (touching > MAX_BORDER)
-    throw new PictureError(`no black surround: ${halfEven(100 * touching)}% of the outermost pixels are not black; ${EXPECTED}`);
-  if (!lit.includes(1)) throw new PictureError(`the picture is all black; ${EXPECTED}`);
+    throw new Fault("no surround", { share: halfEven(100 * touching) });
+  if (!lit.includes(1)) throw new Fault("all black");
   const box = bounds(lit, width, height);
   const cut = crop(lit, width, box);
   const across = box[2] - box[0], down = box[3] - box[1];
   const found = components(cut, across, down);
   const cell = largest(found);
   if (found.areas[cell] < MIN_AREA)
-    throw new PictureError(`the largest object has ${found.areas[cell]} px, a cell has at least ${MIN_AREA} px; ` +
-      "give the cell at the microscope's full resolution, segmented on a black surround");
+    throw new Fault("too small", { area: found.areas[cell], least: MIN_AREA });
   const [l, t, r, b] = found.boxes[cell];
   const w = r - l, h = b - t;
   if (Math.max(w, h) > 2 * Math.max(size, FRAME_SIZE))
-    throw new PictureError(`the largest object is ${w} x ${h} px, too large for a cell in a frame of ${size} px; ${EXPECTED}`);
+    throw new Fault("too large", { w, h, size });
   const mask = solid(found.labels, across, cell, found.boxes[cell]);
   const [x0, fromLeft, wide] = overlap(0, w, size), [y0, fromTop, tall] = overlap(0, h, size);
   const frame = new Uint8Array(3 * size * size);
@@ -107,12 +105,6 @@ export function frameCell(rgb, width, height, size) {
       frame[to + 2] = rgb[from + 2];
     }
   return frame;
-}
-
-/** A number rounded as Python writes it: halves to the even side. */
-function halfEven(value) {
-  const up = Math.round(value);
-  return up - value === 0.5 && up % 2 ? up - 1 : up;
 }
 
 function overlap(start, length, size) {

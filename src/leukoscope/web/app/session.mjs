@@ -1,26 +1,113 @@
 // The session: what was answered and how it was labelled, kept in this browser, and taken out as one file.
 
-const NAME = "leukoscope-app", STORE = "cells", FRAMES = "frames";
+import { changedLock, keyOf, madeLock, sealed, unsealed } from "./vault.mjs";
 
-/** Records by their id, in IndexedDB; without storage they live as long as the page. Frames are read when shown. */
+const NAME = "leukoscope-app", STORE = "cells", FRAMES = "frames", LOCK = "lock";
+
+/**
+ * Records by their id, in IndexedDB; without storage they live as long as the page. Frames are read when shown. Under a
+ * passphrase nothing but ids lies there in clear.
+ */
 export class Session {
   records = [];
   #database = null;
+  #lock = null;
+  #key = null;
   #frames = new Map(); // of what could not be stored
+  #last = Promise.resolve(); // what is being written: a passphrase rewrites all, and nothing may come between
 
   /** @returns {Promise<boolean>} whether the session is kept */
   async open() {
     try {
-      this.#database = await asked(Object.assign(indexedDB.open(NAME, 1), {
-        onupgradeneeded() { for (const store of [STORE, FRAMES]) this.result.createObjectStore(store, { keyPath: "id" }); },
+      this.#database = await asked(Object.assign(indexedDB.open(NAME, 2), {
+        onupgradeneeded() {
+          for (const store of [STORE, FRAMES, LOCK]) if (!this.result.objectStoreNames.contains(store)) this.result.createObjectStore(store, { keyPath: "id" });
+        },
       }));
-      this.records = await asked(this.#store(STORE, "readonly").getAll());
-      this.records.sort((one, other) => one.id - other.id);
+      this.#database.onversionchange = () => this.#database.close(); // another page clears or renews it
+      this.#lock = (await asked(this.#store(LOCK, "readonly").get(LOCK))) ?? null;
+      if (!this.#lock) await this.#read();
       return true;
     } catch {
       this.#database = null;
       return false;
     }
+  }
+
+  /** Whether there is a passphrase, and whether it is still to be given. */
+  get guarded() { return this.#lock !== null; }
+  get locked() { return this.guarded && !this.#key; }
+
+  async #read() {
+    const found = await asked(this.#store(STORE, "readonly").getAll());
+    this.records = await Promise.all(found.map((each) => (each.sealed ? unsealed(this.#key, STORE, each) : each)));
+    this.records.sort((one, other) => one.id - other.id);
+  }
+
+  /** Open with the passphrase, and end what was broken off. @returns {Promise<boolean>} whether it is the right one */
+  async unlock(passphrase) {
+    this.#key = await keyOf(this.#lock, passphrase);
+    if (!this.#key) return false;
+    await this.#read();
+    await this.#alone(() => (this.#lock.leaving ? this.#open() : this.#seal()));
+    return true;
+  }
+
+  /** Put all under a passphrase; what was broken off is ended when it is next given. */
+  async guard(passphrase) {
+    const lock = await madeLock(passphrase), key = await keyOf(lock, passphrase);
+    await this.#alone(async () => {
+      await this.#keep(lock);
+      this.#key = key;
+      await this.#seal();
+    });
+  }
+
+  /** @returns {Promise<boolean>} whether the old passphrase is the right one */
+  async change(passphrase, next) {
+    const lock = await changedLock(this.#lock, passphrase, next);
+    if (lock) await this.#keep(lock);
+    return lock !== null;
+  }
+
+  /** Take the passphrase away: all lies in clear again. @returns {Promise<boolean>} whether it is the right one */
+  async unguard(passphrase) {
+    if (!(await keyOf(this.#lock, passphrase))) return false;
+    await this.#alone(async () => {
+      await this.#keep({ ...this.#lock, leaving: true });
+      await this.#open();
+    });
+    return true;
+  }
+
+  #alone(work) {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  async #keep(lock) {
+    await asked(this.#store(LOCK, "readwrite").put(lock));
+    this.#lock = lock;
+  }
+
+  #seal() {
+    return this.#rewrite((place, each) => (each.sealed ? null : sealed(this.#key, place, each)));
+  }
+
+  async #open() {
+    await this.#rewrite((place, each) => (each.sealed ? unsealed(this.#key, place, each) : null));
+    await asked(this.#store(LOCK, "readwrite").delete(LOCK));
+    this.#lock = this.#key = null;
+  }
+
+  /** One record after the other: all of them at once would not fit into memory. */
+  async #rewrite(made) {
+    for (const place of [STORE, FRAMES])
+      for (const id of await asked(this.#store(place, "readonly").getAllKeys())) {
+        const next = await made(place, await asked(this.#store(place, "readonly").get(id)));
+        if (next) await asked(this.#store(place, "readwrite").put(next));
+      }
   }
 
   /**
@@ -31,10 +118,18 @@ export class Session {
     const at = this.records.findIndex(({ id }) => id === record.id);
     if (at < 0) this.records.push(record);
     else this.records[at] = record;
+    return this.#alone(() => this.#write(record, pixels));
+  }
+
+  async #write(record, pixels) {
     try {
-      const work = this.#database.transaction([STORE, FRAMES], "readwrite");
-      work.objectStore(STORE).put(record);
-      if (pixels) work.objectStore(FRAMES).put({ id: record.id, ...pixels });
+      const { id } = record, key = this.#key, write = (place, value) => (key ? sealed(key, place, value) : value);
+      const rows = [await write(STORE, record), pixels && (await write(FRAMES, { id, ...pixels }))];
+      const work = this.#database.transaction([STORE, FRAMES, LOCK], "readwrite");
+      work.objectStore(LOCK).get(LOCK).onsuccess = ({ target }) => {
+        if (Boolean(target.result) !== Boolean(key)) work.abort(); // another page has set or taken away the passphrase
+        else [STORE, FRAMES].forEach((place, i) => { if (rows[i]) work.objectStore(place).put(rows[i]); });
+      };
       await new Promise((resolve, reject) => {
         work.oncomplete = resolve;
         work.onerror = work.onabort = () => reject(work.error);
@@ -48,13 +143,19 @@ export class Session {
 
   /** The frame and the heat map of a record, or null. */
   async pixels(id) {
-    return this.#frames.get(id) ?? (this.#database ? (await asked(this.#store(FRAMES, "readonly").get(id))) ?? null : null);
+    if (this.#frames.has(id) || !this.#database) return this.#frames.get(id) ?? null;
+    const found = await asked(this.#store(FRAMES, "readonly").get(id));
+    return found?.sealed ? unsealed(this.#key, FRAMES, found) : found ?? null;
   }
 
+  /** Remove all; a passphrase that was forgotten goes with what it guarded. */
   async clear() {
+    const forgotten = this.locked;
     this.records = [];
     this.#frames.clear();
-    if (this.#database) for (const store of [STORE, FRAMES]) await asked(this.#store(store, "readwrite").clear());
+    if (!this.#database) return;
+    for (const store of forgotten ? [STORE, FRAMES, LOCK] : [STORE, FRAMES]) await asked(this.#store(store, "readwrite").clear());
+    if (forgotten) this.#lock = null;
   }
 
   nextId() {
@@ -69,7 +170,7 @@ export class Session {
 function asked(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
+    request.onerror = request.onblocked = () => reject(request.error);
   });
 }
 

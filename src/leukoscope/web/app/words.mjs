@@ -45,6 +45,15 @@ export const WORDS = {
     "cannot keep": "this browser cannot keep the app for use offline", "not whole": "not kept for use offline: a file did not arrive whole",
     newer: "a newer version takes over once all windows of this one are closed", "keep failed": "not kept for use offline ({why})",
     printed: "Session of {day}. Bundle {bundle}, app {app}.",
+    guard: "Passphrase", "guard off": "Pictures, answers and notes lie unencrypted in this browser.", "guard on": "Pictures, answers and notes lie encrypted in this browser.",
+    "no recovery": "A forgotten passphrase cannot be recovered by anyone: what it guards is lost then. Exported files are not encrypted.",
+    locked: "This session is under a passphrase.", unlock: "Unlock", "wrong passphrase": "This is not the passphrase. Nothing was changed.",
+    forgotten: "Forgotten: remove all", "sure forgotten": "Without the passphrase nothing of this session can be read again. Remove all of it from this device?",
+    "old passphrase": "Present passphrase", "new passphrase": "New passphrase, {n} characters or more", "again passphrase": "New passphrase again",
+    "set passphrase": "Set the passphrase", "remove passphrase": "Remove the passphrase", "lock now": "Lock now",
+    "passphrase short": "A passphrase has {n} characters or more.", "passphrase differs": "The two new passphrases differ.",
+    "passphrase set": "The passphrase is set. It is asked for whenever the app starts.", "passphrase gone": "The passphrase is removed: all lies unencrypted again.",
+    "passphrase failed": "This browser's storage refused it ({why}). Try again.", working: "Working …",
     "withheld cut": "the cell is cut off by the border of the picture", "withheld scale": "the scale of the picture is not known: too few red cells are seen",
   },
   es: {
@@ -91,6 +100,15 @@ export const WORDS = {
     "cannot keep": "este navegador no puede guardar la aplicación para uso sin red", "not whole": "no guardada para uso sin red: un archivo no llegó entero",
     newer: "una versión nueva entra cuando se cierren todas las ventanas de esta", "keep failed": "no guardada para uso sin red ({why})",
     printed: "Sesión del {day}. Modelo {bundle}, aplicación {app}.",
+    guard: "Contraseña", "guard off": "Imágenes, respuestas y notas están sin cifrar en este navegador.", "guard on": "Imágenes, respuestas y notas están cifradas en este navegador.",
+    "no recovery": "Nadie puede recuperar una contraseña olvidada: lo que guarda se pierde. Los archivos exportados no van cifrados.",
+    locked: "Esta sesión tiene contraseña.", unlock: "Abrir", "wrong passphrase": "Esa no es la contraseña. Nada ha cambiado.",
+    forgotten: "Olvidada: borrar todo", "sure forgotten": "Sin la contraseña nada de esta sesión se puede volver a leer. ¿Borrarla toda de este dispositivo?",
+    "old passphrase": "Contraseña actual", "new passphrase": "Contraseña nueva, {n} caracteres o más", "again passphrase": "Contraseña nueva otra vez",
+    "set passphrase": "Poner la contraseña", "remove passphrase": "Quitar la contraseña", "lock now": "Cerrar ahora",
+    "passphrase short": "Una contraseña tiene {n} caracteres o más.", "passphrase differs": "Las dos contraseñas nuevas difieren.",
+    "passphrase set": "La contraseña está puesta. Se pide cada vez que la aplicación empieza.", "passphrase gone": "La contraseña está quitada: todo vuelve a estar sin cifrar.",
+    "passphrase failed": "El almacenamiento de este navegador la rechazó ({why}). Pruebe otra vez.", working: "Trabajando …",
     "withheld cut": "la célula está cortada por el borde de la imagen", "withheld scale": "no se conoce la escala de la imagen: se ven muy pocos glóbulos rojos",
   },
 };
@@ -128,7 +146,7 @@ export const spoken = () => language;
 export function speak(name) {
   language = name in WORDS ? name : "en";
   document.documentElement.lang = language;
-  for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
+  for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t, node.dataset);
 }
 
 /** The words of a key, its places filled. */

@@ -1,58 +1,67 @@
 // Answers, away from the page: checks what it runs, tests itself, then takes one picture after the other.
 
+import { Fault } from "./faults.mjs";
 import { cutOut, findCells, isFramed } from "./find.mjs";
 import { frameCell } from "./frame.mjs";
 import { check, decide, inWords } from "./gate.mjs";
 import { decode, sha256 } from "./pixels.mjs";
 import { measureQuality } from "./quality.mjs";
 
+// The smallest module with an instruction on vectors: i8x16.splat and i8x16.popcnt of one constant.
+const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+const BUNDLE_FORMAT = 1, FACTS = "bundle/bundle.json", GRAPH = "bundle/model.onnx", WASM = "runtime/ort-wasm-simd-threaded.wasm";
+
 let ready; // a promise of what answers
 
-async function fetched(name, digest) {
-  const response = await fetch(new URL(name, import.meta.url));
-  if (!response.ok) throw new Error(`${name} cannot be loaded (${response.status})`);
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  if (digest && (await sha256(bytes)) !== digest) throw new Error(`${name} is not the file that this app was built with; load the page again with a network`);
-  return bytes;
+async function loaded(name) {
+  const response = await fetch(new URL(name, import.meta.url)).catch(({ message }) => ({ status: message }));
+  if (!response.ok) throw new Fault("no file", { name, why: response.status });
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 const parsed = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 
 async function start() {
-  if (!globalThis.crypto?.subtle) throw new Error("this page must come over https (or from this machine itself): without it nothing can be checked");
-  if (typeof OffscreenCanvas === "undefined" || typeof createImageBitmap === "undefined" || typeof WebAssembly === "undefined")
-    throw new Error("this browser is too old for the app; use a current Chrome, Edge, Firefox or Safari");
-  const site = parsed(await fetched("app.json"));
-  const facts = parsed(await fetched("bundle/bundle.json", site.files["bundle/bundle.json"]));
-  const graph = await fetched("bundle/model.onnx", facts.files["model.onnx"]);
-  const wasm = await fetched("runtime/ort-wasm-simd-threaded.wasm", site.files["runtime/ort-wasm-simd-threaded.wasm"]);
-  const ort = await import(new URL("runtime/ort.wasm.min.mjs", import.meta.url));
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.proxy = false;
-  ort.env.wasm.wasmPaths = new URL("runtime/", import.meta.url).href;
-  ort.env.wasm.wasmBinary = wasm.buffer;
+  if (!globalThis.crypto?.subtle) throw new Fault("plain http");
+  if (typeof OffscreenCanvas === "undefined" || typeof createImageBitmap === "undefined" || typeof WebAssembly === "undefined") throw new Fault("old browser");
+  if (!WebAssembly.validate(SIMD)) throw new Fault("no simd");
+  // All at once; what each must be is known when the list of digests is there.
+  const loading = Object.fromEntries(["app.json", FACTS, GRAPH, WASM, "selftest.png"].map((name) => [name, loaded(name)]));
+  for (const each of Object.values(loading)) each.catch(() => undefined); // the first fault is told, the others with it
+  const importing = import(new URL("runtime/ort.wasm.min.mjs", import.meta.url));
+  importing.catch(() => undefined);
+  const site = parsed(await loading["app.json"]), checked = async (name, digest = site.files[name]) => {
+    const bytes = await loading[name];
+    if ((await sha256(bytes)) !== digest) throw new Fault("another file", { name });
+    return bytes;
+  };
+  const facts = parsed(await checked(FACTS));
+  if (facts.format_version !== BUNDLE_FORMAT) throw new Fault("newer bundle", { found: facts.format_version, known: BUNDLE_FORMAT });
+  const [graph, wasm, picture] = [await checked(GRAPH, facts.files["model.onnx"]), await checked(WASM), await checked("selftest.png")];
+  const ort = await importing;
+  Object.assign(ort.env.wasm, { numThreads: 1, proxy: false, wasmPaths: new URL("runtime/", import.meta.url).href, wasmBinary: wasm.buffer });
   ort.env.logLevel = "error";
   // An arena keeps what it once had, and patterns are for batches: for one cell at a time both only hold memory.
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], enableCpuMemArena: false, enableMemPattern: false });
-  ort.env.wasm.wasmBinary = undefined; // 14 MB, compiled by now
+  // 14 MB, compiled by now: the runtime keeps the buffer for good, so it is taken away from it.
+  ort.env.wasm.wasmBinary = undefined;
+  new MessageChannel().port1.postMessage(null, [wasm.buffer]);
   const engine = { site, facts, ort, session, turn: Promise.resolve() };
-  await selfTest(engine);
+  await selfTest(engine, picture);
   return engine;
 }
 
 /** A picture whose pixels, frame and answer are known: a browser that alters any of them gives no answer. */
-async function selfTest(engine) {
-  const known = engine.site.self_test;
-  const bytes = await fetched("selftest.png", engine.site.files["selftest.png"]);
-  const { rgb, width, height } = await decode(bytes);
-  if ((await sha256(rgb)) !== known.pixels)
-    throw new Error("this browser alters the pixels of pictures (a protection against tracking does so), and no answer about altered pictures is given; allow this page to read canvases, or use another browser");
+async function selfTest(engine, picture) {
+  const known = engine.site.self_test, { rgb, width, height } = await decode(picture);
+  if ((await sha256(rgb)) !== known.pixels) throw new Fault("altered pixels");
   const { answer, frame } = await answerFor(engine, rgb, width, height);
-  if ((await sha256(frame)) !== known.frame) throw new Error("the self-test failed: the cell of the test picture is framed differently here");
-  if (!(Math.abs(answer.logit - known.logit) <= engine.site.logit_tolerance))
-    throw new Error(`the self-test failed: the test picture's logit is ${answer.logit.toFixed(5)}, ${known.logit.toFixed(5)} is right`);
-  const reasons = JSON.stringify(answer.findings.map(({ reason }) => reason));
-  if (answer.decision !== known.decision || reasons !== JSON.stringify(known.reasons)) throw new Error("the self-test failed: the test picture is decided differently here");
+  const framed = await sha256(frame), failed = (what, found, right) => new Fault("self-test", { what, found, right });
+  if (framed !== known.frame) throw failed("frame", framed.slice(0, 8), known.frame.slice(0, 8));
+  if (!(Math.abs(answer.logit - known.logit) <= engine.site.logit_tolerance)) throw failed("logit", answer.logit.toFixed(5), known.logit.toFixed(5));
+  if (answer.decision !== known.decision) throw failed("decision", answer.decision, known.decision);
+  const reasons = answer.findings.map(({ reason }) => reason).join(", ");
+  if (reasons !== known.reasons.join(", ")) throw failed("gate", reasons || "-", known.reasons.join(", ") || "-");
 }
 
 /** @param {number[]} sides sizes whose scale is known, those of the bundle for a cell on black */
@@ -63,7 +72,7 @@ async function answerFor({ site, facts, ort, session }, rgb, width, height, side
   const frames = new ort.Tensor("uint8", frame, [1, size, size, 3]);
   const outputs = await session.run({ frames });
   const logit = outputs.logit.data[0];
-  if (!Number.isFinite(logit)) throw new Error(`the model gave no finite answer (${logit})`);
+  if (!Number.isFinite(logit)) throw new Fault("not finite", { logit });
   const map = { values: Float32Array.from(outputs.heatmap.data), height: outputs.heatmap.dims[1], width: outputs.heatmap.dims[2] };
   let { probability, decision, reason } = decide(logit, facts.decision);
   let gate = "not checked", score = null, findings = [];
@@ -105,11 +114,11 @@ async function answersForField(engine, rgb, width, height, taps) {
       if (why) Object.assign(entry, { answer: withheld(site, why), frame: frameCell(shown.rgb, shown.width, shown.height, size), map: null });
       else Object.assign(entry, await answerFor(engine, shown.rgb, shown.width, shown.height, []));
     } catch (error) {
-      entry.error = String(error?.message ?? error);
+      Object.assign(entry, told(error));
     }
     answers.push(entry);
   }
-  if (!cells.length && !taps) return { error: "no white cell is found in it; tap one in the picture, or give a stained smear, in focus and lit", redCell, hidden, answers: null };
+  if (!cells.length && !taps) return { ...told(new Fault("no cell")), redCell, hidden, answers: null };
   return { answers, redCell, hidden };
 }
 
@@ -123,6 +132,9 @@ function ring({ box: [left, top, w, h], mask }) {
   return Int32Array.from(points);
 }
 
+/** A fault for the page: English words, and what says it in other languages. */
+const told = (error) => ({ error: String(error?.message ?? error), fault: error instanceof Fault ? { key: error.key, places: error.places } : null });
+
 /** One picture after the other: the graph is not asked twice at once. */
 function inTurn(engine, work) {
   const done = engine.turn.then(work);
@@ -133,7 +145,7 @@ function inTurn(engine, work) {
 ready = start();
 ready.then(
   ({ site, facts }) => postMessage({ kind: "ready", site, bundle: { name: facts.name, version: facts.version, gate: Boolean(facts.gate), decision: facts.decision, frame: facts.preparation.frame_size, use: facts.intended_use } }),
-  (error) => postMessage({ kind: "refused", why: String(error?.message ?? error) }),
+  (error) => postMessage({ kind: "refused", ...told(error) }),
 );
 
 onmessage = async ({ data }) => {
@@ -149,7 +161,7 @@ onmessage = async ({ data }) => {
       else Object.assign(reply, { field: true }, await answersForField(engine, rgb, width, height, data.taps));
     });
   } catch (error) {
-    reply.error = String(error?.message ?? error);
+    Object.assign(reply, told(error));
   }
   postMessage(reply, (reply.answers ?? []).flatMap(({ frame }) => (frame ? [frame.buffer] : [])));
 };
