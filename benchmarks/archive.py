@@ -3,13 +3,17 @@
     python benchmarks/archive.py --data DATA --pictures 20000 --out docs/figures/archive.json
     python benchmarks/archive.py --data DATA --pictures 1000000 --keep FOLDER --out docs/figures/archive_million.json
     python benchmarks/archive.py --data DATA --pictures 4000 --kills 20 --out docs/figures/archive_kills.json
+    python benchmarks/archive.py --data DATA --pictures 1600 --scaling --out docs/figures/archive_workers.json
+    python benchmarks/archive.py --curve docs/figures/archive_workers.json --picture docs/pictures/archive.svg
 
 The first plans a new archive of the same links for each engine in turns, runs it, compares the collected rows byte for
 byte, and measures what a part costs the coordinator, by which it extrapolates to many cores on paper. With `--keep` one
 archive is run by local processes and goes on where it was stopped; the memory of the coordinator and of its workers is
 looked at all the while. With `--kills` workers are killed so many times, the coordinator some times, and two
-coordinators work at once; the rows must be those of an undisturbed run. Processor seconds are those of all children: a
-busy machine does not change them. The wall clock tells little where other work runs beside.
+coordinators work at once; the rows must be those of an undisturbed run. `--scaling` runs both engines with 1, 2 and 4
+workers, and with parts a fifth as large: what a picture costs beside others, and what a part costs its coordinator;
+`--curve` draws what follows for many cores. Processor seconds are those of all children: a busy machine does not change
+them. The wall clock tells little where other work runs beside.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from leukoscope.machine import describe_machine
 
 ENGINES = ("local", "dask")
 CORES = (2, 16, 256, 10_000)
+WORKERS = (1, 2, 4)
 SMALL_PART = 20  # pictures: of the run by which the coordinator's cost of a part is measured
 
 
@@ -131,18 +136,94 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
     }
 
 
-def on_paper(picture_s: float, part_s: float) -> list[dict[str, float]]:
-    """Minutes for a million cells of parts of `PART_SIZE` on many cores, and the share of its core a coordinator needs.
+def scaling(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, Any]:
+    """What a picture costs with 1, 2 and 4 workers, in turns, and a part its coordinator, by both engines."""
+    home, rows = folder / "archive", folder / "rows.jsonl"
+    digests, told = set(), {}
+    spent: dict[tuple[str, int, int], list[dict[str, float]]] = {}
+    ways = [(engine, workers, 5 * SMALL_PART) for engine in ENGINES for workers in WORKERS]
+    ways += [(engine, 2, SMALL_PART) for engine in ENGINES]
+    for _ in range(args.rounds):
+        for engine, workers, part in ways:
+            leukoscope("archive", "plan", table, "--out", home, "--part-size", part)
+            run = leukoscope("archive", "run", home, "--engine", engine, "--workers", workers)
+            spent.setdefault((engine, workers, part), []).append(run | {"parts": Archive.open(home).planned.parts})
+            leukoscope("archive", "collect", home, "--out", rows)
+            digests.add(digest_of(rows))
+            shutil.rmtree(home)
+            print(engine, workers, part, run, flush=True)
+    idle = {engine: _least(spent[engine, 1, 5 * SMALL_PART], "own_cpu_s") for engine in ENGINES}
+    for engine in ENGINES:
+        picture = {w: 1e3 * _least(spent[engine, w, 5 * SMALL_PART], "cpu_s") / args.pictures for w in WORKERS}
+        few, many = spent[engine, 2, 5 * SMALL_PART], spent[engine, 2, SMALL_PART]
+        part = (_least(many, "own_cpu_s") - _least(few, "own_cpu_s")) / (many[0]["parts"] - few[0]["parts"])
+        told[engine] = {
+            "cpu_ms_per_picture_by_workers": {w: round(each, 3) for w, each in picture.items()},
+            "most_over_least": round(max(picture.values()) / min(picture.values()), 3),
+            "coordinator_cpu_ms_per_part": round(1e3 * part, 2), "coordinator_cpu_s_in_all": round(idle[engine], 2),
+            "a_million_on_paper": on_paper(max(picture.values()) / 1e3, max(part, 0.0)),
+        }  # fmt: skip
+    runs = [{"engine": e, "workers": w, "part_size": s, "runs": each} for (e, w, s), each in spent.items()]
+    return {"rows_alike": len(digests) == 1, "engines": told, "runs": runs}
 
-    Every core works off whole parts one after the other; the coordinator deals them out one by one.
+
+def _least(runs: list[dict[str, float]], what: str) -> float:
+    return min(run[what] for run in runs)
+
+
+def curve(figures: Path) -> str:
+    """Minutes for a million cells against cores, both engines, as a drawing; ideal is a straight line."""
+    told = json.loads(figures.read_text())["engines"]
+    left, top, width, height = 70, 20, 520, 300
+    x = [math.log10(cores) for cores in CORES]
+
+    def at(cores: float, minutes: float) -> str:
+        across = left + width * (math.log10(cores) - x[0]) / (x[-1] - x[0])
+        return f"{across:.1f},{top + height * (2 - math.log10(max(minutes, 0.01))) / 4:.1f}"
+
+    lines = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#999"/>']
+    for minutes in (100, 10, 1, 0.1, 0.01):
+        _, y = at(2, minutes).split(",")
+        lines.append(f'<text x="{left - 8}" y="{float(y) + 4:.1f}" text-anchor="end">{minutes:g}</text>')
+        lines.append(f'<path d="M{left},{y}h{width}" stroke="#ddd"/>')
+    for cores in CORES:
+        place, _ = at(cores, 1).split(",")
+        lines.append(f'<text x="{place}" y="{top + height + 18}" text-anchor="middle">{cores:,}</text>')
+    for engine, colour, dash in (("local", "#b45309", ""), ("dask", "#1d62b0", "7 4")):
+        rows = told[engine]["a_million_on_paper"]
+        points = " ".join(at(row["cores"], row["minutes"]) for row in rows)
+        lines.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
+        )
+    first = told["local"]["a_million_on_paper"][0]
+    ideal = [at(cores, first["minutes"] * first["cores"] / cores) for cores in (CORES[0], CORES[-1])]
+    lines.append(f'<polyline points="{" ".join(ideal)}" fill="none" stroke="#777" stroke-dasharray="2 3"/>')
+    for y, words, colour in ((40, "local processes", "#b45309"), (58, "Dask (dashed)", "#1d62b0"),
+                             (76, "twice the cores, half the time (dotted)", "#555")):  # fmt: skip
+        lines.append(f'<text x="{left + width - 10}" y="{y}" text-anchor="end" fill="{colour}">{words}</text>')
+    lines.append(f'<text x="{left + width / 2}" y="{top + height + 40}" text-anchor="middle">cores</text>')
+    lines.append(f'<text x="16" y="{top + height / 2}" transform="rotate(-90 16 {top + height / 2})" '
+                 'text-anchor="middle">minutes for a million cells</text>')  # fmt: skip
+    return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 370" font-family="sans-serif" font-size="13">\n'
+            '<rect width="620" height="370" fill="#fff"/>\n' + "\n".join(lines) + "\n</svg>\n")  # fmt: skip
+
+
+def on_paper(picture_s: float, part_s: float) -> list[dict[str, float]]:
+    """Minutes for a million cells on many cores, and the share of its core a coordinator needs.
+
+    Parts are of `PART_SIZE`, or smaller where there would be fewer than two for each core. Every core works off whole
+    parts one after the other; the coordinator deals them out one by one.
     """
-    parts = math.ceil(1_000_000 / PART_SIZE)
     found = []
     for cores in CORES:
-        work = math.ceil(parts / cores) * PART_SIZE * picture_s
+        size = max(1, min(PART_SIZE, 1_000_000 // (2 * cores)))
+        parts = math.ceil(1_000_000 / size)
+        work = math.ceil(parts / cores) * size * picture_s
         total = max(work, parts * part_s)
-        share = part_s * min(cores, parts) / (PART_SIZE * picture_s)
-        found.append({"cores": cores, "minutes": round(total / 60, 2), "coordinator_share": round(share, 4)})
+        share = part_s * min(cores, parts) / (size * picture_s)
+        found.append(
+            {"cores": cores, "part_size": size, "minutes": round(total / 60, 3), "coordinator_share": round(share, 4)}
+        )
     return found
 
 
@@ -271,23 +352,31 @@ def disturbed(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, 
 def main() -> None:
     """Run, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="Folder that keeps the archive: one run, gone on with.")
     parser.add_argument("--every", type=float, default=5.0, help="Seconds between looks at the memory.")
     parser.add_argument("--kills", type=int, default=0, help="How many workers of each engine to kill.")
+    parser.add_argument("--scaling", action="store_true", help="Both engines with 1, 2 and 4 workers.")
+    parser.add_argument("--curve", type=Path, help="Figures of --scaling, to be drawn.")
+    parser.add_argument("--picture", type=Path, help="Where --curve draws.")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if args.curve is not None:
+        (args.picture or args.curve.with_suffix(".svg")).write_text(curve(args.curve))
+        return
+    if args.data is None:
+        parser.error("--data is missing")
     with tempfile.TemporaryDirectory() as name:
         folder = args.keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        work = million if args.keep else disturbed if args.kills else engines
+        work = million if args.keep else disturbed if args.kills else scaling if args.scaling else engines
         found = work(args, folder, linked(args.data, folder, args.pictures))
-    told = (
-        f" --rounds {args.rounds}" if work is engines else f" --kills {args.kills}" if args.kills else " --keep FOLDER"
-    )
+    told = " --keep FOLDER" if args.keep else f" --kills {args.kills}" if args.kills else f" --rounds {args.rounds}"
+    if args.scaling:
+        told = f" --scaling{told}"
     report: dict[str, Any] = {
         "command": f"python benchmarks/archive.py --data DATA --pictures {args.pictures}{told}",
         "machine": describe_machine(),

@@ -258,6 +258,12 @@ def test_an_engine_that_is_not_there(archive: Archive) -> None:
         run_archive(archive, engine="dask", address="tcp://127.0.0.1:9")
 
 
+def test_an_engine_that_is_not_installed(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(LeukoscopeError, match=r"pip install 'leukoscope\[dask\]'"):
+        run_archive(archive, engine="dask")
+
+
 def test_tables_hold_the_same(archive: Archive, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     run_archive(archive, workers=1)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,59 @@ def test_readers_and_the_machine_are_apart(answered: tuple[Path, Path], bundle: 
         "dicom", "put", pictures, results, "--to", tmp_path / "x", "--bundle", bundle, "--readings", table
     )
     assert "names cell 99" in done.stderr
+
+
+def test_labels_of_a_gallery_and_of_a_workbench_are_given_back(
+    answered: tuple[Path, Path], bundle: Path, tmp_path: Path
+) -> None:
+    """A review as a gallery exports it, and the table as a workbench does: the same label at the same cell."""
+    pictures, results = answered
+    record = json.loads(sorted((results / "fields").glob("*.json"))[0].read_text())
+    picture, number = Path(record["path"]), record["cells"][0]["number"]
+    digest = sha256(picture.read_bytes()).hexdigest()
+    cell = {"path": picture.name, "cell": number, "sha256": digest, "decision": "refer"}
+    review = {
+        "format": "leukoscope-review", "version": 1, "root": str(picture.parent), "created": "2026-01-01",
+        "bundle": "b", "bundle_digest": "0" * 64, "leukoscope": "0", "cells": [
+            cell | {"label": "blast"}, cell | {"cell": number + 99, "label": None, "note": "a note alone"},
+        ],
+    }  # fmt: skip
+    (tmp_path / "leukoscope-review.json").write_text(json.dumps(review))
+    header = "path,case,subject,cell,reader,label,suggestion_seen,at,final_label,final_by,decision,probability,bundle"
+    line = "c,s,{id},Reader One,blast,0,2026,blast,reader,refer,,b"
+    (tmp_path / "readings.csv").write_text(
+        f"{header}\npictures/{digest[:20]}-{number}.png,{line}\npictures/{'0' * 20}.png,{line}\n,{line}\n"
+    )
+    put = ("dicom", "put", pictures, results, "--bundle", bundle, "--to")
+    for name, more in (("leukoscope-review.json", ("--reader", "Reader One")), ("readings.csv", ())):
+        to = tmp_path / name.partition(".")[2]
+        done = leukoscope(*put, to, "--readings", tmp_path / name, *more)
+        assert done.exit_code == 0, done.output
+        found = [pydicom.dcmread(path) for path in to.rglob("*.dcm")]
+        (given,) = [
+            each for each in found
+            if each.Modality == "ANN" and each.AnnotationGroupSequence[0].AnnotationGroupGenerationType == "MANUAL"
+        ]  # fmt: skip
+        (read,) = read_annotations(given)
+        assert (read.number, read.label, read.outline.tolist()) == (number, "blast", record["cells"][0]["outline"])
+        (report,) = [
+            told for each in found if each.Modality == "SR" and (told := read_report(each))["maker"] == "reader"
+        ]
+        assert (report["name"], report["figures"]) == ("Reader One", {"blast": 1.0})
+    for name, content, more, words in (
+        ("leukoscope-review.json", None, (), "names no reader; say who gave the labels: --reader NAME"),
+        ("readings.csv", None, ("--reader", "X"), "names its readers itself"),
+        ("half.json", json.dumps(review)[:300], ("--reader", "X"), "is no review that this version reads"),
+        ("none.json", json.dumps(review | {"cells": []}), ("--reader", "X"), "labels no cell"),
+        ("other.json", json.dumps(review | {"cells": [cell | {"label": "blast", "sha256": "1" * 64}]}),
+         ("--reader", "X"), "not those that were labelled"),
+        ("elsewhere.csv", f"{header}\npictures/{'0' * 20}.png,{line}\n", (), "reads no cell of these pictures"),
+    ):  # fmt: skip
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        done = leukoscope(*put, tmp_path / "x", "--readings", tmp_path / name, *more)
+        assert done.exit_code == 2, (name, done.output)
+        assert words in done.stderr, (name, done.stderr)
 
 
 def test_a_printed_report_of_one_patient(answered: tuple[Path, Path], bundle: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,37 @@ def test_jpeg_2000_is_read(tmp_path: Path) -> None:
     rgb = painted.painted()[:512, 1024:1536]
     tifffile.imwrite(tmp_path / "a.ome.tif", rgb, tile=(256, 256), photometric="rgb", compression="jpeg2000", ome=True)
     assert np.abs(open_slide(tmp_path / "a.ome.tif").read(0, 0, 0, 512, 512).astype(int) - rgb).max() <= 2
+
+
+def test_damaged_jpeg_2000_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    rgb = painted.painted()[:512, 1024:1536]
+    tifffile.imwrite(path, rgb, tile=(256, 256), photometric="rgb", compression="jpeg2000", ome=True)
+    with tifffile.TiffFile(path) as file:
+        start, length = file.pages[0].dataoffsets[3], file.pages[0].databytecounts[3]
+    data = bytearray(path.read_bytes())
+    data[start : start + length] = bytes(length)
+    path.write_bytes(data)
+    slide = open_slide(path)
+    with pytest.raises(PictureError, match="a part of it is damaged or cannot be unpacked"):
+        slide.read(0, 300, 300, 100, 100)
+    assert np.abs(slide.read(0, 0, 0, 200, 200).astype(int) - rgb[:200, :200]).max() <= 2
+
+
+def test_a_level_in_dicom_that_is_cut_short_is_told(slides: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "dicom"
+    shutil.copytree(slides["dicom"], folder)
+    full = folder / "level-0.dcm"
+    full.write_bytes(full.read_bytes()[: full.stat().st_size // 2])
+    with pytest.raises(PictureError, match=r"cannot be opened as a slide|is damaged or cannot be unpacked"):
+        open_slide(folder).read(0, painted.WIDTH - 300, painted.HEIGHT - 300, 300, 300)
+
+
+def test_without_the_extra_it_is_named(slides: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    done = leukoscope("slide", slides["tiled"], "--out", slides["tiled"].parent / "none")
+    assert done.exit_code == 2
+    assert "pip install 'leukoscope[slides]'" in done.stderr
 
 
 def test_cells_of_a_slide_go_back_as_annotations(slides: dict[str, Path], bundle: Path, tmp_path: Path) -> None:

@@ -64,13 +64,18 @@ def get(
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="PICTURES")
 @click.argument("results", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RESULTS")
 @click.option("--to", required=True, metavar="FOLDER|URL", help="Where the objects go.")
-@click.option("--readings", type=click.Path(path_type=Path, exists=True), help="CSV: path, cell, reader, label.")
+@click.option(
+    "--readings", type=click.Path(path_type=Path, exists=True),
+    help="What readers called cells: a review of a gallery or the app (JSON), readings.csv of a workbench's export, or "
+    "a CSV with path, cell, reader, label.",
+)  # fmt: skip
+@click.option("--reader", help="Who gave the labels of a review.")
 @click.option("--pdf", type=click.Path(path_type=Path, exists=True), help="A printed report of the patient.")
 @click.option("--patient", help="Only this patient, by the name of the folder.")
 @BUNDLE
 def put(
-    folder: Path, results: Path, to: str, readings: Path | None, pdf: Path | None, patient: str | None,
-    bundle: Path | None,
+    folder: Path, results: Path, to: str, readings: Path | None, reader: str | None, pdf: Path | None,
+    patient: str | None, bundle: Path | None,
 ) -> None:  # fmt: skip
     """Give answers of `leukoscope field` back as DICOM: annotations of cells, and statements on patients.
 
@@ -84,7 +89,9 @@ def put(
 
     used = read_bundle(bundle or default_bundle())
     machine = Machine(used.facts.name, used.digest, used.facts.decision.threshold)
-    given = give_results(folder, results, to, machine=machine, readings=readings, pdf=pdf, patient=patient)
+    given = give_results(
+        folder, results, to, machine=machine, readings=readings, reader=reader, pdf=pdf, patient=patient
+    )
     click.echo(f"{given.annotations} annotations, {given.statements} statements, {given.printed} PDF: {to}")
     if given.unanswered:
         click.echo(f"{given.unanswered} pictures have no answer with a cell", err=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leukoscope.cells.dicom import WHOLE_SLIDE, read_dataset
+from leukoscope.datasets.readers.review import load_review, reviewed_places
 from leukoscope.dicom.codes import MAKER
 from leukoscope.dicom.headers import Header, folder_name, level_path, read_headers, stem
 from leukoscope.dicom.objects import (
@@ -32,6 +35,8 @@ from leukoscope.tables import read_rows
 
 SLIDE, CELLS = "slide.json", "cells.jsonl"  # of the results of `leukoscope slide`
 _READING = ("path", "cell", "reader", "label")
+_DIGITS = 20  # of a digest, by which a workbench names pictures that it hands out
+_HANDED_OUT = re.compile(rf"pictures/([0-9a-f]{{{_DIGITS}}})(?:-(\d+))?\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,8 @@ class Given:
 
 
 def give_results(
-    folder: Path, results: Path, to: str, *, machine: Machine, readings: Path | None = None, pdf: Path | None = None,
-    patient: str | None = None,
+    folder: Path, results: Path, to: str, *, machine: Machine, readings: Path | None = None, reader: str | None = None,
+    pdf: Path | None = None, patient: str | None = None,
 ) -> Given:  # fmt: skip
     """Make the objects for the answers on pictures of a folder, and store them. Twice given, they replace themselves.
 
@@ -63,7 +68,8 @@ def give_results(
             `--by patient` gives the statements.
         to: folder or address.
         machine: what answered.
-        readings: CSV with the columns path, cell, reader, label: what readers called cells.
+        readings: what readers called cells, see `read_readings`.
+        reader: who gave the labels of a review.
         pdf: a printed report, of ``patient``, or of the only one.
         patient: give back this one alone, by the name of the folder.
 
@@ -76,7 +82,8 @@ def give_results(
         raise LeukoscopeError(f"holds no picture of {patient}", path=folder, remedy="name a folder of a patient")
     by_picture = {(folder / name).resolve(): (each, n) for each in headers for n, name in enumerate(each.pictures, 1)}
     slides = _slides(folder, headers)
-    read = {} if readings is None else _readings(readings)
+    pictures = [*by_picture, *(Path(each["path"]).resolve() for each in _records(results))]
+    read = {} if readings is None else read_readings(readings, reader, pictures)
     answered: set[Path] = set()
     called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     annotations = 0
@@ -90,7 +97,7 @@ def give_results(
         cells = [_annotated(cell) for cell in record["cells"]]
         store.add(cell_annotations(header, frame, cells, machine))
         annotations += 1
-        for reader, labels in read.get(place, {}).items():
+        for name, labels in read.get(place, {}).items():
             known = {cell.number: cell for cell in cells}
             unknown = sorted(set(labels) - set(known))
             if unknown:
@@ -98,8 +105,8 @@ def give_results(
                     f"names cell {unknown[0]} of {place.name}, which has none of that number", path=readings
                 )
             own = [AnnotatedCell(n, label, known[n].outline) for n, label in sorted(labels.items())]
-            store.add(cell_annotations(header, frame, own, Reader(reader)))
-            called[header.patient, reader].update(labels.values())
+            store.add(cell_annotations(header, frame, own, Reader(name)))
+            called[header.patient, name].update(labels.values())
             annotations += 1
     if not annotations:
         raise LeukoscopeError(
@@ -109,10 +116,10 @@ def give_results(
     for header in headers:
         of_patient[header.patient].append(header)
     statements = _give_statements(store, results, of_patient, machine)
-    for (whose, reader), counts in sorted(called.items()):
+    for (whose, name), counts in sorted(called.items()):
         told = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
         figures = {label: float(count) for label, count in sorted(counts.items())}
-        store.add(statement_report(of_patient[whose], figures, f"{reader} called: {told}.", Reader(reader)))
+        store.add(statement_report(of_patient[whose], figures, f"{name} called: {told}.", Reader(name)))
         statements += 1
     if pdf is not None:
         if len(of_patient) != 1:
@@ -206,9 +213,46 @@ def _records(results: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _readings(path: Path) -> dict[Path, dict[str, dict[int, str]]]:
-    """Label by picture, reader and cell."""
-    found: dict[Path, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+Readings = dict[Path, dict[str, dict[int, str]]]
+
+
+def read_readings(path: Path, reader: str | None, pictures: Iterable[Path]) -> Readings:
+    """Labels by picture, reader and cell, from any of three files.
+
+    Args:
+        path: a table with the columns path, cell, reader, label; a review (`leukoscope-review`) that was exported from
+            a gallery or the app; or `readings.csv` of what a workbench hands out, which knows pictures by their digest.
+        reader: who gave the labels of a review, which names nobody.
+        pictures: those that can be meant.
+
+    Raises:
+        DataError: it is none of these, or names what is not there.
+    """
+    found: Readings = defaultdict(lambda: defaultdict(dict))
+    if path.suffix.lower() == ".json":
+        review = load_review(path)
+        if reader is None:
+            raise DataError("names no reader", path=path, remedy="say who gave the labels: --reader NAME")
+        labelled = [each for each in review.cells if each.label is not None]
+        if not labelled:
+            raise DataError("labels no cell", path=path, remedy="label cells, and export again")
+        for cell, place in zip(labelled, reviewed_places(labelled, review, path), strict=True):
+            found[place][reader][1 if cell.cell is None else cell.cell] = str(cell.label)
+        return found
+    if reader is not None:
+        raise DataError("names its readers itself", path=path, remedy="leave out --reader")
+    rows = read_rows(path, ("path", "reader", "label"))[1]
+    if rows and "suggestion_seen" in rows[0][1]:
+        by_digest = {sha256(_bytes(place)).hexdigest()[:_DIGITS]: place for place in set(pictures)}
+        for number, row in rows:
+            name = _HANDED_OUT.fullmatch(row["path"])
+            if row["path"] and name is None:
+                raise DataError(f"line {number} names no picture as a workbench does", path=path)
+            if name is not None and name[1] in by_digest:
+                found[by_digest[name[1]]][row["reader"]][int(name[2] or 1)] = row["label"]
+        if not found:
+            raise DataError("reads no cell of these pictures", path=path, remedy="take the export of their case")
+        return found
     for number, row in read_rows(path, _READING)[1]:
         if not row["cell"].isdecimal() or not row["label"] or not row["reader"]:
             raise DataError(f"line {number} names no cell, label or reader", path=path)

@@ -76,22 +76,13 @@ def read_review(
         DataError: no review, or a newer one; no label; a picture that is not there, or not the one that was labelled.
     """
     file = Path(path)
-    try:
-        review = Review.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        why = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        place = ".".join(str(part) for part in why["loc"])
-        raise DataError(
-            f"is no review that this version reads{f', at {place}' if place else ''}: {why['msg']}",
-            path=file,
-            remedy="export the labels again from the gallery",
-        ) from None
+    review = load_review(file)
     labelled = [each for each in review.cells if each.label in _LABELS]
     whole = [each for each in labelled if each.cell is None]
     if not whole:
         said = "labels cells of fields only" if labelled else "labels no cell as blast or normal"
         raise DataError(said, path=file, remedy="label pictures of single cells, and export again")
-    places = _places(whole, review, file)
+    places = reviewed_places(whole, review, file)
     root = Path(os.path.commonpath([place.parent for place in places]))
     held = {_LABELS[str(each.label)] for each in whole}
     for label in (BLAST, NORMAL):
@@ -106,8 +97,35 @@ def read_review(
     return identified(Manifest(root, records, file.stem, notes=notes))
 
 
-def _places(cells: Sequence[ReviewedCell], review: Review, file: Path) -> list[Path]:
-    """Where the pictures lie, each the very one that was labelled."""
+def load_review(file: Path) -> Review:
+    """Read what a gallery exported.
+
+    Raises:
+        DataError: no review, or a newer one.
+    """
+    try:
+        return Review.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        place = ".".join(str(part) for part in why["loc"])
+        raise DataError(
+            f"is no review that this version reads{f', at {place}' if place else ''}: {why['msg']}",
+            path=file,
+            remedy="export the labels again from the gallery",
+        ) from None
+
+
+def reviewed_places(cells: Sequence[ReviewedCell], review: Review, file: Path) -> list[Path]:
+    """Where the pictures of cells lie, each the very one that was labelled.
+
+    Args:
+        cells: of the review.
+        review: loaded from ``file``.
+        file: beside which they are looked for, too.
+
+    Raises:
+        DataError: one is not there, or is another.
+    """
     found = [_locate(each, Path(review.root), file) for each in cells]
     missing = [each.path for each, place in zip(cells, found, strict=True) if place is None]
     if missing:
