@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,9 @@ def test_the_page_and_the_facts(results: dict[str, Path]) -> None:
     assert page.count('<rect class="monolayer"') == 6
     assert page.count('<rect class="thick"') == 2
     assert "0.1875 um per pixel, from file" in page
+    assert re.search(r">100 um</text><rect [^>]*width=\"145.8\"", page)  # 1400 px hold 5120 of 0.1875 um
+    assert re.search(r"the edge of the picture cuts the cell</td><td[^>]*>1<", page)
+    assert str(results["tiled"]) not in page.partition("<h1>")[2].partition("</h1>")[0]
     facts = json.loads((results["tiled"] / "slide.json").read_text())
     assert facts["windows"] == {"empty": 2, "monolayer": 6, "thick": 2, "unread": 0}
     assert sum(facts["decisions"].values()) == COUNTED

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +37,7 @@ SETTINGS, FACTS, CELLS, TABLE, CONTOURS, PAGE, THUMBNAIL = (
     "leukoscope-slide.json", "slide.json", "cells.jsonl", "cells.csv", "cells.geojson", "report.html", "thumbnail.jpg",
 )  # fmt: skip
 _SHOWN = 48  # cells in the page
+_FEW = 24  # of those that were found, where none was fit to be judged
 _DOTS = 4000  # cells on its map
 
 
@@ -114,6 +118,8 @@ def _written(
     tally = SlideTally(earlier=earlier)
     name, scale = decodable(str(slide.path)), found.ruler.um_per_px
     best: list[dict[str, Any]] = []
+    first: list[dict[str, Any]] = []
+    reasons: Counter[str] = Counter()
     dots: list[tuple[str, float, float]] = []
     with ExitStack() as stack:
         lines, table, contours = (
@@ -131,6 +137,10 @@ def _written(
             features = geojson({"cells": [cell]})["features"]
             contours.write((",\n" if number else "\n") + ",\n".join(json.dumps(each) for each in features))
             dots = _dotted(dots, cell)
+            if cell["decision"] == "refer":
+                reasons[_why(cell)] += 1
+            if len(first) < _FEW:
+                first.append(cell)
             if cell["probability"] is not None and cell["gate"] != "turned down":
                 best.append(cell)
                 if len(best) >= 4 * _SHOWN:
@@ -145,15 +155,30 @@ def _written(
     }  # fmt: skip
     write_json(out / FACTS, facts)
     write_bytes(out / THUMBNAIL, encode(thumbnail, Path("a.jpg")))
-    cards = [(cell, _uri(_crop(slide, cell))) for cell in _strongest(best)]
+    cards = [(cell, _uri(_crop(slide, cell))) for cell in _strongest(best) or first]
     page = render(
-        "slides/report.html.j2", facts=facts, survey=found, tally=tally, cards=cards, dots=dots, honest=HONEST,
+        "slides/report.html.j2", facts=facts, survey=found, tally=tally, cards=cards, judged=bool(best), dots=dots,
+        reasons=reasons, name=decodable(slide.path.name), bar=_bar(thumbnail.shape[1], slide, found), honest=HONEST,
         thumbnail=_uri(thumbnail), size=thumbnail.shape, zoom=thumbnail.shape[1] / slide.levels[0].width,
         colours={decision: "#" + bytes(colour).hex() for decision, colour in COLOURS.items()},
         levels=slide.levels, stated=slide.stated,
     )  # fmt: skip
     write_text(out / PAGE, page)
     return SlideRead(found, tally, out / PAGE)
+
+
+def _why(cell: dict[str, Any]) -> str:
+    """The first reason for which a cell is referred, without its figures."""
+    told = re.sub(r" \([^)]*\)", "", cell["reason"] or "in the band between blast and normal")
+    return told.removeprefix("the picture is not fit to be judged: ").partition(", ")[0]
+
+
+def _bar(width: int, slide: Slide, found: Survey) -> tuple[float, str]:
+    """A round length of at most a fifth of the map: its pixels, and words."""
+    um = found.um_per_px * slide.levels[0].width / width
+    decade = 10 ** math.floor(math.log10(width * um / 5))
+    length = max(step * decade for step in (1, 2, 5) if step * decade <= width * um / 5)
+    return length / um, f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} um"
 
 
 def _strongest(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
