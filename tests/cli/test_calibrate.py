@@ -82,8 +82,8 @@ def test_too_few_patients_for_one_percent_are_told_so(run, bundle: Path, data: P
     assert "No cell is referred: 90 blasts" in said.stderr
     assert "not calibrated" not in said.stderr
     loose = run("calibrate", bundle, "--data", data, "--level", "0.05")
-    assert "For new patients this is an aim and no promise" in loose.output
-    assert "25 % at best, and 5 % would need 19" in loose.output
+    assert "nothing is promised" in loose.output
+    assert "the best promise would be 25 %, and 5 % takes 19 groups" in loose.output
 
 
 def test_cells_without_patients_claim_none(run, bundle: Path, data: Path, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_cells_without_patients_claim_none(run, bundle: Path, data: Path, tmp_pa
     )
     assert result.exit_code == 0, result.output
     assert "fitted on 180 pictures of unknown patients of loose" in result.output
-    assert "For new patients this is an aim and no promise" in result.output
+    assert "For new patients nothing is promised" in result.output
     assert "patient groups" not in result.output
     rule = read_bundle(tmp_path / "new").facts.decision
     assert rule.refer is not None
@@ -170,7 +170,7 @@ def test_evaluate_leaves_out_who_was_calibrated_on_and_shows_the_band(
     assert metrics["referral"]["figures"]["missed"]["value"] == pytest.approx(below.mean())
     assert metrics["context"]["probabilities"].startswith("Probabilities are calibrated by temperature")
     page = (tmp_path / "out/report.html").read_text()
-    assert "When the model refuses" in page
+    assert "When the model refers" in page
 
 
 def test_figures_of_the_old_probabilities_do_not_stay(run, data: Path, tmp_path: Path) -> None:

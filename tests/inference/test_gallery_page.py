@@ -135,6 +135,13 @@ def test_most_alike_is_what_brute_force_finds() -> None:
     cosine = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in rows] for a in rows])
     np.fill_diagonal(cosine, -2)
     assert [row[0] for row in most_alike(rows, 3)] == cosine.argmax(1).tolist()
+    tied = np.concatenate([rows[:40], rows[:40]])  # each has a twin, and all values occur twice
+    exact = np.float32([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in tied] for a in tied])
+    assert all(row[0] == (place + 40) % 80 for place, row in enumerate(most_alike(tied, 3)))
+    assert [sorted(exact[place][row], reverse=True) for place, row in enumerate(most_alike(tied, 3))] == [
+        pytest.approx(sorted(np.delete(values, place), reverse=True)[:3], abs=1e-5)
+        for place, values in enumerate(exact)
+    ]
     assert most_alike(rows[:1]) == [[]]
     assert most_alike(rows[:2], 4) == [[1], [0]]
 

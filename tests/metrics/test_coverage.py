@@ -145,11 +145,11 @@ def test_the_page_tells_it_too(make_scores: MakeScores, tmp_path) -> None:  # ty
     scores = make_scores(blast_groups=6, normal_groups=6, seed=2)
     page = write_evaluation(with_band(0.2, refer="aims at 1 %"), scores, tmp_path).read_text()
     for words in (
-        "When the model refuses",
+        "When the model refers",
         "aims at 1 %",
         "Missed among decided",
         "The patient group with most blasts",
     ):
         assert words in page
     assert "band in use" in (tmp_path / "coverage.svg").read_text()
-    assert "When the model refuses" not in write_evaluation(with_band(None), scores, tmp_path).read_text()
+    assert "When the model refers" not in write_evaluation(with_band(None), scores, tmp_path).read_text()

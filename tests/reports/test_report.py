@@ -10,22 +10,27 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from clustered import MakeScores, clustered_scores
+from leukoscope.datasets.patients import unknown_patient
 from leukoscope.errors import DataError, LeukoscopeError, MissingExtraError
 from leukoscope.metrics.evaluation import Evaluation, evaluate
 from leukoscope.metrics.glossary import TERMS
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.reports import plots as figures
+from leukoscope.reports.embedding import principal_axes
 from leukoscope.reports.evaluation import render_report, write_evaluation
 from leukoscope.reports.wording import with_interval
+from leukoscope.reports.wrong import WrongCell, wrong_rows
 from leukoscope.text import RESEARCH_USE, decimal
 
 FILES = {"metrics.json", "predictions.csv", "report.html", *(f"{name}.svg" for name in figures.DRAWINGS)}
@@ -290,3 +295,65 @@ def test_the_room_is_light_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_pictures_of_unknown_patients_are_counted_and_not_listed(scores: Scores, tmp_path: Path) -> None:
+    lone = np.arange(len(scores)) % 3 == 0
+    group = [
+        unknown_patient(path) if alone else str(known)
+        for path, known, alone in zip(scores.path, scores.group, lone, strict=True)
+    ]
+    mixed = Scores(scores.path, scores.label, scores.probability, scores.logit, np.array(group), np.array(group))
+    page = Page(write_evaluation(measured(mixed), mixed, tmp_path).read_text())
+    rows = sum(tag == "tr" for tag, _ in page.tags)
+    assert f"{lone.sum()} pictures of unknown patients are in all figures" in page.words()
+    assert "picture:" not in page.words()
+    alone = Scores(
+        scores.path,
+        scores.label,
+        scores.probability,
+        scores.logit,
+        *2 * (np.array([unknown_patient(p) for p in scores.path]),),
+    )
+    none = Page(write_evaluation(measured(alone), alone, tmp_path / "none").read_text())
+    assert "Subject by subject" not in none.words()
+    assert rows - sum(tag == "tr" for tag, _ in none.tags) == 1 + len(set(np.array(group)[~lone]))
+
+
+def test_wrong_cells_are_shown_the_surest_first_with_what_was_answered(scores: Scores, tmp_path: Path) -> None:
+    table = Scores(
+        list("abcdef"),
+        [1, 0, 1, 0, 0, 1],
+        [0.1, 0.9, 0.49, 0.5, 0.2, 0.1],
+        [-2.2, 2.2, 0, 0, -1, -2.5],
+        [""] * 6,
+        list("uvwxyz"),
+    )  # type: ignore[arg-type]
+    # By hand: f and a lie 0.4 below, f by its logit the farther; b 0.4 above, c 0.01 below, d on it; e is right.
+    assert [table.path[row] for row in wrong_rows(table, 0.5)] == ["f", "a", "b", "c", "d"]
+    png = BytesIO()
+    Image.new("RGB", (4, 4), (90, 20, 120)).save(png, "WEBP")
+    cells = [WrongCell(f"{NASTY}{n}.png", "", "blast", 0.1 + n / 10, png.getvalue(), png.getvalue()) for n in range(2)]
+    page = Page(write_evaluation(measured(scores), scores, tmp_path, wrong=cells).read_text())
+    assert (
+        sum(str(given.get("src")).startswith("data:image/webp;base64,") for tag, given in page.tags if tag == "img")
+        == 4
+    )
+    assert "Blast called normal , probability 0.100" in page.words()
+    assert "these are the 2 of which the model was surest" in page.words()
+    assert NASTY.replace("  ", " ") in page.words()
+    assert "Where it was wrong" not in write_evaluation(measured(scores), scores, tmp_path / "b").read_text()
+
+
+def test_the_embedding_is_drawn_along_its_principal_components(scores: Scores, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(len(scores), 6)) * [5, 3, 1, 1, 0.5, 0.1]
+    places, share = principal_axes(values)
+    known = PCA(2).fit(values)
+    np.testing.assert_allclose(share, known.explained_variance_ratio_, rtol=1e-9)
+    np.testing.assert_allclose(np.abs(places), np.abs(known.transform(values)), rtol=1e-7, atol=1e-9)
+    flat, rest = principal_axes(np.arange(4.0)[:, None])  # one dimension: nothing lies on the second
+    np.testing.assert_allclose(flat, [[-1.5, 0], [-0.5, 0], [0.5, 0], [1.5, 0]])
+    assert rest.tolist() == [1, 0]
+    text = write_evaluation(measured(scores), scores, tmp_path, embeddings=values).read_text()
+    assert f"First component ({share[0]:.0%} of the variance)" in text
+    assert str(scores.group[0]) in (tmp_path / "embedding.svg").read_text()

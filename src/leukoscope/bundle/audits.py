@@ -29,6 +29,11 @@ class RuleFacts(_Facts):
     found: str
     outcome: Literal["passes", "fails", "not measured"]
 
+    @property
+    def title(self) -> str:
+        """What a page calls the rule: `key` names it in files, where it stays what it was."""
+        return RULE_TITLES.get(self.key, self.key)
+
 
 class AuditFacts(_Facts):
     """One audit of the bundle's graph. It says nothing of another graph, so the graph's hash goes with it."""
@@ -54,6 +59,9 @@ class AuditFacts(_Facts):
 
 
 KINDS: Final[Mapping[Kind, str]] = MappingProxyType({"explanations": "Heat maps", "shortcuts": "Shortcuts"})
+RULE_TITLES: Final[Mapping[str, str]] = MappingProxyType(
+    {"hangs on weights": "changes with the weights", "hangs on labels": "changes with the labels"}
+)
 TITLES: Final[Mapping[str, str]] = MappingProxyType({
     "auc": "ROC AUC on the cells asked about",
     "tjur": "mean probability of blasts less that of normal cells",
@@ -101,7 +109,7 @@ def audit_claim(audits: Sequence[AuditFacts]) -> str:
 def verdict_of(audit: AuditFacts) -> str:
     """How an audit came out, rule by rule: ``fails: area; passes: size, background``."""
     outcomes = ("fails", "passes", "not measured")
-    keys = {outcome: [rule.key for rule in audit.rules if rule.outcome == outcome] for outcome in outcomes}
+    keys = {outcome: [rule.title for rule in audit.rules if rule.outcome == outcome] for outcome in outcomes}
     return "; ".join(f"{outcome}: {', '.join(each)}" for outcome, each in keys.items() if each)
 
 
@@ -128,7 +136,7 @@ def audited_on(audit: AuditFacts) -> str:
 
 
 def _told(audit: AuditFacts) -> str:
-    rules = [f"| {rule.key} | {rule.asked} | {rule.found} | {rule.outcome} |" for rule in audit.rules]
+    rules = [f"| {rule.title} | {rule.asked} | {rule.found} | {rule.outcome} |" for rule in audit.rules]
     figures = [f"| {TITLES.get(key, key)} | {each.in_brackets()} |" for key, each in audit.figures.items()]
     parts = [
         f"**{KINDS[audit.kind]}**: {verdict_of(audit)}.",

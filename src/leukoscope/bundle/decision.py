@@ -112,15 +112,16 @@ def share(value: float) -> str:
 
 def _same_patients(band: ReferFacts, *, named: bool) -> str:
     assert band.confidence is not None
-    sure = f"With {share(band.confidence)} confidence at most {share(band.level)} of blasts are called normal among"
+    sure = f"{share(band.confidence)} confidence"
+    most = f"at most {share(band.level)} of the blasts are called normal"
     if not named:
         return (
-            f"{sure} further cells of the same patients, if each was drawn by itself: whose they are is not known. "
-            f"For new patients this is an aim and no promise: that takes {band.groups_needed} patients with blasts, "
-            "known by name."
+            f"Among more cells of the same patients {most} ({sure}), if each cell was drawn by itself: whose they are "
+            f"is not known. For new patients nothing is promised: that takes {band.groups_needed} patients with "
+            "blasts, known by name."
         )
     return (
-        f"{sure} further cells of the very {band.groups} patient groups that the band was set on. For new patients "
-        f"this is an aim and no promise: so few groups allow to promise {share(band.smallest_level)} at best, and "
-        f"{share(band.level)} would need {band.groups_needed}."
+        f"The band was set on {band.groups} patient groups; among more cells of theirs {most} ({sure}). For new "
+        f"patients that is the aim, and nothing is promised: with {band.groups} groups the best promise would be "
+        f"{share(band.smallest_level)}, and {share(band.level)} takes {band.groups_needed} groups."
     )

@@ -193,9 +193,9 @@ def state(rule: SubjectFacts, share: float, cells: int) -> tuple[Statement, str]
     if rule.unlikely_below is not None and share < rule.unlikely_below:
         return "blasts not seen", f"{told}, less than {100 * rule.unlikely_below:.1f} %"
     least, most = rule.likely_from, rule.unlikely_below
-    upper = "no share is enough to state blasts" if least is None else f"blasts are stated from {100 * least:.1f} %"
-    lower = "no share is low enough to state none" if most is None else f"none seen below {100 * most:.1f} %"
-    return "refer", f"{told}; {upper}, {lower}"
+    upper = "no share is enough" if least is None else f"it takes {100 * least:.1f} % or more"
+    lower = "no share is low enough" if most is None else f"less than {100 * most:.1f} %"
+    return "refer", f"{told}; to say that blasts are likely, {upper}; to say that none were seen, {lower}"
 
 
 def too_few_judged(judged: int, found: int) -> str | None:

@@ -63,7 +63,7 @@ def explanations(
     shuffled: Path | None,
     masks: Path | None,
 ) -> int:
-    """Test the heat maps of BUNDLE: where they lie, whether the answer hangs on them, whether they hang on the network.
+    """Test the heat maps of BUNDLE: do they lie in the cell, and does the answer depend on what they mark?
 
     Exit code: 0 all read, whatever the verdict; 1 some pictures unreadable; 2 wrong usage or unusable data.
     """

@@ -27,6 +27,14 @@ def most_alike(embeddings: NDArray[np.float32], count: int = ALIKE) -> list[list
     for start in range(0, len(unit), _BLOCK):
         similar = unit[start : start + _BLOCK] @ unit.T
         similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -np.inf
-        order = np.argsort(-similar, axis=1, kind="stable")[:, : min(count, len(unit) - 1)]
-        found += order.tolist()
+        found += [_highest(row, min(count, len(unit) - 1)) for row in similar]
     return found
+
+
+def _highest(row: NDArray[np.float32], count: int) -> list[int]:
+    """Places of the ``count`` highest values, the highest first, ties the earlier first: only those are sorted."""
+    if count < 1:
+        return []
+    least = np.partition(row, -count)[-count]
+    places = np.flatnonzero(row >= least)  # more than ``count`` only where the last ties
+    return [int(place) for place in places[np.argsort(-row[places], kind="stable")][:count]]

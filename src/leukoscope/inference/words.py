@@ -1,10 +1,11 @@
 """What was measured and why the gate refers, in plain sentences: the facts that stand out most.
 
 The sentences describe the cell; they do not claim that the network went by these facts. Every number in them is one
-of the measured ones, rounded. A fact that is more usual among cells of the other class is granted with "although".
+of the measured ones, rounded; where the cell has less of something than most, the percentages are turned round. A fact
+that is more usual among cells of the other class is granted with "although".
 Phrases stand in one table for each language; only what is in braces is filled in: `n` and `b` are percentiles among
-normal and blast cells, `v` is the measured value, `only` is the word of that name where both percentiles are below the
-middle. A translation needs every key of `ENGLISH`, with the same braces.
+normal and blast cells, `v` is the measured value, `more` is the comparative of that measurement. A translation needs
+every key of `ENGLISH`, with the same braces.
 """
 
 from __future__ import annotations
@@ -23,28 +24,60 @@ from leukoscope.cells.quality import Quality
 
 GateState = Literal["passed", "turned down", "not checked"]
 
-_THAN: Final = "than {only}{n} % of normal and {b} % of blast cells"
+_THAN: Final = "than {n} % of normal and {b} % of blast cells"
 
 ENGLISH: Final[Mapping[str, str]] = MappingProxyType(
     {
         # One clause per measurement.
-        "cell_diameter": f"the cell is larger {_THAN} (diameter {{v}} px)",
-        "cell_roundness": f"its outline is rounder {_THAN} (roundness {{v}})",
-        "cell_elongation": f"it is longer for its width {_THAN} (ratio {{v}})",
-        "cell_solidity": f"its outline has fewer dents {_THAN} (solidity {{v}})",
-        "cell_irregularity": f"its outline is less regular {_THAN} (irregularity {{v}})",
-        "nucleus_area": f"its nucleus is larger {_THAN} (area {{v}} px)",
-        "nucleus_share": f"its nucleus fills more of the cell {_THAN} (share {{v}})",
-        "nucleus_roundness": f"its nucleus is rounder {_THAN} (roundness {{v}})",
-        "nucleus_solidity": f"its nucleus has fewer dents {_THAN} (solidity {{v}})",
-        "nucleus_irregularity": f"its nucleus is less regular {_THAN} (irregularity {{v}})",
-        "chromatin_density": f"its chromatin stains darker {_THAN} (optical density {{v}})",
-        "chromatin_entropy": f"its chromatin is more mixed {_THAN} (entropy {{v}} bit)",
-        "chromatin_contrast": f"its chromatin is grainier {_THAN} (fine contrast {{v}} %)",
-        "chromatin_clumping": f"its chromatin is more clumped {_THAN} (coarse contrast {{v}} %)",
-        "nucleolus_candidates": f"it has more pale spots like nucleoli {_THAN} (count {{v}})",
-        "cytoplasm_basophilia": f"its cytoplasm is bluer {_THAN} (basophilia {{v}})",
-        "only": "only ",
+        "cell_diameter": f"the cell is {{more}} {_THAN} (diameter {{v}} px)",
+        "cell_roundness": f"its outline is {{more}} {_THAN} (roundness {{v}})",
+        "cell_elongation": f"it is {{more}} {_THAN} (ratio {{v}})",
+        "cell_solidity": f"its outline has {{more}} {_THAN} (solidity {{v}})",
+        "cell_irregularity": f"its outline is {{more}} {_THAN} (irregularity {{v}})",
+        "nucleus_area": f"its nucleus is {{more}} {_THAN} (area {{v}} px)",
+        "nucleus_share": f"its nucleus fills {{more}} {_THAN} (share {{v}})",
+        "nucleus_roundness": f"its nucleus is {{more}} {_THAN} (roundness {{v}})",
+        "nucleus_solidity": f"its nucleus has {{more}} {_THAN} (solidity {{v}})",
+        "nucleus_irregularity": f"its nucleus is {{more}} {_THAN} (irregularity {{v}})",
+        "chromatin_density": f"its chromatin stains {{more}} {_THAN} (optical density {{v}})",
+        "chromatin_entropy": f"its chromatin is {{more}} {_THAN} (entropy {{v}} bit)",
+        "chromatin_contrast": f"its chromatin is {{more}} {_THAN} (fine contrast {{v}} %)",
+        "chromatin_clumping": f"its chromatin is {{more}} {_THAN} (coarse contrast {{v}} %)",
+        "nucleolus_candidates": f"it has {{more}} {_THAN} (count {{v}})",
+        "cytoplasm_basophilia": f"its cytoplasm is {{more}} {_THAN} (basophilia {{v}})",
+        # What `more` above stands for: `less` where both percentiles are below the middle, and are turned round.
+        "more cell_diameter": "larger",
+        "less cell_diameter": "smaller",
+        "more cell_roundness": "rounder",
+        "less cell_roundness": "less round",
+        "more cell_elongation": "longer for its width",
+        "less cell_elongation": "shorter for its width",
+        "more cell_solidity": "fewer dents",
+        "less cell_solidity": "more dents",
+        "more cell_irregularity": "less regular",
+        "less cell_irregularity": "more regular",
+        "more nucleus_area": "larger",
+        "less nucleus_area": "smaller",
+        "more nucleus_share": "more of the cell",
+        "less nucleus_share": "less of the cell",
+        "more nucleus_roundness": "rounder",
+        "less nucleus_roundness": "less round",
+        "more nucleus_solidity": "fewer dents",
+        "less nucleus_solidity": "more dents",
+        "more nucleus_irregularity": "less regular",
+        "less nucleus_irregularity": "more regular",
+        "more chromatin_density": "darker",
+        "less chromatin_density": "paler",
+        "more chromatin_entropy": "more mixed",
+        "less chromatin_entropy": "more even",
+        "more chromatin_contrast": "grainier",
+        "less chromatin_contrast": "smoother",
+        "more chromatin_clumping": "more clumped",
+        "less chromatin_clumping": "less clumped",
+        "more nucleolus_candidates": "more pale spots like nucleoli",
+        "less nucleolus_candidates": "fewer pale spots like nucleoli",
+        "more cytoplasm_basophilia": "bluer",
+        "less cytoplasm_basophilia": "less blue",
         # Joining clauses.
         "comma": ", ",
         "and": " and ",
@@ -117,6 +150,7 @@ Side = Literal["blast", "normal", "none"]
 MOST_FACTS: Final = 3
 APART: Final = 15.0  # percentile points between the classes: less tells nothing
 MARGIN: Final = 10.0  # percentile points by which one class' middle must be nearer than the other's
+MIDDLE: Final = 50.0  # percentile of a cell that is like half of the others
 UNUSUAL: Final = 97.0  # beyond this percentile, or below 100 minus it, in both classes
 
 #: How each value is written, and which facts say much the same: only the strongest of a family is told.
@@ -225,9 +259,15 @@ def _first(decision: str, facts: Sequence[Fact], phrases: Mapping[str, str]) -> 
 
 
 def _clause(fact: Fact, phrases: Mapping[str, str]) -> str:
-    n, b = percent(fact.normal / 100), percent(fact.blast / 100)
-    only = phrases["only"] if max(int(n), int(b)) < 50 else ""
-    return phrases[fact.name].format(only=only, n=n, b=b, v=TOLD[fact.name][0].format(fact.value))
+    more, normal, blast = "more", fact.normal, fact.blast
+    if max(normal, blast) < MIDDLE:  # "smaller than 98 %" is plainer than "larger than only 2 %"
+        more, normal, blast = "less", 100 - normal, 100 - blast
+    return phrases[fact.name].format(
+        more=phrases[f"{more} {fact.name}"],
+        n=percent(normal / 100),
+        b=percent(blast / 100),
+        v=TOLD[fact.name][0].format(fact.value),
+    )
 
 
 def _listed(clauses: Sequence[str], phrases: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
 
 @register(
     "compact_cnn",
-    summary="crse_cnn of a quarter of the width behind a layer that takes away rim, exposure and stain strength",
+    summary="crse_cnn with a quarter of the channels; a first layer evens out rim, brightness and stain",
     source="ours; blocks as crse_cnn",
     input_size=112,
     widths=(16, 32, 64, 96),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from leukoscope.bundle.audits import KINDS, AuditFacts, audited_on, verdict_of
-from leukoscope.datasets.patients import Patients
+from leukoscope.datasets.patients import Patients, picture_of
 from leukoscope.errors import DataError
 from leukoscope.files import together, write_bytes, write_json
 from leukoscope.metrics.bootstrap import Estimate
@@ -20,6 +24,8 @@ from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
 from leukoscope.page import render
 from leukoscope.reports import plots, wording
+from leukoscope.reports.embedding import MOST_DRAWN, MOST_NAMED, draw_embedding
+from leukoscope.reports.wrong import WrongCell
 from leukoscope.text import natural
 
 HEADLINES = ("auc", "sensitivity", "specificity", "balanced_accuracy", "f1_weighted")
@@ -33,6 +39,10 @@ CAPTIONS = {
     "coverage": "What is gained by leaving cells undecided, from none decided (left) to all (right). The dashed grey "
     "line is 1 %. Bands that are chosen on a curve look better than they are on other patients.",
     "confusion": "Pictures by truth and decision, with the share of each true class. Blue is right, orange is wrong.",
+    "embedding": "Each mark is a cell; near to each other lie those that look alike to the network (the first two "
+    f"principal components of its embedding). At most {MOST_DRAWN:,} cells are drawn, and the {MOST_NAMED} patient "
+    "groups with most cells are named at their middle: groups that lie apart within a class are told apart by the "
+    "network, which may be their stain or their camera.",
 }
 _FACTS = {
     "data": "Data set",
@@ -56,9 +66,15 @@ _ROLES = {
 
 
 def write_evaluation(
-    evaluation: Evaluation, scores: Scores, folder: str | os.PathLike[str], *, gallery: str | None = None
+    evaluation: Evaluation,
+    scores: Scores,
+    folder: str | os.PathLike[str],
+    *,
+    gallery: str | None = None,
+    embeddings: NDArray[np.floating[Any]] | None = None,
+    wrong: Sequence[WrongCell] = (),
 ) -> Path:
-    """Write metrics.json, predictions.csv, five SVG figures and report.html into ``folder``.
+    """Write metrics.json, predictions.csv, the SVG figures and report.html into ``folder``.
 
     They are one generation (`leukoscope.files.together`): those of an earlier evaluation, or all of this one.
 
@@ -67,6 +83,8 @@ def write_evaluation(
         scores: the answers themselves.
         folder: made if absent; other files in it are left alone.
         gallery: address, relative to ``folder``, of a page with the pictures, to link to.
+        embeddings: float [N, E] of the pictures of ``scores``, to be drawn; None where they are not at hand.
+        wrong: cells decided wrongly, in the order in which they are shown.
 
     Returns:
         The path of report.html.
@@ -80,7 +98,9 @@ def write_evaluation(
         raise DataError(f"{len(scores)} answers beside an evaluation of {evaluation.counts['pictures']}")
     target = Path(folder)
     drawings = {name: draw(evaluation) for name, draw in plots.DRAWINGS.items()}
-    page = render_report(evaluation, drawings, gallery=gallery)
+    if embeddings is not None and len(scores) > 1:
+        drawings["embedding"] = draw_embedding(scores, embeddings, evaluation.counts)
+    page = render_report(evaluation, drawings, gallery=gallery, wrong=wrong)
     with together(target) as place:
         scores.write_csv(place / "predictions.csv")
         for name, drawing in drawings.items():
@@ -90,8 +110,14 @@ def write_evaluation(
     return target / "report.html"
 
 
-def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery: str | None = None) -> str:
-    """The page as HTML that needs no other file; ``drawings`` are SVG by the names of ``plots.DRAWINGS``.
+def render_report(
+    evaluation: Evaluation,
+    drawings: dict[str, bytes],
+    *,
+    gallery: str | None = None,
+    wrong: Sequence[WrongCell] = (),
+) -> str:
+    """The page as HTML that needs no other file; ``drawings`` are SVG by the names of `CAPTIONS`.
 
     Raises:
         DataError: ``gallery`` is no relative address inside the folder of the page.
@@ -101,6 +127,7 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
     provenance = evaluation.provenance
     tested_on = Patients.of(sorted({row.group for row in evaluation.subjects}, key=natural))
     known = tested_on.all_known
+    listed = [row for row in evaluation.subjects if picture_of(row.group) is None]
     return render(
         "reports/report.html.j2",
         e=evaluation,
@@ -119,6 +146,10 @@ def render_report(evaluation: Evaluation, drawings: dict[str, bytes], *, gallery
         figures=[(name, inline(name, svg), CAPTIONS[name]) for name, svg in drawings.items()],
         glossary=BY_KEY,
         enough_cells=ENOUGH_CELLS,
+        listed=listed,
+        unlisted=len(evaluation.subjects) - len(listed),
+        wrong=wrong,
+        wrong_in_all=evaluation.confusion["fp"] + evaluation.confusion["fn"],
         gallery=gallery,
         track=_track,
     )

@@ -242,8 +242,8 @@ def draw_coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_ylim(-0.03 * highest, 1.35 * highest)
         axes.axhline(0.01, color=RULE, lw=1, ls=(0, (4, 3)))
         lines = [
-            ("━ decided wrongly, least sure refused first", BLUE),
-            ("╍ blasts called normal, cells below the threshold refused", ORANGE),
+            ("━ decided wrongly, least sure referred first", BLUE),
+            ("╍ blasts called normal, cells below the threshold referred", ORANGE),
         ]
         if evaluation.referral is not None:
             decided, blasts = (evaluation.referral.figures[key].value for key in ("decided", "missed"))
@@ -256,7 +256,7 @@ def draw_coverage(evaluation: Evaluation, kind: Kind = "svg") -> bytes:
         axes.set_xlabel("Share of pictures decided (coverage)")
         axes.set_ylabel("Share wrong; share of blasts called normal")
 
-    return _square(evaluation, "What refusing buys", draw, kind)
+    return _square(evaluation, "What referring is worth", draw, kind)
 
 
 def draw_confusion(evaluation: Evaluation, kind: Kind = "svg") -> bytes:

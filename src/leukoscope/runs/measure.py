@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +21,13 @@ from leukoscope.errors import DataError
 from leukoscope.fitting.gate_share import GateShare, gate_share
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.classifier import Classifier
+from leukoscope.inference.overlay import overlay
 from leukoscope.metrics.evaluation import Evaluation, evaluate
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.metrics.scores import Scores
+from leukoscope.reports.wrong import MOST_SHOWN, WrongCell, wrong_rows
 
+SHOWN = 220  # pixels, side of a wrong cell on the page
 BATCH = 8  # more gains nothing on a CPU and costs memory
 
 
@@ -42,12 +46,23 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An evaluation, its table, the pictures that gave no answer, and what the gate, if there is one, turned down."""
+    """What a bundle is worth on some pictures.
+
+    Attributes:
+        evaluation: all figures.
+        scores: the answers themselves.
+        unreadable: pictures that gave none.
+        gate: what the gate turned down; None where the bundle has none.
+        embeddings: float64 [N, E] of the pictures of ``scores``.
+        wrong: cells decided wrongly, the worst first, at most `MOST_SHOWN`, with their heat maps.
+    """
 
     evaluation: Evaluation
     scores: Scores
     unreadable: list[Answer]
     gate: GateShare | None = None
+    embeddings: NDArray[np.float64] | None = None
+    wrong: tuple[WrongCell, ...] = ()
 
 
 def measure(
@@ -87,7 +102,49 @@ def measure(
         threshold=rule.threshold,
         refer_from=None if rule.refer is None else rule.refer.low,
     )
-    return Measured(evaluation, scores, unreadable, share)
+    wrong = wrong_cells(classifier, data, scores, rule.threshold)
+    return Measured(evaluation, scores, unreadable, share, found.embeddings(), wrong)
+
+
+def wrong_cells(
+    classifier: Classifier, data: Manifest, scores: Scores, threshold: float, count: int = MOST_SHOWN
+) -> tuple[WrongCell, ...]:
+    """The cells of ``scores`` on which a bundle was most surely wrong, asked again for their heat maps.
+
+    Args:
+        classifier: what answered.
+        data: the pictures of ``scores``, and maybe others.
+        scores: the answers.
+        threshold: probability from which a cell is called blast.
+        count: how many at most.
+    """
+    rows = wrong_rows(scores, threshold)[:count].tolist()
+    place = {record.path: path for record, path in zip(data.records, data.paths(), strict=True)}
+    answers = classifier.predict_many([place[scores.path[row]] for row in rows], batch_size=BATCH)
+    told = []
+    for row, answer in zip(rows, answers, strict=True):
+        if answer.frame is None or answer.heatmap is None:  # gone since it was first asked
+            continue
+        told.append(
+            WrongCell(
+                path=scores.path[row],
+                subject=str(scores.subject[row]),
+                truth="blast" if scores.label[row] else "normal",
+                probability=float(scores.probability[row]),
+                picture=_small(answer.frame),
+                overlay=_small(overlay(answer.frame, answer.heatmap)),
+            )
+        )
+    return tuple(told)
+
+
+def _small(picture: NDArray[np.uint8]) -> bytes:
+    """A picture of a page, WebP of `SHOWN` pixels square."""
+    small = cv2.resize(picture, (SHOWN, SHOWN), interpolation=cv2.INTER_AREA)
+    done, content = cv2.imencode(".webp", small[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 88])
+    if not done:
+        raise DataError("the picture of a cell cannot be encoded")
+    return content.tobytes()
 
 
 def table_of(

@@ -65,7 +65,9 @@ def write_figures(measured: Measured, sets: Mapping[str, Evaluation], folder: Pa
         LeukoscopeError: the folder cannot be written; then nothing has changed.
     """
     with together(folder, gone=SETS) as place:
-        write_evaluation(measured.evaluation, measured.scores, place)
+        write_evaluation(
+            measured.evaluation, measured.scores, place, embeddings=measured.embeddings, wrong=measured.wrong
+        )
         if sets:
             _write_sets(sets, place)
 

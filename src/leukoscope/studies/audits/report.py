@@ -34,7 +34,10 @@ class Table:
 
 def verdict_lines(audit: Audit) -> list[str]:
     """The verdict and each rule, for a terminal."""
-    return [f"verdict: {verdict_from(audit.rules)[1]}", *(f"  {r.outcome:<13} {r.key}: {r.found}" for r in audit.rules)]
+    return [
+        f"verdict: {verdict_from(audit.rules)[1]}",
+        *(f"  {r.outcome:<13} {r.title}: {r.found}" for r in audit.rules),
+    ]
 
 
 def subtitle(audit: Audit) -> str:

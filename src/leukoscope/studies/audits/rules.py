@@ -55,8 +55,8 @@ def verdict_from(rules: Sequence[RuleFacts]) -> tuple[bool, str]:
     >>> verdict_from([judged("size", "It is small.", "0.3", False), judged("age", "It is old.", "9", True)])
     (False, 'FAILS 1 of 2 rules: size')
     """
-    failed = [rule.key for rule in rules if rule.outcome == "fails"]
-    missing = [rule.key for rule in rules if rule.outcome == "not measured"]
+    failed = [rule.title for rule in rules if rule.outcome == "fails"]
+    missing = [rule.title for rule in rules if rule.outcome == "not measured"]
     known = len(rules) - len(missing)
     tail = f"; not measured: {', '.join(missing)}" if missing else ""
     if failed:

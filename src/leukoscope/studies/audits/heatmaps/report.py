@@ -54,7 +54,7 @@ def write_explanations(
     removed = (
         "What was removed is filled in from the rest of the cell (ROAD); nothing is blackened. A map that knows what "
     )
-    removed += "the answer hangs on has its solid line far below its dashed one."
+    removed += "the answer depends on has its solid line far below its dashed one."
     drawings = [("road", _road(found, sub), removed)]
     if found.randomised:
         caption = "Likeness of the maps to those of the same network with its upper layers random. It must fall."
