@@ -45,6 +45,15 @@ def test_the_whole_text_by_hand() -> None:
     )
 
 
+def test_what_a_cell_has_less_of_than_most_is_said_so() -> None:
+    small = words("normal", cell({"cell_diameter": entry(171.2, 34, 2)}))
+    assert small.startswith(
+        "Decision normal: the cell is smaller than 66 % of normal and 98 % of blast cells (diameter 171 px)"
+    )
+    between = words("normal", cell({"cell_diameter": entry(190, 55, 20)}))  # half and half: not turned round
+    assert "larger than 55 % of normal and 20 % of blast cells" in between
+
+
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_what_speaks_against_the_decision_is_granted_and_only_that(decision: str) -> None:
     text = words(decision, cell(FOR_BLAST | FOR_NORMAL))
@@ -74,7 +83,9 @@ def allowed(content: dict[str, Any]) -> set[str]:
     for name, given_ in content["measurements"].items():
         if given_["value"] is not None:
             found.add(TOLD[name][0].format(given_["value"]))
-            found |= {f"{given_[key]:.0f}" for key in ("normal_percentile", "blast_percentile")}
+            both = [given_[key] for key in ("normal_percentile", "blast_percentile")]
+            turned = None not in both and max(both) < 50  # "smaller than 98 %"
+            found |= {percent((100 - each if turned else each) / 100) for each in both if each is not None}
     return found
 
 

@@ -66,7 +66,8 @@ def draw_embedding(
         for label, colour, name in ((0, BLUE, "normal"), (1, ORANGE, "blast")):
             rows = drawn[scores.label[drawn] == label]
             axes.scatter(
-                *places[rows].T, s=9, marker="o" if label else "^", color=colour, alpha=0.4, lw=0, label=name,
+                places[rows, 0],
+                places[rows, 1], s=9, marker="o" if label else "^", color=colour, alpha=0.4, lw=0, label=name,
                 rasterized=True,
             )  # fmt: skip
         sizes = Patients.of(scores.group).sizes()
