@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +30,7 @@ sys.path.append(str(HOME / "benchmarks"))
 if CHROMIUM is None:
     pytest.skip("Chromium is not installed: apt-get install chromium", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect  # what a page shows after an act is waited for, never read at once
 
 PASSWORD = "a long password"
 ACCESSIBLE = (HOME / "tests" / "web" / "accessible.js").read_text(encoding="utf-8")
@@ -108,14 +111,13 @@ def test_three_hundred_real_cells_from_upload_to_a_new_model(
     # Two hundred keys, and the cable cut among them: what was pressed meanwhile is kept, then sent once.
     for subject, label in ((ill[0], "b"), (healthy[0], "n")):
         anna.open(cases[subject])
-        assert page.locator("[class*=suggests-]").count() == 0
-        assert page.locator(".heat").count() == 0
+        expect(page.locator("[class*=suggests-]")).to_have_count(0)
+        expect(page.locator(".heat")).to_have_count(0)
         anna.keys(label * 30)
         if subject == ill[0]:
             wire.cut()
             anna.keys(label * 40)
-            page.wait_for_selector("#outbox.offline")
-            assert "kept in this browser" in page.inner_text("#outbox")
+            expect(page.locator("#outbox.offline")).to_contain_text("kept in this browser")
             for _ in range(600):
                 if wire.refused >= 4:  # it was tried again and again, in vain
                     break
@@ -135,7 +137,7 @@ def test_three_hundred_real_cells_from_upload_to_a_new_model(
         ben.page.goto(f"{ben.home}#/case/{cases[subject]}")
         ben.page.wait_for_selector(f"h1 >> text=real {subject}")
         ben.page.wait_for_selector(".tile")
-        assert ben.page.locator("[class*=suggests-]").count() == 0
+        expect(ben.page.locator("[class*=suggests-]")).to_have_count(0)
         ben.read_screens(label)
         if subject == ill[0]:
             ben.page.locator(".grid").evaluate("(box) => { box.scrollTop = 0; }")
@@ -176,14 +178,14 @@ def test_three_hundred_real_cells_from_upload_to_a_new_model(
     link = page.wait_for_selector("a >> text=manifest.csv", timeout=300_000)
     rows = list(csv.reader(io.StringIO(page.request.get(f"{anna.home}{link.get_attribute('href')[2:]}").text())))
     assert len(rows) == 1 + 300
-    assert "Anna and Ben: kappa of blast or not" in page.inner_text("main")
+    expect(page.locator("main")).to_contain_text("Anna and Ben: kappa of blast or not")
     page.click("text=Adapt to what was signed")
     page.wait_for_selector("figure.curve", timeout=600_000)
     if page.locator("text=Make it all the same").count():
         page.click("text=Make it all the same")
     page.wait_for_selector("text=A new model, on trial", timeout=600_000)
-    assert page.locator("figure.curve circle").count() >= 2
-    assert "267 cells, 134 of them blasts" in page.inner_text(".said")
+    expect(page.locator("figure.curve circle").nth(1)).to_be_attached()
+    expect(page.locator(".said")).to_contain_text("267 cells, 134 of them blasts")
     page.click("button >> text=Activate")
     page.fill("dialog [name=password]", PASSWORD)
     page.click("dialog >> button >> text=Activate")
@@ -191,7 +193,7 @@ def test_three_hundred_real_cells_from_upload_to_a_new_model(
     page.keyboard.press("Escape")
     page.click("text=Try on signed cases")
     page.wait_for_selector("text=statements would change", timeout=600_000)
-    assert "33 cells of 1 subjects" in page.locator("tr", has_text="Fixed set").inner_text()
+    expect(page.locator("tr", has_text="Fixed set")).to_contain_text("33 cells of 1 subjects")
     page.click("button >> text=Activate")
     page.fill("dialog [name=password]", PASSWORD)
     page.click("dialog >> button >> text=Activate")
@@ -214,13 +216,13 @@ def test_a_lost_session_a_new_window_and_undo_lose_nothing(anna: Visitor, cells:
     page.fill("[name=password]", PASSWORD)
     page.click("dialog >> text=Log in >> nth=-1")
     anna.saved()
-    assert page.inner_text(".count").startswith("7 of 16 read")
+    expect(page.locator(".count")).to_contain_text("7 of 16 read")
     page.reload()  # a new window goes on where the old one was, and can undo what it did
     page.wait_for_selector(".tile.current.unread")
     anna.keys("u")
     anna.saved()
-    assert page.inner_text(".count").startswith("6 of 16 read")
-    assert "taken back. Cell 7 of 16, not read" in page.inner_text(".unseen[role=status]")
+    expect(page.locator(".count")).to_contain_text("6 of 16 read")
+    expect(page.locator(".unseen[role=status]")).to_contain_text("taken back. Cell 7 of 16, not read")
     acts = anna.api(f"/cases/{case}/readings")["acts"]
     assert sum("withdrawn" in act for act in acts) == 1
     assert len(acts) == 8
@@ -234,19 +236,20 @@ def test_each_control_of_the_review_page_does_what_it_says(anna: Visitor, cells:
     page = anna.page
     case = anna.new_case("2026-2", "P-2", [*cells[16:25], tmp_path / "field.png"])
     anna.open(case)
-    assert page.locator(".tile").count() == 10
-    first = page.get_attribute(".tile.current", "id")
+    tiles, here = page.locator(".tile"), page.locator(".tile.current")
+    expect(tiles).to_have_count(10)
+    first = here.get_attribute("id")
     page.keyboard.press("ArrowRight")
-    assert page.get_attribute(".tile.current", "id") != first
+    expect(here).not_to_have_attribute("id", first)
     page.keyboard.press("ArrowLeft")
-    assert page.get_attribute(".tile.current", "id") == first
+    expect(here).to_have_attribute("id", first)
     page.keyboard.press("h")
     page.wait_for_selector(".layers.off")
     page.keyboard.press("h")
     page.keyboard.press("o")
     page.wait_for_selector(".neighbours img")
     page.locator(".neighbours button").first.click()  # leads there
-    assert page.get_attribute(".tile.current", "id") != first
+    expect(here).not_to_have_attribute("id", first)
     of_field = next(cell["id"] for cell in anna.api(f"/cases/{case}/cells")["cells"] if cell["box"])
     page.click(f"#cell-{of_field}")
     page.wait_for_selector(".words >> text=field.png")
@@ -258,35 +261,38 @@ def test_each_control_of_the_review_page_does_what_it_says(anna: Visitor, cells:
     page.keyboard.press("p")
     page.wait_for_selector("text=The picture shows this one cell")
     page.keyboard.press("?")
-    assert "undo the last reading" in page.inner_text("dialog")
+    expect(page.locator("dialog")).to_contain_text("undo the last reading")
     page.keyboard.press("Escape")
-    orders = page.locator("[aria-label=order] option").count()
-    assert orders == 5
-    for _ in range(orders):
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(page.locator("[aria-label=order] option")).to_have_count(5)
+    for order in ("change", "place", "gate", "disagreement", "probability"):
         page.keyboard.press("s")
-        assert page.locator(".tile").count() == 10
+        told = [cell["id"] for cell in anna.api(f"/cases/{case}/cells?sort={order}")["cells"]]
+        for place, cell in enumerate(told, 1):  # as the server has them
+            expect(page.locator(f"#cell-{cell}")).to_have_attribute("aria-posinset", str(place))
     page.keyboard.press("a")
-    assert page.locator(".tile.chosen").count() == 10
+    expect(page.locator(".tile.chosen")).to_have_count(10)
     page.keyboard.press("Escape")
-    assert page.locator(".tile.chosen").count() == 0
+    expect(page.locator(".tile.chosen")).to_have_count(0)
     page.keyboard.press("x")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("x")
     page.keyboard.press("8")  # both are smudges
-    assert page.inner_text("[data-label=smudge] b") == "2"
+    expect(page.locator("[data-label=smudge] b")).to_have_text("2")
     page.locator(".tile.unread").first.drag_to(page.locator("[data-label=artefact]"))
-    page.wait_for_selector("[data-label=artefact] b >> text=1")
+    expect(page.locator("[data-label=artefact] b")).to_have_text("1")
     page.select_option("[aria-label='which cells']", "smudge")
-    assert page.locator(".tile").count() == 2
+    expect(tiles).to_have_count(2)
     page.select_option("[aria-label='which cells']", "all")
+    expect(tiles).to_have_count(10)
     page.locator(".tile.unread").first.click()
     page.click("[data-label=monocyte]")
-    assert page.inner_text("[data-label=monocyte] b") == "1"
+    expect(page.locator("[data-label=monocyte] b")).to_have_text("1")
     page.click("text=Undo")
-    assert page.inner_text("[data-label=monocyte] b") == "0"
-    size = page.locator(".tile").first.bounding_box()["width"]
+    expect(page.locator("[data-label=monocyte] b")).to_have_text("0")
+    expect(tiles.first).to_have_css("width", "104px")
     page.keyboard.press("+")
-    assert page.locator(".tile").first.bounding_box()["width"] > size
+    expect(tiles.first).to_have_css("width", "120px")
     anna.saved()
     marks = {cell["id"]: cell["label"] for cell in anna.api(f"/cases/{case}/cells")["cells"] if cell["label"]}
     assert sorted(marks.values()) == ["artefact", "smudge", "smudge"]
@@ -295,7 +301,7 @@ def test_each_control_of_the_review_page_does_what_it_says(anna: Visitor, cells:
     other.wait_for_selector(".tile")
     page.locator(".tile.unread").first.click()
     page.keyboard.press("9")
-    other.wait_for_selector("[data-label=artefact] b >> text=2", timeout=60_000)
+    expect(other.locator("[data-label=artefact] b")).to_have_text("2", timeout=60_000)
     other.close()
 
 
@@ -315,17 +321,45 @@ def test_a_laboratory_s_own_label_is_a_lane_with_a_key(anna: Visitor, cells: lis
     page.click("text=Save the labels")
     page.wait_for_selector("text=The labels are changed")
     anna.open(case)
-    assert page.locator("[data-label=basophil]").count() == 0
+    expect(page.locator("[data-label=basophil]")).to_have_count(0)
     page.keyboard.press("r")
     page.keyboard.press("5")  # was that of basophils
     page.locator(".tile.unread").first.drag_to(page.locator("[data-label=promyelocyte]"))
-    page.wait_for_selector("[data-label=promyelocyte] b >> text=2")
+    expect(page.locator("[data-label=promyelocyte] b")).to_have_text("2")
     anna.saved()
-    page.wait_for_selector(".count >> text=2 blasts")
+    expect(page.locator(".count")).to_contain_text("2 blasts")
     summary = anna.api(f"/cases/{case}/summary")
     assert summary["mine"] == {
         "counts": {"promyelocyte": 2}, "white_cells": 2, "blasts": 2, "percent": {"promyelocyte": 100.0},
     }  # fmt: skip
+
+
+def test_a_page_that_was_left_is_not_drawn_over_the_one_that_is_open(anna: Visitor, cells: list[Path]) -> None:
+    page = anna.page
+    case = anna.new_case("2026-5", "P-5", cells[:2])
+    slow = {
+        "": "cases?", "bundles": "bundles", "audit": "events/head", "users": "users", f"differing/{case}": "differing",
+        f"case/{case}": f"cases/{case}/cells",
+    }  # fmt: skip
+    for place, path in slow.items():
+        held: list[playwright.Route] = []
+        where = re.compile(f"api/v1/.*{re.escape(path)}")
+        page.goto(f"{anna.home}#/labels")
+        expect(page.locator("h1")).to_have_text("Labels")
+        page.route(where, partial(list.append, held))
+        with page.expect_request(where):
+            page.goto(f"{anna.home}#/{place}")
+        expect(page.locator("h1", has_text="Labels")).to_have_count(0)
+        page.goto(f"{anna.home}#/labels")
+        expect(page.locator("h1")).to_have_text("Labels")
+        with page.expect_response(where):
+            for route in held:
+                route.continue_()
+        page.unroute(where)
+        page.evaluate("new Promise((done) => setTimeout(done, 300))")  # had it been drawn, it would be seen by now
+        expect(page.locator("h1")).to_have_text(["Labels"])
+        assert page.title().startswith("Labels")
+    assert anna.faults == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -86,6 +86,9 @@ def test_cells_that_would_turn_the_statement_come_first(guest) -> None:
             assert cell["turns"] == (turned if turned != now and cell["label"] is None else None)
         ranks = [(cell["turns"] is not None, cell["doubt"], cell["place"]) for cell in cells]
         assert all(one > two for one, two in pairwise(ranks))
+        told = reader.get(f"/api/v1/cases/{case}/summary").json()["as_read"]
+        turned = [cell["turns"] for cell in cells if cell["turns"]]
+        assert told == {"statement": now, "cells": len(turned), "turns_to": sorted(set(turned))}
         return cells
 
     stood = {cell["id"]: cell["decision"] for cell in cells_of(reader, case)}

@@ -1,26 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { differs, inLane, moved, nextUnread, placesOnAxis, rowsInSight, shareWords, sorted, tally } from "../../src/leukoscope/web/orders.mjs";
+import { inLane, moved, nextUnread, placesOnAxis, rowsInSight, shareWords, stakesWords, tally } from "../../src/leukoscope/web/orders.mjs";
 import { nextRequest } from "../../src/leukoscope/web/outbox.mjs";
 
 const labels = new Map([["blast", { blast: true, counts: true }], ["normal", { blast: false, counts: true }], ["smudge", { blast: false, counts: false }]]);
 const cell = (id, place, probability, doubt, label = null, decision = probability > 0.5 ? "blast" : "normal", gate = "passed") =>
   ({ id, place, probability, doubt, label, decision, gate, reason: null });
 const cells = [cell("a", 1, 0.9, 0.1), cell("b", 2, 0.2, 0.2, "blast"), cell("c", 3, 0.6, 0.4, "smudge"), cell("d", 4, null, 0.5, null, "refer", "turned down")];
-const ids = (order) => sorted(cells, order, labels).map((each) => each.id).join("");
-
-test("orders", () => {
-  assert.equal(ids("place"), "abcd");
-  assert.equal(ids("probability"), "acbd");
-  assert.equal(ids("change"), "dacb"); // unread first, the most doubtful first
-  assert.equal(ids("gate"), "dabc");
-  assert.equal(ids("disagreement"), "bcad");
-  assert.equal(cells.map((each) => each.id).join(""), "abcd"); // nothing was moved
-});
-
-test("who differs", () => {
-  assert.deepEqual(cells.map((each) => differs(each, labels)), [false, true, true, false]);
-});
 
 test("lanes and counts", () => {
   assert.equal(inLane(cells, "unread").length, 2);
@@ -45,6 +31,15 @@ test("rows in sight are a screen and two more, however many cells there are", ()
 test("a share in words", () => {
   assert.equal(shareWords(null), "nothing counted yet");
   assert.match(shareWords({ value: 0.052, low: 0.01, high: 0.2, cells: 40, to_halve: 120 }), /^5\.2 % blasts of 40 \[1\.0 to 20\]; about 120 more/);
+});
+
+test("what could still turn the statement, in words", () => {
+  const read = (cells, turns_to = ["refer"]) => ({ statement: "blasts likely", cells, turns_to: cells ? turns_to : [] });
+  assert.equal(stakesWords(null, 3), "");
+  assert.equal(stakesWords(read(1), 3), 'as read: blasts likely; called otherwise, one cell not read yet would make it "refer"');
+  assert.equal(stakesWords(read(2, ["refer", "x"]), 3), 'as read: blasts likely; called otherwise, any one of 2 cells not read yet would make it "refer" or "x"');
+  assert.equal(stakesWords(read(0), 3), "as read: blasts likely; no single cell not read yet would change it");
+  assert.equal(stakesWords(read(0), 0), "as read: blasts likely");
 });
 
 test("readings of one case travel together, in their order; all else alone", () => {

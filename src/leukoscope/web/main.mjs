@@ -7,6 +7,22 @@ import { modelsPage } from "./models.mjs";
 import { auditPage, casesPage, differingPage, firstPage, usersPage } from "./pages.mjs";
 import { Review } from "./review.mjs";
 
+/** One look at a page, which is drawn into an element of its own: what is answered after it was left is drawn nowhere. */
+class Visit {
+  constructor(app) {
+    this.app = app;
+    this.main = el("div", { class: "page" });
+  }
+
+  get left() { return !this.main.isConnected; }
+  get person() { return this.app.person; }
+  get outbox() { return this.app.outbox; }
+  may(role) { return this.app.may(role); }
+  became(person) { this.app.became(person); }
+  say(words) { if (!this.left) this.app.say(words); }
+  reload() { if (!this.left) this.app.reload(); }
+}
+
 class App {
   main = /** @type {HTMLElement} */ (document.getElementById("main"));
   top = /** @type {HTMLElement} */ (document.getElementById("top"));
@@ -20,7 +36,7 @@ class App {
     window.addEventListener("hashchange", () => this.reload());
     window.addEventListener("beforeunload", (event) => { if (this.unsaved) event.preventDefault(); });
     const [, first] = location.hash.match(/^#\/first\/(.+)$/) || [];
-    if (first) { this.head(); firstPage(this, first); return; }
+    if (first) { this.head(); firstPage(this.visited(), first); return; }
     await this.logIn(true);
     this.reload();
   }
@@ -105,22 +121,30 @@ class App {
     location.reload();
   }
 
-  async reload() {
+  /** Leave the page that is open, and come to another one. */
+  visited() {
     this.page?.close?.();
     this.page = null;
+    const visit = new Visit(this);
+    fill(this.main, visit.main);
+    return visit;
+  }
+
+  async reload() {
+    const visit = this.visited();
     const [, name = "", id = ""] = location.hash.match(/^#\/([a-z]*)\/?([0-9a-zA-Z-]*)/) || [];
     const pages = {
-      "": () => (this.may("viewer") ? casesPage(this) : this.may("admin") ? usersPage(this) : auditPage(this)),
-      case: async () => { const review = new Review(this, id); this.page = review; await review.open(); },
-      differing: () => differingPage(this, id), users: () => usersPage(this), audit: () => auditPage(this), bundles: () => modelsPage(this), labels: () => lanesPage(this),
+      "": () => (this.may("viewer") ? casesPage(visit) : this.may("admin") ? usersPage(visit) : auditPage(visit)),
+      case: async () => { const review = new Review(visit, id); this.page = review; await review.open(); },
+      differing: () => differingPage(visit, id), users: () => usersPage(visit), audit: () => auditPage(visit), bundles: () => modelsPage(visit), labels: () => lanesPage(visit),
     };
     this.head();
-    fill(this.main, el("p", { class: "loading" }, "…"));
+    fill(visit.main, el("p", { class: "loading" }, "…"));
     try {
       await (pages[name] || pages[""])();
-      const head = this.main.querySelector("h1")?.textContent;
-      document.title = `${head ? `${head} – ` : ""}Leukoscope workbench`;
-    } catch (error) { fill(this.main, el("p", { class: "error", role: "alert" }, told(error))); }
+      const head = visit.main.querySelector("h1")?.textContent;
+      if (!visit.left) document.title = `${head ? `${head} – ` : ""}Leukoscope workbench`;
+    } catch (error) { fill(visit.main, el("p", { class: "error", role: "alert" }, told(error))); }
   }
 }
 

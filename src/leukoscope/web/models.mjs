@@ -4,13 +4,14 @@ import { dialog, el, field, fill, form, svg, table, told } from "./dom.mjs";
 import { placesOnAxis } from "./orders.mjs";
 
 /** Wait until a piece of work is done, and show how far it is; what it gave. */
-async function finished(begun, show) {
+async function finished(app, begun, show) {
   const { job } = begun;
   const words = el("span", {}, "waits for its turn");
   const bar = /** @type {HTMLProgressElement} */ (el("progress", { "aria-label": "how far the work is" }));
   show(el("p", { class: "working" }, bar, words));
   const began = Date.now();
   for (;;) {
+    if (app.left) return new Promise(() => {});  // nobody looks any more: it is done all the same
     const found = await get(`/jobs/${job}`);
     if (found.state === "done") return { ...found.result, job };
     if (found.state === "failed") throw new Error(found.error);
@@ -85,7 +86,7 @@ export async function modelsPage(app) {
   const showFit = (made) => say(el("h2", {}, made.bundle === null ? "No model was made: nothing was clearly gained on cells left out of the fit" : made.fresh ? "A new model, on trial" : "What the adaptation measured"),
     ...fitWords(made), made.bundle === null ? el("button", { type: "button", onclick: () => attempt(() => adapt(true)) }, "Make it all the same, to try it") : null);
   const adapt = async (force) => {
-    const made = await finished(await post("/adaptations", { force }), say);
+    const made = await finished(app, await post("/adaptations", { force }), say);
     await list();
     showFit({ ...made, fresh: true });
   };
@@ -104,7 +105,7 @@ export async function modelsPage(app) {
     const { bundles } = await get("/bundles");
     fill(shown, table(["Name", "Version", "State", "Digest", ""], bundles.map((each) => el("tr", {}, el("td", {}, each.name), el("td", {}, each.version), el("td", {}, el("span", { class: `state ${each.state}` }, each.state)), el("td", {}, el("code", {}, each.digest.slice(0, 16))),
       el("td", {}, el("div", { class: "row" }, manages && each.state !== "active" ? [
-        el("button", { type: "button", onclick: () => attempt(async () => say(...await trialWords(await finished(await post(`/bundles/${each.id}/trial`), say)))) }, "Try on signed cases"),
+        el("button", { type: "button", onclick: () => attempt(async () => say(...await trialWords(await finished(app, await post(`/bundles/${each.id}/trial`), say)))) }, "Try on signed cases"),
         el("button", { type: "button", onclick: () => activate(each) }, "Activate")] : null,
       each.note.startsWith("{") ? el("button", { type: "button", onclick: () => showFit(JSON.parse(each.note)) }, "Figures") : null)))), "models"));
   };
@@ -113,7 +114,7 @@ export async function modelsPage(app) {
   fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Models"),
     manages ? el("button", { type: "button", class: "main", onclick: () => attempt(() => adapt(false)) }, "Adapt to what was signed") : null,
     manages ? el("button", { type: "button", onclick: () => attempt(async () => {
-      const done = await finished(await post("/exports"), say);
+      const done = await finished(app, await post("/exports"), say);
       say(el("p", {}, `${done.cells} cells of ${done.cases} cases: `), el("div", { class: "row" }, ["manifest.csv", "readings.csv", "coco.json"].map((name) => el("a", { class: "button", href: `./api/v1/exports/${done.job}/${name}`, download: name }, name))),
         el("p", {}, "The pictures lie beside them in the folder of the workbench: ", el("code", {}, `exports/${done.job}`)));
     }) }, "Export what was signed") : null),

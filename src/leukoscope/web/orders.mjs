@@ -1,24 +1,6 @@
-// Pure functions of the review page: orders, counts, places in a grid. Tested by `node --test`.
+// Pure functions of the review page: lanes, counts, places in a grid. Tested by `node --test`.
 
 const own = (cell) => cell.label !== null;
-
-/** Whether a reader calls a cell otherwise than the model. */
-export function differs(cell, labels) {
-  if (!own(cell) || !["blast", "normal"].includes(cell.decision)) return false;
-  return Boolean(labels.get(cell.label)?.blast) !== (cell.decision === "blast");
-}
-
-/** Cells in an order. @param {any[]} cells @param {string} order @param {Map<string, any>} labels */
-export function sorted(cells, order, labels) {
-  const by = {
-    place: () => 0,
-    change: (a, b) => Number(own(a)) - Number(own(b)) || b.doubt - a.doubt,
-    probability: (a, b) => (b.probability ?? -1) - (a.probability ?? -1),
-    gate: (a, b) => Number(b.gate === "turned down") - Number(a.gate === "turned down") || (a.reason || "~").localeCompare(b.reason || "~"),
-    disagreement: (a, b) => Number(differs(b, labels)) - Number(differs(a, labels)),
-  }[order];
-  return [...cells].sort((a, b) => by(a, b) || a.place - b.place);
-}
 
 /** Cells of a lane: `all`, `unread`, or the name of a label. */
 export function inLane(cells, lane) {
@@ -71,6 +53,14 @@ export function placesOnAxis(low, high) {
   const made = [];
   for (let turn = Math.ceil(low / step - 1e-9); turn * step <= high + 1e-9; turn += 1) made.push(Number((turn * step).toFixed(2)));
   return made;
+}
+
+/** The statement as the cells were read, and what could still turn it. @param {any} asRead @param {number} left */
+export function stakesWords(asRead, left) {
+  if (!asRead) return "";
+  const turn = asRead.cells === 1 ? "one cell not read yet would make it" : `any one of ${asRead.cells} cells not read yet would make it`;
+  const open = asRead.cells ? `; called otherwise, ${turn} ${asRead.turns_to.map((each) => `"${each}"`).join(" or ")}` : left ? "; no single cell not read yet would change it" : "";
+  return `as read: ${asRead.statement}${open}`;
 }
 
 /** A share in words. */

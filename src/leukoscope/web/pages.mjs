@@ -41,12 +41,12 @@ export async function casesPage(app) {
   fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, "Cases"), search,
     app.may("reader") || app.may("manager") ? el("button", { type: "button", class: "main", onclick: () => newCase(app, draw) }, "New case") : null), list));
   await draw();
-  const timer = setInterval(() => { if (list.isConnected) draw().catch(() => {}); else clearInterval(timer); }, 4000);
-  app.page = { close: () => clearInterval(timer) };
+  const timer = setInterval(() => { if (app.left) clearInterval(timer); else draw().catch(() => {}); }, 4000);
 }
 
 async function newCase(app, done) {
   const { slides } = await get("/slides");
+  if (app.left) return;
   const usable = slides.filter((each) => !each.refused), refused = slides.filter((each) => each.refused);
   const progress = el("p", { class: "progress", role: "status" });
   const faults = el("ul", { class: "faults" });

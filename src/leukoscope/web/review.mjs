@@ -2,7 +2,7 @@
 import { get, post } from "./api.mjs";
 import { choice, dialog, el, field, fill, form, told } from "./dom.mjs";
 import { Grid } from "./grid.mjs";
-import { inLane, nextUnread, shareWords, sorted, tally } from "./orders.mjs";
+import { inLane, nextUnread, shareWords, stakesWords, tally } from "./orders.mjs";
 import { Viewer } from "./viewer.mjs";
 
 const ORDERS = [
@@ -36,11 +36,13 @@ export class Review {
     this.byKey = new Map(this.offered.map((label) => [label.key, label.name]));
     this.keys = keys;
     this.about = about;
-    await this.load();
-    if (this.closed) return;  // somebody went on to another page meanwhile: it is not drawn over
+    try { await this.load("probability"); } catch (error) {
+      if (error.status !== 403) throw error;  // read blind: the order would tell what the model says
+      await this.load("place");
+    }
+    if (this.closed) return;  // nothing is left behind that listens
     this.remember(acts.acts);
     this.seq = acts.acts.at(-1)?.seq || 0;
-    this.order = this.blind ? "place" : "probability";
     this.build();
     this.arrange();
     this.grid.go(Math.max(0, nextUnread(this.grid.items, -1)));
@@ -76,12 +78,12 @@ export class Review {
     this.placed?.close();
   }
 
-  /** All cells, as the server has them. */
-  async fetched() {
+  /** All cells in an order, which is the server's. */
+  async fetched(order) {
     const cells = [];
     let after = "";
     do {
-      const page = await get(`/cases/${this.id}/cells?limit=2000${after ? `&after=${after}` : ""}`);
+      const page = await get(`/cases/${this.id}/cells?limit=2000&sort=${order}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
       cells.push(...page.cells);
       this.blind = page.blind;
       after = page.next;
@@ -97,14 +99,7 @@ export class Review {
         this.about = await get(`/cases/${this.id}`, { quiet: true });
         if (this.about.cells > this.cells.length) {
           const first = this.grid.current <= 0;  // whoever has not moved stays at the beginning
-          for (const cell of await this.fetched()) {
-            if (this.byId.has(cell.id)) continue;
-            this.cells.push(cell);
-            this.byId.set(cell.id, cell);
-          }
-          if (this.closed) return;
-          await this.known(true);
-          this.arrange();
+          await this.sort(this.order);
           if (first) this.grid.go(0);
           this.detail();
           this.summarise();
@@ -114,8 +109,29 @@ export class Review {
     }, 1000);
   }
 
-  async load() {
-    const cells = await this.fetched();
+  /** Show the cells in an order, by what was read until now. What this window knows better, it keeps. */
+  async sort(order) {
+    const asked = this.asked = Symbol(order);
+    await this.app.outbox.flush();
+    const cells = await this.fetched(order);
+    if (this.closed || this.asked !== asked) return;  // another order was chosen meanwhile
+    const more = cells.length > this.cells.length;
+    this.order = order;
+    this.cells = cells.map((cell) => Object.assign(this.byId.get(cell.id) || cell, { turns: cell.turns }));
+    this.byId = new Map(this.cells.map((cell) => [cell.id, cell]));
+    if (more) await this.known(true);
+    if (!this.closed) this.arrange();
+  }
+
+  /** Another order, chosen by a person; without the server the cells stay as they are. */
+  async choose(order) {
+    try { await this.sort(order); } catch (error) { this.say(told(error)); }
+    this.sorter.value = this.order;
+  }
+
+  async load(order) {
+    const cells = await this.fetched(order);
+    this.order = order;
     this.cells = cells;
     this.byId = new Map(cells.map((cell) => [cell.id, cell]));
     await this.known();
@@ -143,7 +159,7 @@ export class Review {
     this.spoken = el("p", { class: "unseen", role: "status" });  // what a screen reader is told of each key
     this.field = el("section", { class: "place", "aria-label": "the field", hidden: true });
     this.pane = el("section", { class: "pane", "aria-label": "the current cell" });
-    this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.order = this.sorter.value; this.arrange(); this.grid.box.focus(); } },
+    this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.choose(this.sorter.value); this.grid.box.focus(); } },
       ORDERS.filter(([name]) => !this.blind || name === "place").map(([value, words]) => el("option", { value, selected: value === this.order }, words))));
     this.filter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "which cells", onchange: () => { this.lane = this.filter.value; this.arrange(); this.grid.box.focus(); } },
       [["all", "All cells"], ["unread", "Not read"], ...this.shownLabels().map((label) => [label.name, label.words])].map(([value, words]) => el("option", { value }, words))));
@@ -204,7 +220,7 @@ export class Review {
 
   arrange() {
     const here = this.grid.items[this.grid.current]?.id;
-    const items = sorted(inLane(this.cells, this.lane), this.order, this.labels);
+    const items = inLane(this.cells, this.lane);
     if (this.placed) this.placed.how.cells = this.within(this.placed.picture);
     this.grid.show(items);
     this.grid.go(Math.max(0, items.findIndex((cell) => cell.id === here)));
@@ -325,6 +341,7 @@ export class Review {
       el("span", {}, `${blasts} blasts`),
       this.summary?.share ? el("span", { class: "share" }, `${this.summary.blind || left === 0 ? "" : "with the model's for those not read: "}${shareWords(this.summary.share)}`) : null,
       this.summary?.before?.statement ? el("span", { class: "statement", title: this.summary.before.words }, `model: ${this.summary.before.statement}`) : null,
+      this.summary?.as_read && read ? el("span", { class: "stakes" }, stakesWords(this.summary.as_read, left)) : null,
       this.summary?.agreement ? el("span", {}, `two readers: kappa ${this.summary.agreement.kappa === null ? "not defined" : this.summary.agreement.kappa.toFixed(2)}, ${this.summary.agreement.differ} to decide`) : null);
     if (left === 0 && this.reading && !this.toldDone) { this.toldDone = true; this.say("all cells are read: finish when you are sure"); }
   }
@@ -348,7 +365,8 @@ export class Review {
     if (acts.every((act) => known.has(act.event) || act.withdrawn)) {
       if (!acts.some((act) => act.withdrawn && this.cells.some((cell) => cell.reading === act.withdrawn))) return;
     }
-    await this.load();
+    await this.load(this.order);
+    if (this.closed) return;
     const all = await get(`/cases/${this.id}/readings`, { quiet: true });
     this.remember(all.acts);
     this.arrange();
@@ -398,9 +416,10 @@ export class Review {
   suggestion(cell) {
     const label = cell.label && this.labels.get(cell.label);
     const mine = label ? `You: ${label.words}. ` : "Not read. ";
+    const turn = cell.turns && !label ? ` Called otherwise, it alone would turn the patient's statement to "${cell.turns}".` : "";
     const model = this.blind ? "" : cell.probability === null || cell.gate === "turned down" ? `Model: no answer (${cell.reason || "not fit to be judged"}).`
       : `Model suggests ${cell.decision}, probability of blast ${cell.probability.toFixed(3)}.`;
-    fill(this.said, el("strong", {}, mine), model);
+    fill(this.said, el("strong", {}, mine), model, turn);
   }
 
   toggleHeat() {
@@ -502,7 +521,7 @@ export class Review {
       Escape: () => { if (this.placed) { this.leave(); return; } this.chosen.clear(); fill(this.more); grid.paint(); }, Home: () => this.step(-grid.current),
       Enter: () => { if (!this.blind && here && ["blast", "normal"].includes(here.decision)) this.mark(here.decision); },
       h: () => this.toggleHeat(), p: () => (here || this.placed) && this.place(here), o: () => here && !this.blind && this.neighbours(here),
-      s: () => { const all = [...this.sorter.options]; this.order = all[(this.sorter.selectedIndex + 1) % all.length].value; this.sorter.value = this.order; this.arrange(); },
+      s: () => { this.sorter.selectedIndex = (this.sorter.selectedIndex + 1) % this.sorter.options.length; this.choose(this.sorter.value); },
       "+": () => grid.resize(grid.size + 16), "-": () => grid.resize(grid.size - 16), "?": () => this.help(),
     };
     const label = this.byKey.get(name);

@@ -6,6 +6,7 @@ cells that stand alike bear alike on it: those that are called blast, those call
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,9 +71,48 @@ def at_stake(
 
     Cells stand as the reader called them; where nothing was read, as the bundle did that answered last.
     """
-    tally, threshold, rule = _answered(connection, case_id)
+    tally, threshold, rule = _as_read(connection, case_id, marks, labels)
+    return ({} if isinstance(rule, str) else turns(tally, rule)), threshold
+
+
+def statement_as_read(
+    connection: Connection,
+    case_id: str,
+    cells: Iterable[RowMapping],
+    marks: Iterable[Mark],
+    labels: Mapping[str, Label],
+) -> dict[str, Any] | None:
+    """What the bundle's rule says of a case as it was read, and what could still turn it.
+
+    Args:
+        connection: where it is.
+        case_id: of the case.
+        cells: its cells.
+        marks: of one reader.
+        labels: what labels mean.
+
+    Returns:
+        The `statement`; how many unread `cells` there are of which each, called otherwise, would turn it alone, and the
+        statements that it would turn to. None where the bundle has no rule that holds.
+    """
+    read = list(marks)
+    tally, threshold, rule = _as_read(connection, case_id, read, labels)
     if isinstance(rule, str):
-        return {}, threshold
+        return None
+    turned, known = turns(tally, rule), {mark.cell for mark in read}
+    open_ = Counter(standing_of(cell, threshold) for cell in cells if cell["id"] not in known)
+    left = {name: statement for name, statement in turned.items() if open_[name]}
+    return {
+        "statement": tally.statement(rule), "cells": sum(open_[name] for name in left),
+        "turns_to": sorted(set(left.values())),
+    }  # fmt: skip
+
+
+def _as_read(
+    connection: Connection, case_id: str, marks: Iterable[Mark], labels: Mapping[str, Label]
+) -> tuple[Tally, float, SubjectFacts | str]:
+    """How the cells of a case stand with a reader's marks; threshold and rule of the bundle."""
+    tally, threshold, rule = _answered(connection, case_id)
     stands = _standing(threshold)
     called = {mark.cell: labels[mark.label] for mark in marks}
     touched = select(ReadingRow.cell_id).where(ReadingRow.case_id == case_id)
@@ -81,7 +121,7 @@ def at_stake(
         label = called.get(cell)
         if label is not None:
             tally = tally.moved("uncounted" if not label.counts else "blast" if label.blast else "normal", stood)
-    return turns(tally, rule), threshold
+    return tally, threshold, rule
 
 
 def _standing(threshold: float) -> Case[Any]:

@@ -15,6 +15,7 @@ from leukoscope.service.casework.blind import is_blind_to
 from leukoscope.service.casework.cases import case_row
 from leukoscope.service.casework.jobs import ANSWERING
 from leukoscope.service.casework.lanes import known_lanes
+from leukoscope.service.casework.stakes import statement_as_read
 from leukoscope.service.casework.verdicts import (
     Mark,
     Verdict,
@@ -62,7 +63,7 @@ def read_case(connection: Connection, case_id: str) -> CaseFile:
     case = case_row(connection, case_id)
     columns = (
         CellRow.id, CellRow.run_id, CellRow.picture, CellRow.number, CellRow.place, CellRow.x, CellRow.logit,
-        CellRow.probability, CellRow.doubt, CellRow.decision, CellRow.reason, CellRow.gate,
+        CellRow.probability, CellRow.doubt, CellRow.decision, CellRow.reason, CellRow.gate, CellRow.strength,
     )  # fmt: skip
     cells = list(connection.execute(select(*columns).where(CellRow.case_id == case_id)).mappings())
     runs = list(connection.execute(select(RunRow).where(RunRow.case_id == case_id).order_by(RunRow.id)).mappings())
@@ -81,14 +82,16 @@ def summarise(bench: Workbench, person: Person, case_id: str) -> dict[str, Any]:
     with bench.database.read() as connection:
         file = read_case(connection, case_id)
         blind = is_blind_to(connection, file.case, person)
-    mine = {mark.cell: mark.label for mark in file.marks if mark.reader == person.id}
+        own = [mark for mark in file.marks if mark.reader == person.id]
+        stakes = None if blind else statement_as_read(connection, case_id, file.cells, own, file.lanes)
+    mine = {mark.cell: mark.label for mark in own}
     told: dict[str, Any] = {
         "blind": blind, "state": file.case["state"], "version": file.case["version"], "cells": len(file.cells),
         "read_by_me": len(mine), "target": file.case["target"], "mine": differential(list(mine.values()), file.lanes),
         "share": _as_it_stands(file, mine, use_model=not blind), "checks": checks(file), "notice": RESEARCH_USE,
     }  # fmt: skip
     if not blind:
-        told |= {"before": before_review(bench, file), "agreement": agreement(file)}
+        told |= {"before": before_review(bench, file), "agreement": agreement(file), "as_read": stakes}
     return told
 
 
