@@ -100,6 +100,7 @@ export class Review {
         if (this.about.cells > this.cells.length) {
           const first = this.grid.current <= 0;  // whoever has not moved stays at the beginning
           await this.sort(this.order);
+          if (this.closed) return;
           if (first) this.grid.go(0);
           this.detail();
           this.summarise();
@@ -124,7 +125,7 @@ export class Review {
   }
 
   /** Another order, chosen by a person; without the server the cells stay as they are. */
-  async choose(order) {
+  async reorder(order) {
     try { await this.sort(order); } catch (error) { this.say(told(error)); }
     this.sorter.value = this.order;
   }
@@ -159,7 +160,7 @@ export class Review {
     this.spoken = el("p", { class: "unseen", role: "status" });  // what a screen reader is told of each key
     this.field = el("section", { class: "place", "aria-label": "the field", hidden: true });
     this.pane = el("section", { class: "pane", "aria-label": "the current cell" });
-    this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.choose(this.sorter.value); this.grid.box.focus(); } },
+    this.sorter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "order", onchange: () => { this.reorder(this.sorter.value); this.grid.box.focus(); } },
       ORDERS.filter(([name]) => !this.blind || name === "place").map(([value, words]) => el("option", { value, selected: value === this.order }, words))));
     this.filter = /** @type {HTMLSelectElement} */ (el("select", { "aria-label": "which cells", onchange: () => { this.lane = this.filter.value; this.arrange(); this.grid.box.focus(); } },
       [["all", "All cells"], ["unread", "Not read"], ...this.shownLabels().map((label) => [label.name, label.words])].map(([value, words]) => el("option", { value }, words))));
@@ -521,7 +522,7 @@ export class Review {
       Escape: () => { if (this.placed) { this.leave(); return; } this.chosen.clear(); fill(this.more); grid.paint(); }, Home: () => this.step(-grid.current),
       Enter: () => { if (!this.blind && here && ["blast", "normal"].includes(here.decision)) this.mark(here.decision); },
       h: () => this.toggleHeat(), p: () => (here || this.placed) && this.place(here), o: () => here && !this.blind && this.neighbours(here),
-      s: () => { this.sorter.selectedIndex = (this.sorter.selectedIndex + 1) % this.sorter.options.length; this.choose(this.sorter.value); },
+      s: () => { this.sorter.selectedIndex = (this.sorter.selectedIndex + 1) % this.sorter.options.length; this.reorder(this.sorter.value); },
       "+": () => grid.resize(grid.size + 16), "-": () => grid.resize(grid.size - 16), "?": () => this.help(),
     };
     const label = this.byKey.get(name);
