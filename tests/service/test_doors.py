@@ -34,7 +34,7 @@ ALLOWED = {
     "GET /cells/{cell_id}": {"viewer"}, "GET /cells/{cell_id}/neighbours": {"viewer"},
     "GET /cells/{cell_id}/words": {"viewer"},
     "GET /cells/{cell_id}/{what}": {"viewer"}, "POST /cases/{case_id}/readings": {"reader"},
-    "POST /cases/{case_id}/app-sessions": {"reader"},
+    "POST /cases/{case_id}/app-sessions": {"reader"}, "POST /cases/{case_id}/reviews": {"reader"},
     "GET /cases/{case_id}/readings": {"reader"}, "DELETE /readings/{event}": {"reader"},
     "GET /cases/{case_id}/summary": {"viewer"}, "POST /cases/{case_id}/complete": {"reader"},
     "GET /cases/{case_id}/differing": {"reader"}, "POST /cases/{case_id}/adjudications": {"reader"},

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from leukoscope.datasets.dataset import read_manifest
+from leukoscope.datasets.readers.review import read_review
 from leukoscope.service.casework.readers import anchoring, with_interval
 from leukoscope.service.casework.verdicts import kappa, kappa_of_table
 from workbench_client import read_all, work
@@ -25,6 +26,12 @@ def test_what_was_signed_is_a_data_set_by_patient(guest, signed) -> None:
     assert all(path.is_file() for path in manifest.paths())
     readings = manager.get(f"/api/v1/exports/{done['id']}/readings.csv").text
     assert readings.count("\n") == 1 + done["readings"] == 20
+    review = read_review(folder / "review.json")  # the same cells and labels, for every `--data`
+    names = [path.name for path in manifest.paths()]
+    assert sorted(zip((path.name for path in review.paths()), review.labels(), strict=True)) == sorted(
+        zip(names, manifest.labels(), strict=True)
+    )
+    assert {each["note"] for each in json.loads((folder / "review.json").read_text())["cells"]} == {"blast", "monocyte"}
     coco = json.loads((folder / "coco.json").read_text())
     assert {each["category_id"] for each in coco["annotations"]} == {1, 5, 11}
     assert manager.get(f"/api/v1/exports/{done['id']}/../chain.key").status_code == 404

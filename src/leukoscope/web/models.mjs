@@ -115,7 +115,7 @@ export async function modelsPage(app) {
     manages ? el("button", { type: "button", class: "main", onclick: () => attempt(() => adapt(false)) }, "Adapt to what was signed") : null,
     manages ? el("button", { type: "button", onclick: () => attempt(async () => {
       const done = await finished(app, await post("/exports"), say);
-      say(el("p", {}, `${done.cells} cells of ${done.cases} cases: `), el("div", { class: "row" }, ["manifest.csv", "readings.csv", "coco.json"].map((name) => el("a", { class: "button", href: `./api/v1/exports/${done.job}/${name}`, download: name }, name))),
+      say(el("p", {}, `${done.cells} cells of ${done.cases} cases: `), el("div", { class: "row" }, ["manifest.csv", "readings.csv", "coco.json", "review.json"].map((name) => el("a", { class: "button", href: `./api/v1/exports/${done.job}/${name}`, download: name }, name))),
         el("p", {}, "The pictures lie beside them in the folder of the workbench: ", el("code", {}, `exports/${done.job}`)));
     }) }, "Export what was signed") : null),
   said, shown, agreement ? readersWords(agreement) : null));

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
+from leukoscope._version import __version__
 from leukoscope.datasets.dataset import Manifest
+from leukoscope.datasets.readers.review import Review, ReviewedCell
 from leukoscope.datasets.record import Record
 from leukoscope.files import atomic_folder, write_bytes, write_json, write_text
 from leukoscope.service import answers
@@ -19,11 +22,12 @@ from leukoscope.service.casework.slides import ask_again
 from leukoscope.service.casework.summary import CaseFile, read_case
 from leukoscope.service.database.tables import BundleRow, CaseRow, CellRow, PictureRow
 from leukoscope.service.database.triggers import ERASED
+from leukoscope.service.moments import utc_now
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
 from leukoscope.tables import csv_text
 
-FILES = ("manifest.csv", "readings.csv", "coco.json", "about.json")
+FILES = ("manifest.csv", "readings.csv", "coco.json", "review.json", "about.json")
 _SUFFIX = {"image/bmp": "bmp", "image/png": "png", "image/jpeg": "jpg", "image/tiff": "tif", "image/webp": "webp"}
 _READINGS = (
     "path", "case", "subject", "cell", "reader", "label", "suggestion_seen", "at", "final_label", "final_by",
@@ -43,7 +47,8 @@ def export_readings(bench: Workbench, folder: Path, by: str, *, held_out: bool, 
 
     `manifest.csv` lists each cell that counts as a white cell once, by patient, with what it was called in the end;
     `readings.csv` every reading of every reader with whether the suggestion was seen; `coco.json` the places of cells
-    in fields; `pictures/` the cells on black, as they came or as the network saw them in a field.
+    in fields; `review.json` the cells of the manifest as a gallery exports them, without patients; `pictures/` the
+    cells on black, as they came or as the network saw them in a field.
 
     Args:
         bench: whose cases.
@@ -63,24 +68,35 @@ def export_readings(bench: Workbench, folder: Path, by: str, *, held_out: bool, 
         kept_back = {row["subject"] for row in rows if row["fixed_set"]} if held_out else set()
         wanted = [row["id"] for row in rows if row["subject"] not in kept_back]
         files = [read_case(connection, case) for case in wanted]
-        bundles = dict(connection.execute(select(BundleRow.id, BundleRow.path)).all())
+        known = {row["id"]: row for row in connection.execute(select(BundleRow)).mappings()}
+        bundles = {name: str(row["path"]) for name, row in known.items()}
         media = dict(connection.execute(select(PictureRow.sha256, PictureRow.media)).all())
+    asked = {run["bundle_id"] for file in files for run in file.runs}
+    names, digests = ({known[each][what] for each in asked} for what in ("name", "digest"))
     if not files:
         raise Problem(409, "no signed case is there to be handed out", remedy="sign cases first")
     records: list[Record] = []
     seen: set[str] = set()
+    reviewed: list[ReviewedCell] = []
     readings: list[tuple[object, ...]] = []
     with atomic_folder(folder) as place:
         for number, file in enumerate(files):
             bench.say(job, "signed cases are handed out", number, len(files))
             paths = _write_cells(bench, file, place, bundles, media)
-            records += _records(file, paths, seen)
+            told = dict(_records(file, paths, seen))
+            records += told.values()
+            reviewed += _reviewed(file, place, told)
             readings += _readings(file, paths)
         if not records:
             raise Problem(409, "no cell of the signed cases counts as a white cell", remedy="sign other cases")
         Manifest(place, tuple(records), "workbench").write_csv(place / "manifest.csv")
         write_text(place / "readings.csv", csv_text(_READINGS, readings))
         write_text(place / "coco.json", json.dumps(_coco(bench, files, media), ensure_ascii=False))
+        review = Review(
+            format="leukoscope-review", version=1, root="", created=utc_now(), bundle=" ".join(sorted(names)),
+            bundle_digest=" ".join(sorted(digests)), leukoscope=__version__, cells=tuple(reviewed),
+        )  # fmt: skip
+        write_text(place / "review.json", review.model_dump_json(indent=1))
         about = {
             "cases": len(files), "cells": len(records), "readings": len(readings),
             "blasts": sum(record.label == 1 for record in records), "left_out_subjects": len(kept_back),
@@ -126,8 +142,8 @@ def _write_cells(
     return paths
 
 
-def _records(file: CaseFile, paths: dict[str, str], seen: set[str]) -> Iterator[Record]:
-    """The cells of a case that count, each picture of a cell once over all cases."""
+def _records(file: CaseFile, paths: dict[str, str], seen: set[str]) -> Iterator[tuple[str, Record]]:
+    """The cells of a case that count, by their identifiers, each picture of a cell once over all cases."""
     known, subject = file.lanes, file.case["subject"]
     for cell in file.cells:
         label = file.found[cell["id"]].label
@@ -136,7 +152,20 @@ def _records(file: CaseFile, paths: dict[str, str], seen: set[str]) -> Iterator[
             continue
         seen.add(path)
         field = None if cell["x"] is None else f"{file.case['id'][:8]}-{cell['picture'][:8]}"
-        yield Record(path, int(known[label].blast), subject, subject, None, "workbench", field)
+        yield cell["id"], Record(path, int(known[label].blast), subject, subject, None, "workbench", field)
+
+
+def _reviewed(file: CaseFile, place: Path, told: Mapping[str, Record]) -> Iterator[ReviewedCell]:
+    """The same cells as a review has them; the laboratory's own label is the note."""
+    for cell in file.cells:
+        record = told.get(cell["id"])
+        if record is None:
+            continue
+        yield ReviewedCell(
+            path=record.path, sha256=hashlib.sha256((place / record.path).read_bytes()).hexdigest(),
+            decision=cell["decision"], probability=cell["probability"],
+            label="blast" if record.label == 1 else "normal", note=file.found[cell["id"]].label or "",
+        )  # fmt: skip
 
 
 def _readings(file: CaseFile, paths: dict[str, str]) -> Iterator[tuple[object, ...]]:

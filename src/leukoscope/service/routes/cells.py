@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field, StringConstraints
 
+from leukoscope.datasets.readers.review import Review
 from leukoscope.service.casework.lanes import MOST, change_lanes, known_lanes, lanes_version
 from leukoscope.service.casework.orders import MOST_ROWS, list_cells
 from leukoscope.service.casework.review import (
@@ -24,7 +25,7 @@ from leukoscope.service.casework.review import (
     neighbours,
     withdraw,
 )
-from leukoscope.service.casework.sessions import take_session
+from leukoscope.service.casework.sessions import Labelled, take_labels
 from leukoscope.service.casework.summary import summarise
 from leukoscope.service.labels import COMMAND_KEYS, Label
 from leukoscope.service.routes.needs import Bench, Body, Identifier, Line, Manager, Number, Reader, Viewer, Words
@@ -80,7 +81,7 @@ class SessionCell(BaseModel):
     """What is taken of one cell; the rest of it, the app's answer, is left out."""
 
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
-    place: list[int] | None = None
+    place: tuple[int, int, int, int] | None = None
     label: Line | None = None
     answered: Line
 
@@ -149,13 +150,27 @@ def drawn(
 
 @router.post("/cases/{case_id}/app-sessions")
 def take(case_id: Identifier, given: AppSession, bench: Bench, person: Reader) -> dict[str, Any]:
-    """Take the labels that were given in the app to pictures of this case; cells of fields are left out."""
+    """Take the labels that were given in the app to pictures of this case; those of fields by the places of cells."""
     labelled = [
-        (each.sha256, each.label, each.answered)
+        Labelled(each.sha256, each.label, each.answered, each.place)
         for each in given.cells
-        if each.sha256 and each.label and each.place is None
+        if each.sha256 and each.label
     ]
-    return take_session(bench, person, case_id, labelled)
+    return take_labels(bench, person, case_id, labelled)
+
+
+@router.post("/cases/{case_id}/reviews")
+def take_review(case_id: Identifier, given: Review, bench: Bench, person: Reader) -> dict[str, Any]:
+    """Take the labels of a review that a gallery exported: those of fields where the same bundle answered alike."""
+    labelled = [
+        Labelled(
+            each.sha256, each.label, given.created,
+            number=None if each.cell is None else (each.cell, given.bundle_digest, each.probability),
+        )
+        for each in given.cells
+        if each.sha256 and each.label in ("blast", "normal")
+    ]  # fmt: skip
+    return take_labels(bench, person, case_id, labelled)
 
 
 @router.post("/cases/{case_id}/readings")

@@ -47,8 +47,8 @@ def export(given: Export, request: Request, bench: Bench, person: Manager) -> di
 
 @router.get("/exports/{export_id}/{name}", response_class=FileResponse)
 def exported(
-    export_id: Identifier, name: Literal["manifest.csv", "readings.csv", "coco.json", "about.json"], bench: Bench,
-    person: Manager,
+    export_id: Identifier, name: Literal["manifest.csv", "readings.csv", "coco.json", "review.json", "about.json"],
+    bench: Bench, person: Manager,
 ) -> FileResponse:  # fmt: skip
     """One table of an export; the pictures lie beside it in the folder of the workbench."""
     return FileResponse(export_file(bench, export_id, name), filename=name)
