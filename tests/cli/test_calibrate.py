@@ -145,7 +145,7 @@ def test_predict_refers_in_every_format_with_the_reason(run, bundle: Path, data:
     assert f'data-show="refer" aria-pressed="false">refer {counts["refer"]}</button>' in page
     assert f"180 cells: {counts['blast']} blast, {counts['normal']} normal, {counts['refer']} to refer" in page
     assert page.count(reason) >= 1
-    assert "an aim and no promise" in page
+    assert "that is the aim, and nothing is promised" in page
 
 
 def test_evaluate_leaves_out_who_was_calibrated_on_and_shows_the_band(

@@ -116,7 +116,7 @@ def test_a_band_set_on_cells_without_patients_promises_nothing_for_new_ones() ->
         found = fit_laboratory(held, DecisionFacts(), data="x", replicates=200)
         claim = refer_claim(found.rule)
         assert ("On average over new patients" in claim) is by_patient
-        assert ("an aim and no promise: that takes 99 patients with blasts" in claim) is not by_patient
+        assert ("nothing is promised: that takes 99 patients with blasts" in claim) is not by_patient
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_DRAWN = 1500  # cells; more would only hide each other
+FEW = 300  # cells, below which they are drawn larger
 MOST_NAMED = 20  # patient groups whose middle is named, those with most cells first
 
 
@@ -66,9 +67,8 @@ def draw_embedding(
         for label, colour, name in ((0, BLUE, "normal"), (1, ORANGE, "blast")):
             rows = drawn[scores.label[drawn] == label]
             axes.scatter(
-                places[rows, 0],
-                places[rows, 1], s=9, marker="o" if label else "^", color=colour, alpha=0.4, lw=0, label=name,
-                rasterized=True,
+                places[rows, 0], places[rows, 1], s=30 if len(drawn) < FEW else 9, marker="o" if label else "^",
+                color=colour, alpha=0.6, lw=0, label=name, rasterized=True,
             )  # fmt: skip
         sizes = Patients.of(scores.group).sizes()
         for group in sorted(sizes, key=lambda each: -sizes[each])[:MOST_NAMED]:

@@ -28,6 +28,7 @@ from leukoscope.metrics.scores import Scores
 from leukoscope.reports.wrong import MOST_SHOWN, WrongCell, wrong_rows
 
 SHOWN = 220  # pixels, side of a wrong cell on the page
+MARGIN = 1.2  # of the cell's reach from the middle of the frame
 BATCH = 8  # more gains nothing on a CPU and costs memory
 
 
@@ -131,16 +132,31 @@ def wrong_cells(
                 subject=str(scores.subject[row]),
                 truth="blast" if scores.label[row] else "normal",
                 probability=float(scores.probability[row]),
-                picture=_small(answer.frame),
-                overlay=_small(overlay(answer.frame, answer.heatmap)),
+                picture=_small(answer.frame, _about(answer.frame)),
+                overlay=_small(overlay(answer.frame, answer.heatmap), _about(answer.frame)),
             )
         )
     return tuple(told)
 
 
-def _small(picture: NDArray[np.uint8]) -> bytes:
-    """A picture of a page, WebP of `SHOWN` pixels square."""
-    small = cv2.resize(picture, (SHOWN, SHOWN), interpolation=cv2.INTER_AREA)
+def _about(frame: NDArray[np.uint8]) -> slice:
+    """Rows, and columns, of the smallest square about the frame's middle that holds the cell, with a margin.
+
+    >>> frame = np.zeros((100, 100, 3), np.uint8)
+    >>> frame[40:60, 30:60] = 90
+    >>> _about(frame)
+    slice(27, 73, None)
+    """
+    middle = len(frame) / 2
+    ends = [np.flatnonzero(frame.any(axis=(1 - axis, 2)))[[0, -1]] + 0.5 for axis in (0, 1) if frame.any()]
+    reach = max((float(np.abs(each - middle).max()) for each in ends), default=middle)
+    half = min(int(middle), int(reach * MARGIN))
+    return slice(int(middle) - half, int(middle) + half)
+
+
+def _small(picture: NDArray[np.uint8], part: slice) -> bytes:
+    """The part of a picture that a page shows, WebP of `SHOWN` pixels square."""
+    small = cv2.resize(picture[part, part], (SHOWN, SHOWN), interpolation=cv2.INTER_AREA)
     done, content = cv2.imencode(".webp", small[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 88])
     if not done:
         raise DataError("the picture of a cell cannot be encoded")
