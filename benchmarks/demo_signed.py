@@ -35,7 +35,8 @@ def sign_demo(anna: Visitor, picture: Path | None = None) -> int:
     by_key = {"blast": "b", "normal": "n"}
     for number, cell in enumerate(sorted(cells, key=lambda each: -(each["probability"] or -1))):
         if picture is not None and number == len(cells) // 2:
-            page.wait_for_timeout(1500)  # the words of the cell, and the share
+            for seen in (".words >> text=/./", ".count .share", "#outbox.saved"):
+                page.wait_for_selector(seen)
             page.screenshot(path=str(picture))
         anna.keys(by_key.get(cell["decision"], "n"))
     anna.saved()

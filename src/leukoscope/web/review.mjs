@@ -172,7 +172,7 @@ export class Review {
       this.pictures.size ? el("button", { type: "button", onclick: () => this.look(), title: "whole fields and slides" }, "Fields") : null,
       el("button", { type: "button", onclick: () => this.undo(), title: "undo (u)", disabled: !reading }, "Undo"),
       el("button", { type: "button", onclick: () => this.help(), title: "keys (?)" }, "Keys"),
-      reading && !this.about.blind ? el("button", { type: "button", onclick: () => this.fromApp(), title: "labels that were given in the app in the pocket" }, "From the app") : null,
+      reading && !this.about.blind ? el("button", { type: "button", onclick: () => this.fromApp(), title: "labels that were given in the app in the pocket, or in a gallery" }, "From the app") : null,
       reading ? el("button", { type: "button", class: "main", onclick: () => this.finish() }, "I have finished") : null,
       this.about.state === "complete" && this.about.readers > 1 ? el("a", { class: "button", href: `#/differing/${this.id}` }, "Where readers differ") : null,
       this.about.state === "complete" && this.app.may("signer") ? el("button", { type: "button", class: "main", onclick: () => this.sign() }, "Sign") : null,
@@ -185,17 +185,17 @@ export class Review {
     this.grid.box.focus({ preventScroll: true });
   }
 
-  /** Take the labels of a session that the app in the pocket exported, by the digests of its pictures. */
+  /** Take the labels of a session of the app in the pocket, or of a review of a gallery, by the digests of its pictures. */
   fromApp() {
-    const file = /** @type {HTMLInputElement} */ (el("input", { type: "file", accept: ".json,application/json", "aria-label": "session of the app" }));
-    const { box } = dialog("Labels from the app in the pocket", form([el("label", { class: "field" }, "The file that the app exported", file)], "Take the labels", async () => {
+    const file = /** @type {HTMLInputElement} */ (el("input", { type: "file", accept: ".json,application/json", "aria-label": "session of the app, or review of a gallery" }));
+    const { box } = dialog("Labels from the app in the pocket, or from a gallery", form([el("label", { class: "field" }, "The file that the app or a gallery exported", file)], "Take the labels", async () => {
       let session;
-      try { session = JSON.parse(await file.files[0].text()); } catch { throw new Error("this file is no session of the app"); }
+      try { session = JSON.parse(await file.files[0].text()); } catch { throw new Error("this file is no session of the app and no review"); }
       const { format, format_version, cells = [] } = session ?? {};
-      const { taken, left } = await post(`/cases/${this.id}/app-sessions`, { format, format_version, cells: cells.map(({ sha256, place, label, answered }) => ({ sha256, place, label, answered })) });
+      const { taken, left } = format === "leukoscope-review" ? await post(`/cases/${this.id}/reviews`, session) : await post(`/cases/${this.id}/app-sessions`, { format, format_version, cells: cells.map(({ sha256, place, label, answered }) => ({ sha256, place, label, answered })) });
       box.close();
+      this.app.say(`${taken} labels taken${left.length ? `; of ${left.length} pictures some were left: they are not in this case, or it is not certain which cell is meant` : ""}`);
       this.app.reload();
-      this.app.say(`${taken} labels taken from the app${left.length ? `; ${left.length} pictures are not in this case` : ""}`);
     }));
   }
 
