@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import Result
@@ -100,6 +103,19 @@ def test_sets_are_told_apart(run: Run, small_bundle: Path, tmp_path: Path) -> No
         assert float(rows[name, "sensitivity"]["value"]) == pytest.approx(recall_score(truth, answer))
         assert (rows[name, "auc"]["pictures"], rows[name, "auc"]["groups"]) == ("20", "10")
         assert f"  {name}, 20 pictures: auc " in done.output
+    # Wrong cells, the surest first: as many as there are, each beside its heat map; pictures that are in the page.
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    wrong = sorted(
+        np.flatnonzero(called != (scores.label == 1)).tolist(), key=lambda row: -abs(scores.probability[row] - 0.5)
+    )
+    assert 1 < len(wrong) < 24
+    assert f"{len(wrong)} cells decided wrongly at the threshold, the worst first" in page
+    places = [page.index(f"{scores.path[row]}</span></li>") for row in wrong]
+    assert places == sorted(places)
+    shown = [base64.b64decode(code) for code in re.findall(r'src="data:image/webp;base64,([^"]+)"', page)]
+    assert {cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR).shape for each in shown} == {(220, 220, 3)}
+    assert len(shown) == 2 * len(wrong)
+    assert "Second component" in (tmp_path / "out/embedding.svg").read_text()
     alone = run("evaluate", "--bundle", small_bundle, "--data", labs[0], "--out", tmp_path / "out")
     assert alone.exit_code == 0
     assert not (tmp_path / "out/sets.csv").exists()
