@@ -4,8 +4,10 @@
 
 Each verb works on rendered cells and fields, enough for a minute or more, in a process group of its own, as a terminal
 makes them. After a time drawn at random SIGINT, SIGTERM or SIGHUP goes to the whole group. It must end with 128 and the
-signal's number, or have been done already, say one line and no traceback, and leave no process. Seconds are by the
-clock, from the signal to the last process: on a busy machine they say little.
+signal's number, or have been done already, say one line and no traceback, and leave no process. `seconds` are by the
+clock, from the signal to the last process: on a busy machine they say little, so the load stands beside them, and
+`processor`, the seconds of a processor that the group took after the signal: with a core for each of its threads it
+would have ended no later. A verb that is in FILE.json already is not struck again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,16 +83,20 @@ def struck(command: Sequence[object], number: signal.Signals, after: float) -> d
         with suppress(subprocess.TimeoutExpired):
             process.wait(after)
         already = process.poll() is not None
-        start = time.monotonic()
+        spent, start = used(process.pid), time.monotonic()
         if not already:
             os.killpg(process.pid, number)
-        _, told = process.communicate()
+        most = spent
         while alive(process.pid) and time.monotonic() < start + 60:
+            most = max(most, used(process.pid))
             time.sleep(0.01)
+        seconds = time.monotonic() - start
+        _, told = process.communicate()
     lines = [line for line in told.splitlines() if line.strip()]
     return {
         "signal": number.name, "after": round(after, 2), "status": process.returncode, "already": already,
-        "seconds": round(time.monotonic() - start, 2), "left": alive(process.pid),
+        "seconds": round(seconds, 2), "processor": round(most - spent, 2), "load": round(os.getloadavg()[0], 1),
+        "left": alive(process.pid),
         "traceback": "Traceback" in told, "last": lines[-1] if lines else "",
     }  # fmt: skip
 
@@ -105,14 +111,23 @@ main()
 """
 
 
-def alive(group: int) -> int:
-    """How many processes of a group are there that have not ended."""
-    count = 0
+def _of(group: int) -> Iterator[list[str]]:
+    """What the system says of each process of a group, from its state on."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            state, _, its = stat.read_text().rpartition(")")[2].split()[:3]
-            count += int(its) == group and state != "Z"
-    return count
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                yield fields
+
+
+def alive(group: int) -> int:
+    """How many processes of a group are there that have not ended."""
+    return sum(fields[0] != "Z" for fields in _of(group))
+
+
+def used(group: int) -> float:
+    """Seconds of a processor that the processes of a group have taken; those that were waited for with their parent."""
+    return sum(int(ticks) for fields in _of(group) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -125,26 +140,36 @@ def main() -> None:
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     found: dict[str, list[dict[str, Any]]] = {}
+    if given.out is not None and given.out.exists():
+        found = json.loads(given.out.read_text(encoding="utf-8"))["verbs"]
     with tempfile.TemporaryDirectory() as folder:
         verbs = made(Path(folder))
-        for turn in range(given.rounds):
-            for place, (name, command) in enumerate(verbs.items()):
-                if given.only not in name:
-                    continue
+        for place, (name, command) in enumerate(verbs.items()):
+            times = rng.uniform(0.2, 12, given.rounds)
+            if given.only not in name or name in found:
+                continue
+            found[name] = []
+            for turn, after in enumerate(times.tolist()):
                 number = SIGNALS[(turn + place) % len(SIGNALS)]
-                after = float(rng.uniform(0.2, 12))
-                found.setdefault(name, []).append(struck(command(Path(folder, f"out{turn}{place}")), number, after))
+                found[name].append(struck(command(Path(folder, f"out{turn}{place}")), number, after))
                 print(name, json.dumps(found[name][-1]), flush=True)
+            tell(found, given.out)
+    wrong = tell(found, given.out)["wrong"]
+    sys.exit(1 if wrong else 0)
+
+
+def tell(found: dict[str, list[dict[str, Any]]], out: Path | None) -> dict[str, Any]:
+    """What came of all that were struck so far; written to a file where one is given."""
     each = [one for many in found.values() for one in many]
     wrong = [
         one for one in each
         if one["left"] or one["traceback"] or (not one["already"] and one["status"] < 128)
     ]  # fmt: skip
     told = {"slowest": max(one["seconds"] for one in each), "struck": len(each), "wrong": wrong, "verbs": found}
-    if given.out is not None:
-        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(each)} struck, {len(wrong)} wrong, slowest {told['slowest']} s")
-    sys.exit(1 if wrong else 0)
+    if out is not None:
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(each)} struck, {len(wrong)} wrong, slowest {told['slowest']} s", flush=True)
+    return told
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def _orientation(image: Image.Image) -> int:
 # are not safe while other threads decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# The C library returns the memory of a freed picture to the system, which clears it, page by page, for the next one; but
+# The C library returns the memory of a freed picture to the system, which clears it page by page for the next one; but
 # it keeps twice as much as the largest piece that was ever freed: this one, of which no page is touched.
 np.empty(1 << 23, np.uint8)
 
