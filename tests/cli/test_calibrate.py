@@ -235,7 +235,7 @@ def test_calibrate_fits_a_gate_where_asked_and_evaluate_says_what_it_turns_down(
     )
     assert measured.exit_code == 0, measured.output
     context = json.loads((tmp_path / "e/metrics.json").read_text())["context"]
-    assert re.match(r"\d+\.\d % \[.*\] of 180 pictures are turned down by the gate", context["gate"])
+    assert re.match(r"\d+\.\d % \[.*\] of 180 pictures are referred by the gate", context["gate"])
     again = run("calibrate", tmp_path / "new", "--data", data)  # keeps the gate that it has
     assert again.exit_code == 0, again.output
     assert read_bundle(tmp_path / "new").facts.gate == gate

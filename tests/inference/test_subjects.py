@@ -214,7 +214,7 @@ def test_warnings_of_pictures_are_counted_by_kind() -> None:
         "perhaps a photograph of a screen: 1 of 4 pictures",
         "no white cell: 1 of 4 pictures",
     )
-    assert "2 of 3 cells in 4 pictures count, 1 not fit to be judged, 1 picture unreadable" in told.words
+    assert "2 of 3 cells in 4 pictures count, 1 referred without being judged, 1 picture unreadable" in told.words
 
 
 def test_every_output_says_the_same(classifier: Classifier, folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_the_container_runs_as_nobody_special_from_a_pinned_base() -> None:
     assert "-c /src/constraints.txt" in installs
     assert "--no-cache-dir" in installs
     assert not any(re.search(r"\b(sudo|curl|wget|apt-get upgrade)\b", words) for _, words in found)
+
+
+def test_the_container_is_built_from_the_source_alone() -> None:
+    """Docker reads NAME.dockerignore beside a Dockerfile of another name than the context's own."""
+    kept_out = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").split("\n")
+    assert {".git", ".venv*", "runs", "cache", "data", "shared"} <= set(kept_out)
+    wanted = ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "src/leukoscope/_version.py")
+    for name in wanted:
+        assert (HOME / name).exists()
+        assert not any(fnmatch(name.partition("/")[0], line) for line in kept_out if line and line[0] != "#")
 
 
 def test_the_commands_of_the_container_serve_and_find_themselves_well(tmp_path: Path) -> None:

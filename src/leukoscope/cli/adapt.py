@@ -103,7 +103,7 @@ def _table(adapted: Adapted, laboratory: Laboratory) -> str:
     shares = [
         f"{share:.0%} {word}" for share, word in ((gate.before, "before"), (gate.after, "after")) if share is not None
     ]
-    turned = f" (turned down: {', '.join(shares)})" if shares else ""
+    turned = f" (referred by it: {', '.join(shares)})" if shares else ""
     lines.append(f"gate fitted: {'kept' if gate.gate else f'not kept: {gate.why}'}{turned}")
     lines.append(f"{'':<12}{'before':<24}{'after':<24}gain")
     for key, before in found.before.items():

@@ -20,7 +20,7 @@ FIGURES: Final = {
     "blast": "Cells called blast",
     "normal": "Cells called normal",
     "referred": "Cells referred in the band",
-    "turned_down": "Cells not fit to be judged",
+    "turned_down": "Cells referred without being judged",
     "cells": "White cells found",
     "pictures": "Pictures",
     "unreadable": "Pictures unreadable or without a cell",

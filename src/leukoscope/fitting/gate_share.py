@@ -27,7 +27,7 @@ class GateShare:
         interval = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.has_interval else ""
         reasons = ", ".join(f"{name} {100 * share:.1f} %" for name, share in list(self.by_reason.items())[:5])
         return (
-            f"{100 * found.value:.1f} %{interval} of {self.pictures:,} pictures are turned down by the gate"
+            f"{100 * found.value:.1f} %{interval} of {self.pictures:,} pictures are referred by the gate"
             + (f" ({reasons})" if reasons else "")
             + "; all other figures count them as answered."
         )

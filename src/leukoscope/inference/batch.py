@@ -219,7 +219,13 @@ def run_fields(
     with (
         exclusive(out, "writes into"),
         closing(
-            FieldFolder(out, settings_of(classifier.bundle, options), pictures, threads=classifier.threads)
+            FieldFolder(
+                out,
+                settings_of(classifier.bundle, options),
+                row_facts(classifier.bundle),
+                pictures,
+                threads=classifier.threads,
+            )
         ) as folder,
     ):
         todo = [picture for picture in pictures if not folder.holds(picture)]

@@ -37,6 +37,7 @@ class FieldFolder:
     Args:
         out: the folder; that of an earlier run with the same settings, or one without results.
         settings: from `leukoscope.inference.journal.settings_of`.
+        stated: from `leukoscope.inference.schemas.row_facts`: how what is written came about.
         pictures: all that are to be answered.
         threads: how many write.
 
@@ -45,9 +46,16 @@ class FieldFolder:
     """
 
     def __init__(
-        self, out: Path, settings: dict[str, Any], pictures: Sequence[Path | PictureError], *, threads: int
+        self,
+        out: Path,
+        settings: dict[str, Any],
+        stated: dict[str, Any],
+        pictures: Sequence[Path | PictureError],
+        *,
+        threads: int,
     ) -> None:
         self._out = out
+        self._stated = stated
         self._pictures = pictures
         self._stems = {_name(item): _stem(_name(item)) for item in pictures}
         self._stamps: dict[str, Stamp | None] = {}
@@ -95,7 +103,7 @@ class FieldFolder:
         if tally is not None:
             statements = [each.to_json() for each in tally.statements()]
             claim = {"statement": HONEST, "rule": subject_claim(facts), "named_by": tally.owners.how}
-            write_json(self._out / "patients.json", claim | {"patients": statements})
+            write_json(self._out / "patients.json", self._stated | claim | {"patients": statements})
         stems = list(self._stems.values())
         shown = (self._record(name) for name in self._stems)
         write_page(self._out / PAGE, shown, stems, statements, doubted, order, counts)
@@ -109,10 +117,10 @@ class FieldFolder:
         if error is not None:
             why = "; ".join(part for part in (error.what, error.remedy) if part)
             path = decodable(answers.reading.path or "")
-            record = {"path": path, "statement": HONEST, "cells": [], "error": why, "file": before}
+            record = self._stated | {"path": path, "statement": HONEST, "cells": [], "error": why, "file": before}
             write_json(out / FIELDS / f"{stem}.json", record)
             return
-        record = answers.to_json() | {"file": before}
+        record = self._stated | answers.to_json() | {"file": before}
         write_bytes(out / OVERLAYS / f"{stem}.png", encode(annotated(answers), Path("a.png")))
         for number, answer in enumerate(answers.cells, 1):
             name = out / CELLS / f"{stem}-{number:03d}.webp"

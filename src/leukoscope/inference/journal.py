@@ -16,7 +16,7 @@ from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.cells import ReadOptions
 
-FORMAT = 2
+FORMAT = 3
 
 Stamp = list[int]
 

@@ -108,7 +108,7 @@ class PatientStatement:
             how = self.share.method if telling(self.share) else "too little for an interval"
             first = f"Called blast: {interval(self.share)} of the judged cells ({how}). "
         left = [
-            (self.turned_down, f"{self.turned_down} not fit to be judged"),
+            (self.turned_down, f"{self.turned_down} referred without being judged"),
             (self.unreadable, f"{_counted(self.unreadable, 'picture')} unreadable or without a cell"),
             (self.repeated, f"{_counted(self.repeated, 'picture')} repeated"),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from leukoscope._version import __version__
 from leukoscope.bundle.gate import Finding
@@ -12,15 +12,12 @@ from leukoscope.bundle.read import Bundle
 from leukoscope.inference.answer import Decision
 from leukoscope.inference.cells import Place
 from leukoscope.inference.words import GateState
+from leukoscope.metrics.schemas import Written
 
 ROW_FORMAT: Final = 1
 
 
-class _Written(BaseModel):
-    model_config = ConfigDict(extra="forbid", title=None)
-
-
-class PredictionRow(_Written):
+class PredictionRow(Written):
     """A line of predictions.jsonl: the answer for one cell, or for one picture that could not be read."""
 
     format: Literal[1] = Field(description="of this row; raised when a field changes its meaning or goes")
@@ -46,7 +43,7 @@ class PredictionRow(_Written):
     words: str | None = Field(default=None, description="with --morphology: the facts in two sentences")
 
 
-class BatchSummary(_Written):
+class BatchSummary(Written):
     """The file summary.json beside the answers."""
 
     statement: str = Field(description="research use only")
@@ -63,6 +60,111 @@ class BatchSummary(_Written):
     run: str | None = Field(default=None, description="digest of the pictures' names, the bundle and the settings")
 
 
+class Ends(Written):
+    """A share with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ShareOfPatient(Ends):
+    """The share of a patient's cells called blast."""
+
+    fields: int | None = Field(description="over which the interval is drawn; null where they are not known")
+    interval: str = Field(description="how the interval was made, in words")
+
+
+class StrongCell(Written):
+    """One of a patient's cells that look most like a blast."""
+
+    path: str
+    cell: int | None = Field(description="number of the cell in its picture; null for one cell on black")
+    probability: float | None
+    logit: float | None
+    decision: str
+
+
+class PatientRow(Written):
+    """One patient in patients.json and patients.jsonl."""
+
+    patient: str
+    share: ShareOfPatient | None = Field(description="called blast among those judged; null without any")
+    statement: Literal["blasts likely", "blasts not seen", "refer", "too few cells", "withheld"]
+    reason: str = Field(description="of the statement")
+    pictures: int = Field(ge=0, description="files of the patient")
+    cells: int = Field(ge=0, description="found")
+    answered: int = Field(ge=0, description="judged: what the share rests on")
+    blast: int = Field(ge=0)
+    normal: int = Field(ge=0)
+    referred: int = Field(ge=0)
+    turned_down: int = Field(ge=0, description="referred without being judged, by the gate or for want of a scale")
+    unreadable: int = Field(ge=0, description="pictures without a cell")
+    repeated: int = Field(ge=0, description="pictures left out as the same bytes again")
+    corrected: Ends | None = Field(description="the share, corrected for what the network does on new patients")
+    strongest: list[StrongCell]
+    warnings: list[str]
+    words: str
+
+
+class PatientsFile(Written):
+    """The file patients.json of `field --by patient`."""
+
+    format: Literal[1] = Field(description="of this file; raised when a field changes its meaning or goes")
+    bundle: str = Field(description="SHA-256 of the bundle's facts")
+    threshold: float = Field(ge=0, le=1, description="probability from which blast is called")
+    software: str = Field(description="version of leukoscope")
+    statement: str = Field(description="what the answers for fields are not")
+    rule: str = Field(description="for patients, and what was measured of it, in words")
+    named_by: str = Field(description="how it is known whose a picture is")
+    patients: list[PatientRow]
+
+
+class FieldCell(Written):
+    """A white cell of a field."""
+
+    number: int = Field(ge=1)
+    state: str = Field(description="whole, cut by the edge, smudged, touching ...")
+    decision: Decision
+    probability: float | None
+    logit: float | None
+    reason: str | None = Field(description="why it is referred")
+    gate: GateState | None = Field(description="null where the network was not asked")
+    box: list[int] = Field(min_length=4, max_length=4, description="left, top, width, height in pixels")
+    diameter_um: float | None
+    nucleus_area_um2: float | None
+    nucleus_share: float | None = Field(description="of the cell's area; null where it is cut")
+    outline: list[list[float]] = Field(description="x, y of each corner, in pixels")
+    nucleus: list[list[list[float]]]
+
+
+class FieldRecord(Written):
+    """A file of fields/: one picture, and its white cells. Of one that could not be read: path and error."""
+
+    format: Literal[1] = Field(description="of this file; raised when a field changes its meaning or goes")
+    bundle: str = Field(description="SHA-256 of the bundle's facts")
+    threshold: float = Field(ge=0, le=1, description="probability from which blast is called")
+    software: str = Field(description="version of leukoscope")
+    path: str | None
+    sha256: str | None = Field(default=None, description="of the file's bytes, hexadecimal")
+    kind: Literal["framed", "crop", "field"] | None = Field(default=None, description="what the picture shows")
+    width: int | None = None
+    height: int | None = None
+    model: str | None = Field(default=None, description="name of the bundle")
+    stain: Literal["none", "reinhard"] | None = None
+    statement: str = Field(description="what the answers for fields are not")
+    ruler: dict[str, Any] | None = Field(default=None, description="the scale, and where it is from")
+    warnings: list[str] | None = None
+    white_cells: int | None = None
+    blast: int | None = None
+    normal: int | None = None
+    refer: int | None = None
+    platelets_or_dirt: int | None = None
+    cells: list[FieldCell]
+    error: str | None = Field(description="why the picture could not be read")
+    file: list[int] | None = Field(description="size and time of change of the file, by which it is known again")
+
+
 def row_facts(bundle: Bundle) -> dict[str, Any]:
     """What each row says of how it came about."""
     return {
@@ -72,4 +174,6 @@ def row_facts(bundle: Bundle) -> dict[str, Any]:
 
 
 #: By the name of the file, as docs/prediction.schema.json.
-SCHEMAS: Final[dict[str, type[BaseModel]]] = {"prediction": PredictionRow, "summary": BatchSummary}
+SCHEMAS: Final[dict[str, type[BaseModel]]] = {
+    "prediction": PredictionRow, "summary": BatchSummary, "patients": PatientsFile, "field": FieldRecord
+}  # fmt: skip

@@ -20,7 +20,9 @@ class Provenance:
         fingerprint: of the data set.
         fold: of the split, and its ``seed``.
         seed: of the split.
-        model: name of what answered.
+        model: name of what answered, ``graph`` the SHA-256 of its graph, ``software`` the version that measured.
+        graph: a bundle's facts hold its figures, so that its digest is not known before they are.
+        software: version of leukoscope.
         trained_on: the patient groups that it was trained on.
         machine: what measured.
         shortened: what was cut short in training; stamped on every figure.
@@ -41,6 +43,8 @@ class Provenance:
     fold: int | None = None
     seed: int | None = None
     model: str | None = None
+    graph: str | None = None
+    software: str | None = None
     trained_on: tuple[str, ...] | None = None
     machine: str | None = None
     shortened: str | None = None

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope._version import __version__
 from leukoscope.bundle.decision import calibration_claim, refer_claim
 from leukoscope.bundle.gate import NOT_CHECKED
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.read import Bundle
-from leukoscope.bundle.schema import MeasuredFacts, WorstFacts
+from leukoscope.bundle.schema import GRAPH_FILE, MeasuredFacts, WorstFacts
 from leukoscope.datasets.combine import same_patients
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.digests import pixel_digests, unpacked
@@ -90,6 +91,8 @@ def measure(
     audits = tuple(each.model_dump(mode="json") for each in classifier.bundle.facts.audits)
     provenance = replace(
         provenance,
+        graph=classifier.bundle.facts.files[GRAPH_FILE],
+        software=__version__,
         probabilities=calibration_claim(rule),
         refer=refer_claim(rule) or None,
         gate=NOT_CHECKED if share is None else share.sentence(),

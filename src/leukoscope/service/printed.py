@@ -77,7 +77,7 @@ def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     if after["share"] is not None:
         told.append(("Blasts after review", f"{_percent(after['share'])}; {after['share']['method']}"))
     machine = f"{before['blast']} blast, {before['normal']} normal, {before['refer']} referred"
-    told.append(("Before review", f"{machine}, of these {before['turned_down']} not fit to be judged"))
+    told.append(("Before review", f"{machine}, of these {before['turned_down']} without being judged"))
     if before.get("words"):
         told.append(("Statement of the model", before["words"]))
     both = content["agreement"]

@@ -64,8 +64,8 @@ class Entry:
         protocol: how its test parts were separated.
         folds: the folds that are in, sorted.
         data: name and fingerprint of the data.
-        facts: what was cut short, what machine trained it, which recipe: the same for all runs, or listed; and the
-            minutes that a run was trained, where all of them tell.
+        facts: what was cut short, what machine trained it, which recipe: the same for all runs, or listed; the bundle
+            of each run; and the minutes that a run was trained, where all of them tell.
     """
 
     name: str
@@ -140,8 +140,16 @@ def pool_entry(name: str, outcomes: Sequence[Outcome]) -> Entry:
     if any(pool.scores.path != pools[0].scores.path for pool in pools):
         raise DataError(f"the seeds of the entry {name!r} were tested on different cells", remedy="run all folds")
     single = {key: values[0] if len(values) == 1 else values for key, values in facts.items()}
+    single["bundles"] = [_origin(run) for seed in sorted(parts) for run in parts[seed]]
     single["training_minutes"] = _minutes([run for part in parts.values() for run in part])
     return Entry(name, tuple(pools), protocols.pop(), tuple(sorted(folds)), data.pop(), single)
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    """Which bundle answered a part, at which threshold."""
+    bundle = run.bundle()
+    told = {"bundle": bundle.digest, "threshold": run.threshold, "software": bundle.facts.version}
+    return {"fold": run.split.fold, "seed": run.recipe.seed, **told}
 
 
 def _minutes(runs: Sequence[Run]) -> dict[str, float] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from leukoscope._version import __version__
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.bootstrap import LEVEL, REPLICATES
 from leukoscope.runs.recipe_row import Outcome
@@ -80,6 +81,7 @@ class Comparison:
         return {
             "format": "leukoscope-comparison",
             "format_version": 1,
+            "software": __version__,
             "context": dict(self.context),
             "reference": self.reference,
             "counts": dict(self.counts),
