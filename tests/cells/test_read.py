@@ -18,7 +18,8 @@ from PIL import Image, TiffImagePlugin
 
 import leukoscope.cells as cells
 from leukoscope.cells import Picture, decode, read_picture
-from leukoscope.cells.read import open_header, plain_bitmap
+from leukoscope.cells.bitmap import plain_bitmap
+from leukoscope.cells.read import open_header
 
 from .files import encode, noise
 

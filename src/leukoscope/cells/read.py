@@ -1,9 +1,5 @@
 """Decoding a picture file, with every fault told in one line and nothing decoded before its size is known.
 
-Plain bitmaps, in which C-NMC 2019 is published: their pixels taken as they lie, in a tenth of a decoder's time.
-
-From an opened Pillow picture of any mode to 8-bit RGB.
-
 Which kind of picture some bytes are, and its size, without decoding it.
 """
 
@@ -11,14 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
-import struct
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,191 +23,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from leukoscope.cells.bitmap import masked_bitmap, plain_bitmap
 from leukoscope.cells.checked import check_png, check_png_parts, jpeg_rgb, jpeg_scans
 from leukoscope.cells.decoder import decode_apart
 from leukoscope.cells.dicom import dicom_scale, read_dicom
 from leukoscope.cells.limits import MAX_BYTES, Costly, check_cost, check_passes, check_size
 from leukoscope.cells.limits import MAX_PIXELS as MAX_PIXELS  # noqa: PLC0414  (its home until now)
+from leukoscope.cells.modes import plain_rgb, stated_orientation, to_rgb
 from leukoscope.cells.scale import PixelSize
-from leukoscope.cells.tiff import exif_orientation, read_tiff, tiff_scale, turned
+from leukoscope.cells.tiff import read_tiff, tiff_scale, turned
 from leukoscope.errors import PictureError
 from leukoscope.text import printable
-
-
-def plain_bitmap(image: ImageFile, data: bytes) -> NDArray[np.uint8] | None:
-    """Pixels of an uncompressed 24-bit BMP, from the bottom row upwards.
-
-    Args:
-        image: the file opened by Pillow, only the header read.
-        data: the bytes of the file.
-
-    Returns:
-        uint8 RGB [H, W, 3]; None for any other file, and for one that is cut short: Pillow decodes it, or says what
-        is wrong.
-    """
-    if image.format != "BMP" or image.mode != "RGB" or len(image.tile) != 1:
-        return None
-    decoder, extents, offset, arguments = image.tile[0]
-    width, height = image.size
-    stride = (3 * width + 3) // 4 * 4
-    if decoder != "raw" or arguments != ("BGR", stride, -1) or extents != (0, 0, width, height):
-        return None
-    if len(data) < offset + stride * height:
-        return None
-    rows = np.frombuffer(data, np.uint8, stride * height, offset).reshape(height, stride)
-    pixels = np.lib.stride_tricks.as_strided(rows, (height, width, 3), (stride, 3, 1), writeable=False)
-    rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-    cv2.flip(rgb, 0, rgb)  # in place: memory for a second picture would take ten times as long as turning it
-    return rgb
-
-
-_BITFIELDS = 3  # compression of a BMP whose masks say where the colours are
-
-
-def masked_bitmap(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] | None:
-    """Pixels of an uncompressed BMP of 16 or 32 bits by its masks, of which Pillow knows the usual ones only.
-
-    A fourth byte is transparency where a mask says so, composited on black, and none where it is 0 everywhere.
-
-    Args:
-        data: the bytes of the file.
-        name: what to call the picture in errors.
-        max_pixels: bound on width times height.
-
-    Returns:
-        uint8 RGB [H, W, 3]; None for any other file.
-
-    Raises:
-        PictureError: it is larger than the bound, cut short, or its masks are no colours.
-    """
-    if len(data) < 54 or data[:2] != b"BM":
-        return None
-    start, header, width, height = struct.unpack_from("<IIii", data, 10)
-    bits, packing = struct.unpack_from("<HI", data, 28)
-    if header < 40 or bits not in (16, 32) or packing not in (0, _BITFIELDS, 6) or width < 1 or not height:
-        return None
-    check_size((width, abs(height)), name, max_pixels)
-    fields: tuple[int, ...] = (0x7C00, 0x3E0, 0x1F, 0) if bits == 16 else (0xFF0000, 0xFF00, 0xFF, 0)
-    if packing and len(data) >= 66:
-        fields = struct.unpack_from("<3I", data, 54)
-        fields += struct.unpack_from("<I", data, 66) if (header >= 56 or packing == 6) and len(data) >= 70 else (0,)
-    stride = (width * bits // 8 + 3) // 4 * 4
-    rows = np.frombuffer(data, np.uint8, max(0, min(stride * abs(height), len(data) - start)), min(start, len(data)))
-    if len(rows) < stride * abs(height) or not all(fields[:3]):
-        raise PictureError("the BMP data are damaged or cut short (its rows or masks)", path=name, remedy=_DAMAGED)
-    pixels = rows.reshape(abs(height), stride).view(f"<u{bits // 8}")[:, :width]
-    rgb = np.stack([_masked(pixels, field) for field in fields[:3]], axis=2)
-    alpha = _masked(pixels, fields[3])[..., None].astype(np.uint32)
-    if alpha.any() and alpha.min() < 255:
-        rgb = ((rgb * alpha + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(rgb[::-1] if height > 0 else rgb)
-
-
-def _masked(pixels: NDArray[Any], field: int) -> NDArray[np.uint8]:
-    """The bits of a mask as levels 0 to 255; 0 where the mask is empty."""
-    if not field:
-        return np.zeros(pixels.shape, np.uint8)
-    shift = (field & -field).bit_length() - 1
-    most = field >> shift
-    return (((pixels & field) >> shift).astype(np.uint64) * 255 // most).astype(np.uint8)
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
-_WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_GREY_16 = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-_KINDS = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIE LAB"}
-_FORMATS = {"WEBP": "WebP"}
-
-
-def to_rgb(image: ImageFile, name: str) -> NDArray[np.uint8]:
-    """Decode the pixels, convert them to RGB on black and turn them as EXIF says.
-
-    Args:
-        image: a picture of which only the header was read.
-        name: what to call it in errors.
-
-    Returns:
-        uint8 [H, W, 3].
-
-    Raises:
-        PictureError: the data are damaged or cut short, or the pixels are of a kind with no agreed 8-bit form.
-    """
-    mode = image.mode
-    if mode not in _PLAIN | _WITH_ALPHA | _GREY_16:
-        raise PictureError(
-            f"has pixels of the kind {mode!r} ({_KINDS.get(mode, 'unknown')}), which have no one 8-bit form",
-            path=name,
-            remedy="export the picture as 8-bit RGB",
-        )
-    try:
-        image.load()
-        rgb = _grey_16(image) if mode in _GREY_16 else _convert(image)
-        turn = _TURNS.get(_orientation(image))
-        return np.array(rgb if turn is None else rgb.transpose(turn))
-    except MemoryError as error:
-        raise PictureError(
-            f"has {image.width} x {image.height} pixels, more than fit into memory",
-            path=name,
-            remedy="crop the picture",
-        ) from error
-    except Exception as error:  # Pillow raises nearly any built-in error on damaged data
-        raise PictureError(
-            f"the {_FORMATS.get(image.format or '', image.format)} data are damaged or cut short ({error})",
-            path=name,
-            remedy="copy or export the picture again",
-        ) from error
-
-
-def _convert(image: Image.Image) -> Image.Image:
-    """RGB picture, transparency composited on black."""
-    if image.mode not in _WITH_ALPHA and image.info.get("transparency") is None:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    layered = image.convert("RGBA")
-    if layered.getchannel("A").getextrema() == (0, 0):  # a writer that left the channel empty
-        return layered.convert("RGB")
-    black = Image.new("RGB", layered.size)
-    black.paste(layered, mask=layered.getchannel("A"))
-    return black
-
-
-def _grey_16(image: Image.Image) -> Image.Image:
-    """RGB picture of 16-bit grey: round(value / 257) maps 0..65535 onto 0..255, both ends exactly."""
-    values = np.asarray(image).astype(np.uint32)
-    grey = ((values + 128) // 257).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 0
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF or XMP orientation, 1 (upright) where there is none or the block is damaged: the pixels are still good.
-
-    Read here and not by Pillow, which writes warnings to the terminal that do not name the file.
-    """
-    block = image.info.get("exif")
-    raw = image.info.get("Raw profile type exif")  # hexadecimal, as ImageMagick writes it into PNG
-    if block is None and isinstance(raw, str):
-        try:
-            block = bytes.fromhex("".join(raw.split("\n")[3:]))
-        except ValueError:
-            return 1
-    found = exif_orientation(block) if isinstance(block, bytes) else None
-    if found is None:
-        xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-        told = re.search(rb"tiff:Orientation(?:=\"|>)([1-8])", xmp if isinstance(xmp, bytes) else xmp.encode())
-        return int(told.group(1)) if told else 1
-    return found
-
 
 # What Pillow warns of (damaged EXIF blocks) names no file, and costs no pixel. A filter for good, as those for a while
 # are not safe while other threads decode.
@@ -347,7 +166,7 @@ def _large_webp(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8] | 
         raise PictureError("the WebP data are damaged or cut short", path=name, remedy=_DAMAGED)
     if found.shape[2] == 3:
         return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
-    return np.array(_convert(Image.fromarray(np.asarray(cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA), np.uint8))))
+    return np.array(plain_rgb(Image.fromarray(np.asarray(cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA), np.uint8))))
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -458,7 +277,7 @@ def _decoded(data: bytes, shown: str, max_pixels: int) -> NDArray[np.uint8]:
     if image.format == "JPEG" and image.mode in ("L", "RGB"):
         found = jpeg_rgb(data, shown)
         if found is not None and found.shape[1::-1] == image.size:
-            return np.ascontiguousarray(turned(found, _orientation(image)))
+            return np.ascontiguousarray(turned(found, stated_orientation(image)))
     return to_rgb(image, shown)
 
 

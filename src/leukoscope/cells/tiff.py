@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,88 +19,18 @@ from PIL import Image
 from leukoscope.cells.limits import Deadline, check_cost, check_size
 from leukoscope.cells.scale import PixelSize, tiff_pixel_size
 from leukoscope.cells.tiff_segments import NAMES, PLAIN, UNBOUNDED, Damaged, Segment, unpacked
+from leukoscope.cells.tiff_tags import TiffPage, tiff_pages
 from leukoscope.errors import PictureError
 
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_CODES: Final = {
-    1: "B",
-    3: "H",
-    4: "I",
-    5: "I",
-    6: "b",
-    8: "h",
-    9: "i",
-    11: "f",
-    12: "d",
-    13: "I",
-    16: "Q",
-    17: "q",
-    18: "Q",
-}
-_RATIONAL = 5  # two whole numbers
-_MOST_PAGES = 1000
-_MOST_TAGS = 100_000  # of all pages
-_MOST_NUMBERS = 4_000_000  # in the tags of all pages; a picture of a hundred million pixels in strips has 200,000
-_MOST_BYTES = 2**26  # in them
 _MOST_BANDS = 64
 _LESSER = 0.5  # of the largest page's area: pages up to here are thumbnails or levels of a pyramid
-_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_BITS, _COMPRESSION = 258, 259
 _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _OTHER_COLOURS: Final = {
     4: "a mask", _LAB: "CIE LAB", 9: "ICC LAB", 10: "ITU LAB", 32803: "a sensor's mosaic",
     32844: "LogL", 32845: "LogLuv", 34892: "a sensor's raw colours",
 }  # fmt: skip
 _EXPORT = "export the picture as 8-bit RGB"
-
-
-@dataclass(frozen=True)
-class _Page:
-    """One picture of the file: the values of its tags, and what follows from them."""
-
-    tags: dict[int, tuple[Any, ...]]
-    order: Literal["<", ">"]
-
-    def one(self, tag: int, default: int = 0) -> int:
-        values = self.tags.get(tag)
-        if not values:
-            return default
-        if not isinstance(values[0], int):
-            raise Damaged(f"tag {tag} is no whole number")
-        return values[0]
-
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        return self.one(_WIDTH), self.one(_LENGTH)
-
-    @property
-    def area(self) -> int:
-        return self.size[0] * self.size[1]
-
-    @cached_property
-    def bands(self) -> int:
-        return self.one(277, 1)
-
-    @cached_property
-    def bits(self) -> int:
-        return self.one(_BITS, 1)
-
-    @cached_property
-    def colours(self) -> int:
-        return self.one(_PHOTOMETRIC, _RGB if self.bands >= 3 else _GREY)
-
-    def ratio(self, tag: int) -> float | None:
-        values = self.tags.get(tag, ())
-        return values[0] / values[1] if len(values) == 2 and values[1] else None
-
-    @property
-    def is_lesser(self) -> bool:
-        """Whether the file says that this is a reduced form of another page, or a mask."""
-        return bool(self.one(254) & 5) or self.one(255) == 2
-
-    @cached_property
-    def description(self) -> str:
-        value = self.tags.get(270, ("",))[0]
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
 def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
@@ -127,7 +55,7 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
         Costly: another process is to decode it.
     """
     try:
-        pages = _pages(data, name)
+        pages = tiff_pages(data, name)
         sized = [page for page in pages if page.area > 0]
     except (Damaged, struct.error, OverflowError) as error:
         raise _no_header(name) from error
@@ -160,7 +88,7 @@ def tiff_scale(data: bytes, name: str) -> PixelSize | None:
         name: what to call the picture.
     """
     try:
-        pages = [page for page in _pages(data, name) if page.area > 0]
+        pages = [page for page in tiff_pages(data, name) if page.area > 0]
         page = _chosen(pages, name)[0]
         return tiff_pixel_size(
             pages[0].description or page.description, page.ratio(282), page.ratio(283), page.one(296, 2), page.area
@@ -169,29 +97,11 @@ def tiff_scale(data: bytes, name: str) -> PixelSize | None:
         return None
 
 
-def _cost(page: _Page) -> float:
+def _cost(page: TiffPage) -> float:
     """Pixels of 3 bytes that a page has."""
     if page.one(_COMPRESSION, 1) in UNBOUNDED:
         return math.inf
     return page.area * page.bands * max(page.bits, 8) / 24
-
-
-def exif_orientation(block: bytes) -> int | None:
-    """Orientation that an EXIF block states, 1 to 8; None where it states none, or is damaged.
-
-    An EXIF block is a TIFF file without pixels, behind an optional `Exif`.
-    """
-    data = block.removeprefix(b"Exif\0\0")
-    if data[:4] not in (b"II*\0", b"MM\0*"):
-        return None
-    try:
-        order = _order(data)
-        budget = _Budget("EXIF block")
-        page, _ = _page(data, struct.unpack_from(f"{order}I", data, 4)[0], order, budget, big=False)
-        found = page.one(274)
-    except (Damaged, struct.error, OverflowError, PictureError):
-        return None
-    return found if 1 <= found <= 8 else None
 
 
 def _no_header(name: str) -> PictureError:
@@ -201,79 +111,7 @@ def _no_header(name: str) -> PictureError:
     )  # fmt: skip
 
 
-class _Budget:
-    """What the directories of a file may hold: a chain of them can list the same megabytes again and again."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._spent = [0, 0, 0]
-
-    def spend(self, tags: int = 0, numbers: int = 0, octets: int = 0) -> None:
-        """Count; raise where it is too much.
-
-        Raises:
-            PictureError: it is.
-        """
-        self._spent = [old + new for old, new in zip(self._spent, (tags, numbers, octets), strict=True)]
-        limits = ((_MOST_TAGS, "tags"), (_MOST_NUMBERS, "numbers in its tags"), (_MOST_BYTES, "bytes in its tags"))
-        for spent, (bound, what) in zip(self._spent, limits, strict=True):
-            if spent > bound:
-                raise PictureError(
-                    f"the TIFF file has more than {bound:,} {what}, the number allowed", path=self._name, remedy=_EXPORT
-                )
-
-
-def _pages(data: bytes, name: str) -> list[_Page]:
-    """All pages in the order of the file; a chain that bites its tail ends there."""
-    order = _order(data)
-    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
-    offset = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0]
-    pages: list[_Page] = []
-    seen: set[int] = set()
-    budget = _Budget(name)
-    while offset and offset not in seen and len(pages) < _MOST_PAGES:
-        seen.add(offset)
-        try:
-            page, offset = _page(data, offset, order, budget, big)
-        except struct.error:
-            if not pages:
-                raise
-            break  # the pages so far are whole
-        pages.append(page)
-    return pages
-
-
-def _order(data: bytes) -> Literal["<", ">"]:
-    return "<" if data[:2] == b"II" else ">"
-
-
-def _page(data: bytes, offset: int, order: Literal["<", ">"], budget: _Budget, big: bool) -> tuple[_Page, int]:
-    count = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, offset)[0]
-    entry, start = (20, offset + 8) if big else (12, offset + 2)
-    if count > 4096 or start + count * entry > len(data):
-        raise struct.error("the list of tags is cut short")
-    budget.spend(tags=count)
-    tags: dict[int, tuple[Any, ...]] = {}
-    for place in range(start, start + count * entry, entry):
-        tag, kind, number = struct.unpack_from(f"{order}HHQ" if big else f"{order}HHI", data, place)
-        length = _SIZES.get(kind, 0) * number
-        value = place + (12 if big else 8)
-        if length > (8 if big else 4):
-            value = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, value)[0]
-        if not length or value + length > len(data):
-            continue  # a tag that cannot be read is as good as none
-        budget.spend(numbers=number if kind in _CODES else 0, octets=length)
-        if kind in _CODES:
-            whole = 2 * number if kind == _RATIONAL else number
-            tags[tag] = struct.unpack_from(f"{order}{whole}{_CODES[kind]}", data, value)
-        else:
-            tags[tag] = (data[value : value + length].split(b"\0")[0] if kind == 2 else data[value : value + length],)
-    after = start + count * entry
-    following = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, after)[0] if after + 4 <= len(data) else 0
-    return _Page(tags, order), following
-
-
-def _chosen(pages: list[_Page], name: str) -> list[_Page]:
+def _chosen(pages: list[TiffPage], name: str) -> list[TiffPage]:
     """The page to read, or the three pages of red, green and blue."""
     whole = [page for page in pages if not page.is_lesser] or pages
     largest = max(page.area for page in whole)
@@ -287,13 +125,13 @@ def _chosen(pages: list[_Page], name: str) -> list[_Page]:
     )
 
 
-def _are_channels(pages: list[_Page]) -> bool:
+def _are_channels(pages: list[TiffPage]) -> bool:
     told = pages[0].description
     named = re.search(r'SizeC="3"', told) if "<OME" in told else re.search(r"^channels=3\s*$", told, re.MULTILINE)
     return named is not None and all(page.bands == 1 and page.colours == _GREY for page in pages)
 
 
-def _rgb(page: _Page, data: bytes, name: str, deadline: Deadline) -> NDArray[np.uint8]:
+def _rgb(page: TiffPage, data: bytes, name: str, deadline: Deadline) -> NDArray[np.uint8]:
     """A page as uint8 [H, W, 3], not yet turned."""
     _check_kind(page, name)
     values = _decoded(page, data, deadline)
@@ -316,7 +154,7 @@ def _rgb(page: _Page, data: bytes, name: str, deadline: Deadline) -> NDArray[np.
 _COLOURED: Final = frozenset({7, 33003, 33004, 33005, 34712, 50001})  # their decoders give RGB
 
 
-def _check_kind(page: _Page, name: str) -> None:
+def _check_kind(page: TiffPage, name: str) -> None:
     """Name a kind that is not read."""
     kinds = set(page.tags.get(_BITS, (1,))), set(page.tags.get(339, (1,)))
     compression = page.one(_COMPRESSION, 1)
@@ -347,7 +185,7 @@ def _check_kind(page: _Page, name: str) -> None:
         raise Damaged(f"{page.bands} bands of photometric {page.colours}")
 
 
-def _decoded(page: _Page, data: bytes, deadline: Deadline) -> NDArray[Any]:
+def _decoded(page: TiffPage, data: bytes, deadline: Deadline) -> NDArray[Any]:
     """All samples, [H, W, bands], in the file's own dtype and the machine's byte order."""
     width, height = page.size
     tiled = 322 in page.tags
@@ -381,7 +219,7 @@ def _decoded(page: _Page, data: bytes, deadline: Deadline) -> NDArray[Any]:
     return whole
 
 
-def _levels(values: NDArray[Any], page: _Page, name: str) -> NDArray[np.uint8]:
+def _levels(values: NDArray[Any], page: TiffPage, name: str) -> NDArray[np.uint8]:
     """Samples as levels 0 to 255."""
     if values.dtype == np.uint8 and page.bits == 8:
         return np.asarray(values)
@@ -398,7 +236,7 @@ def _levels(values: NDArray[Any], page: _Page, name: str) -> NDArray[np.uint8]:
     return np.asarray((values.astype(np.uint32) * 255 + most // 2) // most, np.uint8)
 
 
-def _depth(values: NDArray[Any], page: _Page) -> int:
+def _depth(values: NDArray[Any], page: TiffPage) -> int:
     """Bits that the range of the samples has."""
     brightest = int(values.max())
     told = re.search(r'SignificantBits="(\d{1,2})"', page.description)
@@ -420,7 +258,7 @@ def _from_floats(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     return np.rint(values * scale).astype(np.uint8)
 
 
-def _from_palette(page: _Page, values: NDArray[Any]) -> NDArray[np.uint8]:
+def _from_palette(page: TiffPage, values: NDArray[Any]) -> NDArray[np.uint8]:
     table = np.array(page.tags.get(320, ()), np.int64)
     if page.bits > 8 or len(table) != 3 * 2**page.bits:
         raise Damaged("the palette does not fit")
