@@ -60,15 +60,17 @@ def test_logit_and_heat_map_are_those_of_the_network_with_the_new_head(name: str
 
 
 @pytest.mark.skipif(no_timm(), reason=NO_TIMM)
-@pytest.mark.parametrize("kind", ["linear", "mlp", "radial"])
+@pytest.mark.parametrize("kind", ["linear", "mlp", "radial", "pair"])
 def test_a_head_of_any_kind_changes_with_its_heat_map_twice(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(5)
-    model = create_model("eye", kind=kind, components=8, units=12).eval()
+    made = ("pair", {"widths": (2, 3, 4, 5)}) if kind == "pair" else ("eye", {"kind": kind})
+    model = create_model(made[0], **made[1], components=8, units=12).eval()  # type: ignore[arg-type]
+    size = 13 if kind == "pair" else 8
     rng = np.random.default_rng(1)
     frames = np.zeros((3, 96, 96, 3), np.uint8)
     frames[:, 20:70, 30:80] = rng.integers(40, 256, (3, 50, 50, 3))
     bundle = read_bundle(make_bundle(tmp_path / "b", graph=graph_bytes(model, 96, 96), frame=96))
-    head, changes = GraphHead(bundle), [some_change(8, rng), some_change(8, rng)]
+    head, changes = GraphHead(bundle), [some_change(size, rng), some_change(size, rng)]
     logit, _, embedding = run(bundle.graph, frames)
     assert head.logits(embedding) == pytest.approx(logit, abs=1e-4)
 
@@ -79,9 +81,7 @@ def test_a_head_of_any_kind_changes_with_its_heat_map_twice(kind: str, tmp_path:
             seen = seen * torch.from_numpy(change.scale).float() + torch.from_numpy(change.shift).float()
             added = added + trust * (seen @ torch.from_numpy(change.weight).float() + change.bias)
             trust *= change.trust
-        inner = model._bumps(seen) if kind == "radial" else seen  # type: ignore[operator]
-        inner = torch.relu(model.hidden(seen)) if kind == "mlp" else inner  # type: ignore[operator]
-        return trust * model.head(inner)[:, 0] + added  # type: ignore[operator]
+        return trust * model.answer(seen)[:, 0] + added  # type: ignore[operator]
 
     once = replace(bundle, graph=head.changed(changes[0]))
     twice = replace(bundle, graph=GraphHead(once).changed(changes[1]))
@@ -91,8 +91,8 @@ def test_a_head_of_any_kind_changes_with_its_heat_map_twice(kind: str, tmp_path:
         told, heat, seen = run(changed.graph, frames)
         expected = wanted(features, done)
         (gradient,) = torch.autograd.grad(expected.sum(), features)
-        channels = sum(model.trunk.channels)  # type: ignore[union-attr]
-        by_hand = model.shown_map((gradient * features)[:, :channels].sum(1), x).detach().numpy()
+        evidence, shares = gradient * features, slice(sum(model.trunk.channels), sum(model.trunk.channels) + 3)  # type: ignore[union-attr]
+        by_hand = model.shown_map(evidence.sum(1) - evidence[:, shares].sum(1), x).detach().numpy()
         assert told == pytest.approx(expected.detach().numpy(), rel=1e-3, abs=1e-3)
         assert np.abs(heat - by_hand).max() < 1e-3 * np.abs(by_hand).max()
         assert np.array_equal(seen, embedding)

@@ -15,8 +15,9 @@ from sklearn.svm import SVC
 from leukoscope.bundle.export import graph_bytes
 from leukoscope.errors import DataError, ModelError, RecipeError
 from leukoscope.models import closed_form_cam, create_model
+from leukoscope.models.compact import onto_cell, share_of
 from leukoscope.models.eye import Eye
-from leukoscope.models.masked import MaskedTrunk, masked_statistics, onto_cell, share_of
+from leukoscope.models.masked import MaskedTrunk, masked_statistics
 from leukoscope.models.trunk import import_timm
 from leukoscope.models.weights import load_weights
 from leukoscope.training import features

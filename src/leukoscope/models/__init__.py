@@ -1,6 +1,6 @@
 """The networks: a registry, and one module per network."""
 
-from leukoscope.models import backbones, compact, crse, ensemble, eye, plain  # noqa: F401  (importing a module registers its networks)
+from leukoscope.models import backbones, compact, crse, ensemble, eye, pair, plain  # noqa: F401  (importing a module registers its networks)
 from leukoscope.models.registry import (
     CellClassifier,
     HubWeights,

@@ -57,6 +57,42 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     return torch.cat([deviation / spread, mask], 1)
 
 
+def onto_cell(heat: Tensor, mask: Tensor, reach: int) -> Tensor:
+    """Lay a coarse heat map over the pixels of the cell alone; its sum stays as it is where there is any near.
+
+    A position of a coarse map that straddles the outline would glow on both sides of it. So each position's heat is
+    dealt out over the window of ``2 reach + 1`` positions a side around it, in proportion to how much of each is cell,
+    and within a position evenly over the pixels that are cell.
+
+    Args:
+        heat: float [N, h, w], 0 where no position of the window holds any cell.
+        mask: of the cell, float [N, 1, S, S] of 0 and 1.
+        reach: positions.
+
+    Returns:
+        float [N, S, S], 0 outside the mask; where S is no multiple of h, ``heat`` itself.
+    """
+    side = mask.shape[-1]
+    step, rest = divmod(side, heat.shape[-1])
+    if rest:
+        return heat
+
+    def around(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, 2 * reach + 1, 1, padding=reach)
+
+    dealt = around(heat[:, None] / around(share_of(mask, heat.shape[-1])).clamp_min(1e-6)) / step**2
+    fine: Tensor = F.interpolate(dealt, scale_factor=(float(step), float(step)), mode="nearest") * mask
+    return fine[:, 0]
+
+
+def share_of(mask: Tensor, side: int) -> Tensor:
+    """The share of each of side x side positions that a mask [N, 1, S, S] covers."""
+    step, rest = divmod(mask.shape[-1], side)
+    if rest:
+        return F.adaptive_avg_pool2d(mask, side)
+    return F.avg_pool2d(mask, step) if step > 1 else mask
+
+
 @register(
     "compact_cnn",
     summary="crse_cnn with a quarter of the channels; a first layer evens out rim, brightness and stain",
@@ -69,6 +105,7 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
     standardise=True,
     rim=3,
     grey=False,
+    inside=False,
 )
 class CompactCNN(CellClassifier):
     """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
@@ -84,6 +121,8 @@ class CompactCNN(CellClassifier):
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
         grey: see the mean of the three colours only.
+        inside: each position counts in the mean by the share of it that is cell after :func:`cell_mask`, so that what
+            lies outside can neither decide nor glow; a large cell counts more than a small one.
     """
 
     def __init__(
@@ -95,9 +134,10 @@ class CompactCNN(CellClassifier):
         standardise: bool = True,
         rim: int = 3,
         grey: bool = False,
+        inside: bool = False,
     ) -> None:
         super().__init__()
-        self.standardise, self.rim, self.grey = standardise, rim, grey
+        self.standardise, self.rim, self.grey, self.inside = standardise, rim, grey, inside
         ins = ((1 if grey else 3) + standardise, *widths[:-1])
         self.blocks = nn.ModuleList(
             ConvBlock(i, o, residual=residual, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
@@ -118,12 +158,21 @@ class CompactCNN(CellClassifier):
             x = x.mean(1, keepdim=True)
         return standardise_cell(x, self.rim) if self.standardise else x
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Map pictures, float [N, 3, S, S] in 0..1, to the last block's output, float [N, C, S/8, S/8]."""
-        x = self.see(x)
+    def activation(self, x: Tensor) -> Tensor:
+        """The last block's output, float [N, C, S/8, S/8], of pictures, float [N, 3, S, S] in 0..1."""
+        y = self.see(x)
         for index, block in enumerate(self.blocks):
-            x = block(F.max_pool2d(x, 2) if index else x)
-        return x
+            y = block(F.max_pool2d(y, 2) if index else y)
+        return y
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map pictures, float [N, 3, S, S] in 0..1, to what is explained and pooled, float [N, C, S/8, S/8]."""
+        y = self.activation(x)
+        return y * share_of(cell_mask(x, self.rim), y.shape[-1]) if self.inside else y
+
+    def shown_map(self, heat: Tensor, x: Tensor) -> Tensor:
+        """Where only the inside counts, the heat over the cell's own pixels, float [N, S, S]: see `onto_cell`."""
+        return onto_cell(heat, cell_mask(x, max(self.rim, 1)), 1) if self.inside else heat
 
     def embed(self, features: Tensor) -> Tensor:
         """Average: float [N, C]."""

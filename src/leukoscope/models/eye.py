@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
-from leukoscope.models.compact import cell_mask
-from leukoscope.models.masked import MaskedTrunk, masked_statistics, onto_cell
+from leukoscope.models.compact import cell_mask, onto_cell
+from leukoscope.models.masked import MaskedTrunk, masked_statistics
 from leukoscope.models.registry import CellClassifier, HubWeights, ModelSpec, add_spec
 
 KINDS = ("linear", "mlp", "radial")
@@ -109,31 +109,38 @@ class Eye(CellClassifier):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Logit, float [N, 1]."""
-        seen = self.embed(features)
+        return self.answer(self.embed(features))
+
+    def answer(self, seen: Tensor) -> Tensor:
+        """Logit, float [N, 1], of an embedding, float [N, K]."""
         if self.kind == "radial":
             seen = self._bumps(seen)
         elif self.kind == "mlp":
             seen = torch.relu(self.hidden(seen))
         return self.head(seen)  # type: ignore[no-any-return]
 
-    def slopes(self, features: Tensor) -> Tensor:
-        """Gradient of the logit by the statistics in closed form, float [N or 1, 2 sum C]."""
-        seen, weight = self.embed(features), self.head.weight
+    def slopes(self, seen: Tensor) -> Tensor:
+        """Gradient of the logit by the embedding in closed form, float [N, K], at an embedding, float [N, K]."""
+        weight = self.head.weight
         if self.kind == "radial":
             pull = self._bumps(seen) * weight
-            by_component = 2 * self.gamma * (pull @ self.supports - pull.sum(1, keepdim=True) * seen)
+            found: Tensor = 2 * self.gamma * (pull @ self.supports - pull.sum(1, keepdim=True) * seen)
         elif self.kind == "mlp":
-            by_component = ((self.hidden(seen) > 0) * weight) @ self.hidden.weight
+            found = ((self.hidden(seen) > 0) * weight) @ self.hidden.weight
         else:
-            by_component = weight.expand_as(seen)  # one a cell, so that an adapted graph can add its own to each
-        return by_component @ self.project.weight
+            found = weight.expand_as(seen)  # one a cell, so that an adapted graph can add its own to each
+        return found
 
     def heat_map(self, features: Tensor) -> Tensor:
-        """Gradient of the logit times activation, summed over the channels of all stages: float [N, h, w].
+        """Gradient of the logit times activation, summed over the channels of all stages: float [N, h, w]."""
+        return self.heat_of(features, self.slopes(self.embed(features)) @ self.project.weight)
+
+    def heat_of(self, features: Tensor, slopes: Tensor) -> Tensor:
+        """The heat map from the gradient of the logit by the statistics, float [N, 2 sum C].
 
         A mean has slope ``share / area`` at each position, a deviation ``share (f - mean) / (area deviation)``.
         """
-        slopes, start, heat = self.slopes(features), 0, torch.zeros(())
+        start, heat = 0, torch.zeros(())
         for maps, share in self._stages(features):
             channels = maps.shape[1]
             by_mean, by_deviation = torch.split(slopes[:, start : start + 2 * channels], channels, 1)

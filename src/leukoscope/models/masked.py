@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
-from leukoscope.models.compact import cell_mask, standardise_cell
+from leukoscope.models.compact import cell_mask, share_of, standardise_cell
 from leukoscope.models.trunk import import_timm
 
 
@@ -158,39 +157,3 @@ class MaskedTrunk(nn.Module):
         taken = {key: given[key] for key in wanted if key in given}
         self.load_state_dict(taken, strict=False)
         return len(taken)
-
-
-def onto_cell(heat: Tensor, mask: Tensor, reach: int) -> Tensor:
-    """Lay a coarse heat map over the pixels of the cell alone; its sum stays as it is where there is any near.
-
-    A position of a coarse map that straddles the outline would glow on both sides of it. So each position's heat is
-    dealt out over the window of ``2 reach + 1`` positions a side around it, in proportion to how much of each is cell,
-    and within a position evenly over the pixels that are cell.
-
-    Args:
-        heat: float [N, h, w], 0 where no position of the window holds any cell.
-        mask: of the cell, float [N, 1, S, S] of 0 and 1.
-        reach: positions.
-
-    Returns:
-        float [N, S, S], 0 outside the mask; where S is no multiple of h, ``heat`` itself.
-    """
-    side = mask.shape[-1]
-    step, rest = divmod(side, heat.shape[-1])
-    if rest:
-        return heat
-
-    def around(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, 2 * reach + 1, 1, padding=reach)
-
-    dealt = around(heat[:, None] / around(share_of(mask, heat.shape[-1])).clamp_min(1e-6)) / step**2
-    fine: Tensor = F.interpolate(dealt, scale_factor=(float(step), float(step)), mode="nearest") * mask
-    return fine[:, 0]
-
-
-def share_of(mask: Tensor, side: int) -> Tensor:
-    """The share of each of side x side positions that a mask [N, 1, S, S] covers."""
-    step, rest = divmod(mask.shape[-1], side)
-    if rest:
-        return F.adaptive_avg_pool2d(mask, side)
-    return F.avg_pool2d(mask, step) if step > 1 else mask

@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-import numpy as np
 from pydantic import ValidationError
 
 from leukoscope.bundle.decision import sigmoid
@@ -159,19 +158,19 @@ class Run:
         Raises:
             TrainingError: the file that holds them is damaged.
         """
-        from leukoscope.training.frozen import LEFT_OUT_FILE  # noqa: PLC0415 - needs torch
+        from leukoscope.training.frozen import LEFT_OUT_FILE, read_left_out  # noqa: PLC0415 - needs torch
 
-        file = self.folder / LEFT_OUT_FILE
-        if not file.is_file():
-            return None
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            part, logits = self.dataset.select(found["rows"]), np.array(found["logits"], dtype=np.float64)
+            found = read_left_out(self.folder)
+            if found is None:
+                return None
+            part = self.dataset.select(found.rows)
             return Scores(
-                path=tuple(record.path for record in part.records), label=part.labels(), logit=logits,
-                probability=sigmoid(logits), subject=part.subjects(), group=part.groups(),
+                path=tuple(record.path for record in part.records), label=part.labels(), logit=found.logits,
+                probability=sigmoid(found.logits), subject=part.subjects(), group=part.groups(),
             )  # fmt: skip
         except (*_DAMAGED, LeukoscopeError) as error:
+            file = self.folder / LEFT_OUT_FILE
             raise TrainingError(f"is damaged ({error!r})", path=file, remedy="train into a new folder") from error
 
     def bundle(self) -> Bundle:

@@ -24,6 +24,7 @@ from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
 from leukoscope.models.ensemble import Ensemble
 from leukoscope.models.eye import Eye
+from leukoscope.models.pair import REDUCTION, Pair
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.progress import SILENT, Progress
 from leukoscope.reports.plots import draw_curves
@@ -34,6 +35,7 @@ from leukoscope.training.batches import FrameSource, seed_for
 from leukoscope.training.frozen import fit_frozen, head_of
 from leukoscope.training.loop import Listener, fit
 from leukoscope.training.members import fit_members, member_recipes
+from leukoscope.training.pairs import fit_pair, recipes_of_pair
 from leukoscope.training.recipe import Recipe
 from leukoscope.training.runtime import Runtime
 
@@ -81,10 +83,7 @@ def train_run(
         val_fraction=choice.val_fraction,
         train_share=choice.train_share,
     )
-    if recipe.members:
-        member_recipes(recipe)  # what does not fit is said before hours of training
-    if recipe.head is not None or recipe.model.name == "eye":
-        head_of(recipe)
+    if _learns_from_validation(recipe):
         # Nothing is chosen on a validation part: calibration rests on answers that never saw their patient.
         split = replace(split, train=np.sort(np.concatenate([split.train, split.val])), val=split.val[:0])
     torch.manual_seed(seed_for("weights", recipe.seed))
@@ -111,13 +110,20 @@ def train_run(
             on_epoch(figures)
 
     listeners: dict[str, Any] = {"on_step": on_step, "on_epoch": after_epoch}
-    if isinstance(model, Eye):
+    shown: dict[str, Any] = {"jobs": jobs, "progress": progress}
+    if isinstance(model, Pair):
+        small = open_cache(data, recipe.input.preparation, recipe.input.size // REDUCTION, cache_folder, jobs=jobs)
+        fit_pair(
+            model, recipe, cache.frames, small.frames, labels, groups, split.train, split.val, folder, cache_folder,
+            runtime, **shown, **listeners,
+        )  # fmt: skip
+    elif isinstance(model, Eye):
         fit_frozen(
             model, recipe, cache.frames, labels, groups, split.train, folder, cache_folder,
-            jobs=jobs, progress=progress, on_epoch=after_epoch,
+            on_epoch=after_epoch, **shown,
         )  # fmt: skip
     else:
-        targets = _targets(data, split, recipe, folder)
+        targets = _targets(data, split, recipe, folder, cache_folder, **shown)
         train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
         val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
         if isinstance(model, Ensemble) and recipe.members:
@@ -133,6 +139,22 @@ def train_run(
         facts = _training_facts(run, model, started, cache.pixels(jobs=jobs), runtime)
         write_json(folder / TRAINING_FILE, facts.model_dump(mode="json"))
     return run
+
+
+def _learns_from_validation(recipe: Recipe) -> bool:
+    """Whether the validation part joins the training part; what does not fit is said before hours of training.
+
+    Raises:
+        RecipeError: head, members or teachers are not those of the network.
+    """
+    if recipe.members:
+        member_recipes(recipe)
+    if recipe.model.name == "pair":
+        recipes_of_pair(recipe)
+    elif recipe.head is not None or recipe.model.name == "eye":
+        head_of(recipe)
+        return True
+    return False
 
 
 def _training_facts(
@@ -161,13 +183,15 @@ def _training_facts(
     )
 
 
-def _targets(data: Manifest, split: Split, recipe: Recipe, folder: Path) -> NDArray[np.float64] | None:
+def _targets(
+    data: Manifest, split: Split, recipe: Recipe, folder: Path, cache: Path, *, jobs: int | None, progress: Progress
+) -> NDArray[np.float64] | None:
     """What is learned of each picture, float [N]: the label, drawn towards what the teachers say; None: the label."""
     if recipe.distillation is None:
         return None
     file = folder / "teachers.json"  # they are asked once in the life of a run
     if not file.exists():
-        write_json(file, teach(data, split, recipe).tolist())
+        write_json(file, teach(data, split, recipe, cache, jobs=jobs, progress=progress).tolist())
     targets = data.labels().astype(float)
     share = recipe.distillation.weight
     targets[split.train] = (1 - share) * targets[split.train] + share * np.array(json.loads(file.read_text("utf-8")))

@@ -18,7 +18,7 @@ from leukoscope.models.eye import Eye
 from leukoscope.progress import SILENT, Progress
 from leukoscope.training.checkpoint import TrainingState, save_finished
 from leukoscope.training.features import cell_statistics, shaken_statistics
-from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits, left_out_logits
+from leukoscope.training.heads import HeadChoice, Shaken, balance_weights, fit_head, head_logits, left_out_logits
 from leukoscope.training.loop import FitResult, Listener
 from leukoscope.training.recipe import Recipe
 
@@ -86,18 +86,13 @@ def fit_frozen(
     """
     choice = head_of(recipe)
     started = time.perf_counter()
-    # Of all pictures, so that every fold of the same data finds the same entry.
-    whole = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=progress)
-    kinds = choice.steady.weights()
-    shaken, shaking = None, None
-    if kinds:
-        shaken = shaken_statistics(frames, whole, model.trunk, cache, kinds, jobs=jobs, progress=progress).among(rows)
-        shaking = shaken.covariance(kinds, np.arange(len(rows)))
-    statistics, known, of = whole[rows], labels[rows], groups[rows]
+    statistics, shaken = _seen(model, choice, frames, rows, cache, jobs=jobs, progress=progress)
+    known, of = labels[rows], groups[rows]
+    shaking = None if shaken is None else shaken.covariance(choice.steady.weights(), np.arange(len(rows)))
     weights = balance_weights(known, of, recipe.balance)
     head = fit_head(statistics, known, weights, choice, recipe.seed, shaking=shaking)
     left_out = left_out_logits(statistics, known, of, choice, recipe.balance, recipe.seed, shaken=shaken)
-    scale = _scale(left_out, known)
+    scale = logit_scale(left_out, known)
     left_out *= scale
     head |= {name: head[name] * np.float32(scale) for name in ("head.weight", "head.bias")}
     model.take_head(head)
@@ -115,7 +110,64 @@ def fit_frozen(
     return FitResult([figures], 1), LeftOut(rows, left_out)
 
 
-def _scale(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def read_left_out(folder: Path) -> LeftOut | None:
+    """What `fit_frozen` kept in a folder of the left-out answers; None: it did not.
+
+    Raises:
+        ValueError: the file is damaged; KeyError, TypeError as well.
+    """
+    file = folder / LEFT_OUT_FILE
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return LeftOut(np.array(found["rows"], dtype=np.int64), np.array(found["logits"], dtype=np.float64))
+
+
+def answers_left_out(
+    model: Eye,
+    recipe: Recipe,
+    frames: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    rows: NDArray[np.int64],
+    cache: Path,
+    *,
+    jobs: int | None = None,
+    progress: Progress = SILENT,
+) -> LeftOut:
+    """Answers on some pictures by heads fitted on the others of them, each without the picture's patient group.
+
+    Arguments and errors as :func:`fit_frozen`; the network stays as it is.
+    """
+    choice = head_of(recipe)
+    statistics, shaken = _seen(model, choice, frames, rows, cache, jobs=jobs, progress=progress)
+    logits = left_out_logits(
+        statistics, labels[rows], groups[rows], choice, recipe.balance, recipe.seed, shaken=shaken
+    )  # fmt: skip
+    return LeftOut(rows, logits * logit_scale(logits, labels[rows]))
+
+
+def _seen(
+    model: Eye,
+    choice: HeadChoice,
+    frames: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    cache: Path,
+    *,
+    jobs: int | None,
+    progress: Progress,
+) -> tuple[NDArray[np.float32], Shaken | None]:
+    """Statistics of the rows, and what changes do to some of them where the head is to be steadied."""
+    # Of all pictures, so that every fold of the same data finds the same entry.
+    whole = cell_statistics(frames, model.trunk.eval(), cache, jobs=jobs, progress=progress)
+    kinds = choice.steady.weights()
+    if not kinds:
+        return whole[rows], None
+    shaken = shaken_statistics(frames, whole, model.trunk, cache, kinds, jobs=jobs, progress=progress)
+    return whole[rows], shaken.among(rows)
+
+
+def logit_scale(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """By what a head's answers are multiplied so that they are logits: margins of a support vector machine are none.
 
     As Platt (1999), on answers of heads that never saw the patient, but without a shift: no cell changes its side.

@@ -115,7 +115,8 @@ class EarlyStopping(_Part):
 class Distillation(_Part):
     """Learning from other networks' answers beside the labels (Hinton et al. 2015)."""
 
-    teachers: Annotated[tuple[str, ...], Field(min_length=1)]  # bundles; {fold} and {seed} stand for the run's own
+    # Bundles, or runs of an eye; {fold} and {seed} stand for the run's own. Of a pair: [eye], which is its own.
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)]
     # Share of the target that is the teachers' mean probability. At most a half: the label keeps the last word.
     weight: Annotated[float, Field(gt=0, le=0.5)] = 0.5
 
@@ -159,9 +160,13 @@ class Recipe(_Part):
         if not isinstance(value, dict) or not isinstance(value.get("head"), dict):
             return value
         model, head = value.get("model"), HeadChoice.model_validate(value["head"])
-        if not isinstance(model, dict) or model.get("name") != "eye":
+        if not isinstance(model, dict) or model.get("name") not in {"eye", "pair"}:
             raise ValueError("a head is fitted on the network `eye` alone: set model.name=eye, or leave head out")
-        own: dict[str, Any] = {"kind": head.kind, "components": head.components}
+        own: dict[str, Any] = {"components": head.components}
+        if model["name"] == "eye":
+            own["kind"] = head.kind
+        elif head.kind != "radial":
+            raise ValueError("the head of a pair is radial: leave head.kind out")
         if head.kind == "mlp":
             own["units"] = head.hidden
         given = model.get("arguments") or {}
