@@ -282,7 +282,7 @@ def test_another_graph_gives_no_answer(altered: Callable[[str, str, str], Path],
 
 def test_what_did_not_arrive_whole_is_not_kept(altered: Callable[[str, str, str], Path], opened: Opener) -> None:
     page = opened(altered("app.css", "body {", "body  {"))  # answers, but is not the build's
-    page.wait_for_function("document.getElementById('kept').textContent.startsWith('not kept')", timeout=60_000)
+    page.wait_for_function("() => document.getElementById('kept').textContent.startsWith('not kept')", timeout=60_000)
     assert page.evaluate("caches.keys()") == []
 
 
@@ -341,7 +341,7 @@ def test_nothing_overflows_and_the_statement_is_in_sight(
     answers(page, rendered(tmp_path)[:6])
     page.wait_for_selector("#cell h1")
     page.mouse.wheel(0, 5000)
-    page.wait_for_function("scrollY > 0 || document.documentElement.scrollHeight <= innerHeight")
+    page.wait_for_function("() => scrollY > 0 || document.documentElement.scrollHeight <= innerHeight")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     sees(page, ".use", "Research use, never a diagnosis")
     box = page.locator(".use").bounding_box()

@@ -143,12 +143,13 @@ async function takeAll(list) {
   if (document.documentElement.dataset.state !== "ready") return;
   for (const [number, file] of list.entries()) {
     if (list.length > 1) tell(t("picture of", { i: number + 1, n: list.length }));
+    toCome = list.length - number - 1;
     await takeOne(file);
   }
   if (list.length > 1) tell(t("taken", { n: list.length }));
 }
 
-let asked = 0;
+let asked = 0, toCome = 0; // of several pictures only the last is shown at large
 
 /** One picture, or the cells of a field that the reader tapped. */
 async function takeOne(file, taps = null) {
@@ -269,8 +270,8 @@ function render() {
   records.forEach((record, at) => dress(list.children[at] ?? list.appendChild(tile(record)), record));
   list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
   const record = records.find(({ id }) => id === current);
-  if (record) void show(record);
-  else $("cell").replaceChildren();
+  if (record && !toCome) void show(record);
+  else if (!record) $("cell").replaceChildren();
 }
 
 async function show(record) {
@@ -305,12 +306,15 @@ function dress(node, record) {
   node.setAttribute("aria-label", `${record.name}: ${t(decision)}${label ? `, ${labelled}` : ""}`);
 }
 
+// Drawn on again and again: canvases that are thrown away hold their memory until the browser looks for it.
+const view = make("canvas"), whole = make("canvas"), small = new OffscreenCanvas(THUMB, THUMB);
+let sheet = null;
+
 /** A frame as a small PNG. */
 async function reduced(frame) {
-  const small = new OffscreenCanvas(THUMB, THUMB), context = small.getContext("2d"), whole = picture({ frame }, false);
+  const context = small.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(whole, 0, 0, THUMB, THUMB);
-  whole.width = whole.height = 0; // its memory goes at once
+  context.drawImage(picture({ frame }, false, whole), 0, 0, THUMB, THUMB);
   return small.convertToBlob({ type: "image/png" });
 }
 
@@ -320,10 +324,10 @@ function choose(id) {
 }
 
 /** The frame, with the signed heat map over it: orange for blast, blue for normal. */
-function picture({ frame, map }, withHeat) {
-  const size = Math.round(Math.sqrt(frame.length / 3));
-  const canvas = make("canvas", { width: size, height: size });
-  const context = canvas.getContext("2d"), image = context.createImageData(size, size);
+function picture({ frame, map }, withHeat, canvas) {
+  const size = Math.round(Math.sqrt(frame.length / 3)), context = canvas.getContext("2d", { willReadFrequently: true });
+  if (canvas.width !== size || canvas.height !== size) Object.assign(canvas, { width: size, height: size });
+  const image = sheet = sheet?.width === size ? sheet : context.createImageData(size, size);
   const top = withHeat && map ? map.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) : 0;
   for (let y = 0, at = 0; y < size; y++)
     for (let x = 0; x < size; x++, at++) {
@@ -352,7 +356,7 @@ function reasonOf(answer) {
 
 function shown(record, pixels) {
   const { answer, error, name, label } = record, decision = decisionOf(record);
-  const canvas = pixels ? picture(pixels, heat) : make("canvas", { width: 1, height: 1 });
+  const canvas = pixels ? picture(pixels, heat, view) : make("canvas", { width: 1, height: 1 });
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", t(heat ? "heat shown" : "heat off"));
   const toggle = make("button", { type: "button", textContent: t("heat map"), onclick: () => { heat = !heat; render(); } });

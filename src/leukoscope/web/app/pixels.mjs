@@ -29,10 +29,11 @@ export async function decode(bytes) {
   }
   const { width, height } = bitmap;
   if (width * height > MAX_PIXELS) throw new Fault("pixels", { w: width, h: height, most: MAX_PIXELS.toLocaleString("en") });
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
+  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const rgba = context.getImageData(0, 0, width, height).data;
+  canvas.width = canvas.height = 0; // its memory goes at once
   const rgb = new Uint8Array(3 * width * height);
   for (let from = 0, to = 0; from < rgba.length; from += 4, to += 3) {
     if (rgba[from + 3] !== 255) throw new Fault("transparent");

@@ -45,7 +45,8 @@ async function start() {
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], enableCpuMemArena: false, enableMemPattern: false });
   // 14 MB, compiled by now: the runtime keeps the buffer for good, so it is taken away from it.
   ort.env.wasm.wasmBinary = undefined;
-  new MessageChannel().port1.postMessage(null, [wasm.buffer]);
+  if (wasm.buffer.transfer) wasm.buffer.transfer(0);
+  else structuredClone(null, { transfer: [wasm.buffer] });
   const engine = { site, facts, ort, session, turn: Promise.resolve() };
   await selfTest(engine, picture);
   return engine;
