@@ -137,34 +137,50 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
 
 
 def scaling(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, Any]:
-    """What a picture costs with 1, 2 and 4 workers, in turns, and a part its coordinator, by both engines."""
+    """What a picture costs with 1, 2 and 4 workers, in turns, and a part its coordinator, by both engines.
+
+    The cost of a picture is that of all of them less that of a quarter, by the pictures between: what starts once, or
+    once for each worker, is not counted as theirs. That of a part is the coordinator's, with parts a fifth as large.
+    """
+    few = folder / "few.csv"
+    few.write_text("".join(table.read_text().splitlines(keepends=True)[: 1 + args.pictures // 4]))
     home, rows = folder / "archive", folder / "rows.jsonl"
-    digests, told = set(), {}
-    spent: dict[tuple[str, int, int], list[dict[str, float]]] = {}
-    ways = [(engine, workers, 5 * SMALL_PART) for engine in ENGINES for workers in WORKERS]
-    ways += [(engine, 2, SMALL_PART) for engine in ENGINES]
+    spent: dict[tuple[str, int, int, int], list[dict[str, float]]] = {}
+    digests: dict[Path, set[str]] = {table: set(), few: set()}
+    whole, small = 5 * SMALL_PART, SMALL_PART
+    ways = [(engine, workers, whole, which) for engine in ENGINES for workers in WORKERS for which in (table, few)]
+    ways += [(engine, 2, small, table) for engine in ENGINES]
     for _ in range(args.rounds):
-        for engine, workers, part in ways:
-            leukoscope("archive", "plan", table, "--out", home, "--part-size", part)
+        for engine, workers, size, which in ways:
+            leukoscope("archive", "plan", which, "--out", home, "--part-size", size)
+            planned = Archive.open(home).planned
             run = leukoscope("archive", "run", home, "--engine", engine, "--workers", workers)
-            spent.setdefault((engine, workers, part), []).append(run | {"parts": Archive.open(home).planned.parts})
+            spent.setdefault((engine, workers, size, planned.pictures), []).append(run | {"parts": planned.parts})
             leukoscope("archive", "collect", home, "--out", rows)
-            digests.add(digest_of(rows))
+            digests[which].add(digest_of(rows))
             shutil.rmtree(home)
-            print(engine, workers, part, run, flush=True)
-    idle = {engine: _least(spent[engine, 1, 5 * SMALL_PART], "own_cpu_s") for engine in ENGINES}
+            print(engine, workers, size, planned.pictures, run, flush=True)
+    most, least = args.pictures, args.pictures // 4
+    told = {}
     for engine in ENGINES:
-        picture = {w: 1e3 * _least(spent[engine, w, 5 * SMALL_PART], "cpu_s") / args.pictures for w in WORKERS}
-        few, many = spent[engine, 2, 5 * SMALL_PART], spent[engine, 2, SMALL_PART]
-        part = (_least(many, "own_cpu_s") - _least(few, "own_cpu_s")) / (many[0]["parts"] - few[0]["parts"])
+        picture = {
+            w: (_least(spent[engine, w, whole, most], "cpu_s") - _least(spent[engine, w, whole, least], "cpu_s"))
+            / (most - least)
+            for w in WORKERS
+        }
+        large, tiny = spent[engine, 2, whole, most], spent[engine, 2, small, most]
+        part = (_least(tiny, "own_cpu_s") - _least(large, "own_cpu_s")) / (tiny[0]["parts"] - large[0]["parts"])
         told[engine] = {
-            "cpu_ms_per_picture_by_workers": {w: round(each, 3) for w, each in picture.items()},
+            "cpu_ms_per_picture_by_workers": {w: round(1e3 * each, 3) for w, each in picture.items()},
             "most_over_least": round(max(picture.values()) / min(picture.values()), 3),
-            "coordinator_cpu_ms_per_part": round(1e3 * part, 2), "coordinator_cpu_s_in_all": round(idle[engine], 2),
-            "a_million_on_paper": on_paper(max(picture.values()) / 1e3, max(part, 0.0)),
-        }  # fmt: skip
-    runs = [{"engine": e, "workers": w, "part_size": s, "runs": each} for (e, w, s), each in spent.items()]
-    return {"rows_alike": len(digests) == 1, "engines": told, "runs": runs}
+            "coordinator_cpu_ms_per_part": round(1e3 * part, 2),
+            "a_million_on_paper": on_paper(max(picture.values()), max(part, 0.0)),
+        }
+    runs = [
+        {"engine": engine, "workers": workers, "part_size": size, "pictures": pictures, "runs": each}
+        for (engine, workers, size, pictures), each in spent.items()
+    ]
+    return {"rows_alike": all(len(each) == 1 for each in digests.values()), "engines": told, "runs": runs}
 
 
 def _least(runs: list[dict[str, float]], what: str) -> float:
