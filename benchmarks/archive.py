@@ -147,7 +147,8 @@ def scaling(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
     home, rows = folder / "archive", folder / "rows.jsonl"
     spent: dict[tuple[str, int, int, int], list[dict[str, float]]] = {}
     digests: dict[Path, set[str]] = {table: set(), few: set()}
-    whole, small = 5 * SMALL_PART, SMALL_PART
+    whole = args.pictures // (4 * max(WORKERS))  # a quarter has a part for each worker, too
+    small = max(1, whole // 5)
     ways = [(engine, workers, whole, which) for engine in ENGINES for workers in WORKERS for which in (table, few)]
     ways += [(engine, 2, small, table) for engine in ENGINES]
     for _ in range(args.rounds):
