@@ -43,6 +43,7 @@ from leukoscope.machine import describe_machine
 
 ENGINES = ("local", "dask")
 CORES = (2, 16, 256, 10_000)
+ONE_MACHINE = 256  # cores: larger ones are not drawn for local processes
 WORKERS = (1, 2, 4)
 SMALL_PART = 20  # pictures: of the run by which the coordinator's cost of a part is measured
 
@@ -207,7 +208,9 @@ def curve(figures: Path) -> str:
         place, _ = at(cores, 1).split(",")
         lines.append(f'<text x="{place}" y="{top + height + 18}" text-anchor="middle">{cores:,}</text>')
     for engine, colour, dash in (("local", "#b45309", ""), ("dask", "#1d62b0", "7 4")):
-        rows = told[engine]["a_million_on_paper"]
+        rows = [
+            each for each in told[engine]["a_million_on_paper"] if engine != "local" or each["cores"] <= ONE_MACHINE
+        ]
         points = " ".join(at(row["cores"], row["minutes"]) for row in rows)
         lines.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
@@ -233,7 +236,7 @@ def on_paper(picture_s: float, part_s: float) -> list[dict[str, float]]:
     """
     found = []
     for cores in CORES:
-        size = max(1, min(PART_SIZE, 1_000_000 // (2 * cores)))
+        size = min(PART_SIZE, math.ceil(1_000_000 / (2 * cores)))
         parts = math.ceil(1_000_000 / size)
         work = math.ceil(parts / cores) * size * picture_s
         total = max(work, parts * part_s)
