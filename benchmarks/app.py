@@ -101,7 +101,8 @@ class Tab:
         (given, self._give), (self._take, taken) = os.pipe(), os.pipe()
         command = [CHROMIUM, "--headless=new", "--no-sandbox", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
         shell = f"exec {shlex.join(command)} 3<&{given} 4>&{taken} 2>/dev/null"
-        self.browser = subprocess.Popen(["sh", "-c", shell], pass_fds=(given, taken))
+        # bash, as dash knows no descriptors above 9
+        self.browser = subprocess.Popen(["bash", "-c", shell], pass_fds=(given, taken))
         os.close(given)
         os.close(taken)
         self._rest, self._number, self._session = b"", 0, ""
