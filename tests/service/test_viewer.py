@@ -153,7 +153,8 @@ def test_a_slide_is_looked_at_and_read_in_its_place(anna: Visitor) -> None:
         page.wait_for_function(seen, arg=what, timeout=60_000)
 
     # A label from here is stored, and the viewer goes on to the next cell.
-    page.keyboard.press("b")
+    with page.expect_response(lambda answer: answer.request.method == "POST" and answer.url.endswith("/readings")):
+        page.keyboard.press("b")
     anna.saved()
     acts = anna.api(f"/cases/{case}/readings")["acts"]
     assert [(act["cell"], act["label"]) for act in acts] == [(chosen["id"], "blast")]
