@@ -271,6 +271,9 @@ def test_labels_of_a_gallery_and_of_a_workbench_are_given_back(
         ("none.json", json.dumps(review | {"cells": []}), ("--reader", "X"), "labels no cell"),
         ("other.json", json.dumps(review | {"cells": [cell | {"label": "blast", "sha256": "1" * 64}]}),
          ("--reader", "X"), "not those that were labelled"),
+        ("strange.json", json.dumps(review | {"root": "", "cells": [cell | {"label": "blast", "path": "strange.json",
+                                                                            "sha256": None}]}),
+         ("--reader", "X"), "reads no cell of these pictures"),
         ("elsewhere.csv", f"{header}\npictures/{'0' * 20}.png,{line}\n", (), "reads no cell of these pictures"),
     ):  # fmt: skip
         if content is not None:

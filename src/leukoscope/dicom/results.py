@@ -84,6 +84,11 @@ def give_results(
     slides = _slides(folder, headers)
     pictures = [*by_picture, *(Path(each["path"]).resolve() for each in _records(results))]
     read = {} if readings is None else read_readings(readings, reader, pictures)
+    if readings is not None and not set(read) & set(pictures):
+        raise DataError(
+            "reads no cell of these pictures", path=readings,
+            remedy="label these pictures; of what a workbench hands out take readings.csv",
+        )  # fmt: skip
     answered: set[Path] = set()
     called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     annotations = 0
@@ -250,8 +255,6 @@ def read_readings(path: Path, reader: str | None, pictures: Iterable[Path]) -> R
                 raise DataError(f"line {number} names no picture as a workbench does", path=path)
             if name is not None and name[1] in by_digest:
                 found[by_digest[name[1]]][row["reader"]][int(name[2] or 1)] = row["label"]
-        if not found:
-            raise DataError("reads no cell of these pictures", path=path, remedy="take the export of their case")
         return found
     for number, row in read_rows(path, _READING)[1]:
         if not row["cell"].isdecimal() or not row["label"] or not row["reader"]:
