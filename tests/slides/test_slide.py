@@ -144,11 +144,18 @@ def test_the_page_and_the_facts(results: dict[str, Path]) -> None:
     assert sum(facts["decisions"].values()) == COUNTED
 
 
+@pytest.mark.parametrize("left", ["nothing", "a window that could not be read"])
 def test_a_stopped_run_goes_on_and_gives_the_same(
-    slides: dict[str, Path], results: dict[str, Path], bundle: Path, tmp_path: Path
+    left: str, slides: dict[str, Path], results: dict[str, Path], bundle: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(results["tiled"], tmp_path / "out")
-    (tmp_path / "out/rows/00001.json").unlink()
+    second = tmp_path / "out/rows/00001.json"
+    if left == "nothing":
+        second.unlink()
+    else:  # a window for which memory ran out
+        row = json.loads(second.read_text())
+        row["windows"][0] |= {"error": "cannot be decoded (MemoryError: )", "cells": []}
+        second.write_text(json.dumps(row))
     first = tmp_path / "out/rows/00000.json"
     before = first.stat().st_mtime_ns
     command = ("slide", slides["tiled"], "--bundle", bundle, "--threads", 1, "--out", tmp_path / "out")

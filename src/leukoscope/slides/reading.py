@@ -216,9 +216,11 @@ def _moved(ring: list[list[float]], x: int, y: int) -> list[list[float]]:
 
 
 def _whole(path: Path, windows: list[Window]) -> bool:
+    """Whether all these windows were read; what could not be, for want of memory say, is tried again."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [each["column"] for each in found["windows"]] == [window.column for window in windows]
+        found = json.loads(path.read_text(encoding="utf-8"))["windows"]
+        read = [each["column"] for each in found if each["error"] is None]
+        return len(read) == len(found) and read == [window.column for window in windows]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
