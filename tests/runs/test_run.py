@@ -20,6 +20,7 @@ from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import LeukoscopeError, TrainingError
 from leukoscope.files import write_checked_json
 from leukoscope.inference import cells as asked
+from leukoscope.reports.wrong import MOST_SHOWN
 from leukoscope.runs.finish import finish_run
 from leukoscope.runs.run import Run, is_measured
 from leukoscope.runs.train import train_run
@@ -58,8 +59,11 @@ def test_a_run_is_training_then_trained_then_measured(tmp_path: Path, monkeypatc
     assert not (run.folder / "bundle").exists()
     answered = read_counts(monkeypatch, asked)
     done = finish_run(run, "small")
-    assert set(answered.values()) == {1}  # the validation part too, which serves decision and gate
-    assert len(answered) == 60
+    assert len(answered) == 60  # the validation part too, which serves decision and gate
+    confusion = done.measured.evaluation.confusion
+    twice = [path for path, times in answered.items() if times == 2]  # the wrong ones again, for their heat maps
+    assert len(twice) == min(confusion["fp"] + confusion["fn"], MOST_SHOWN)
+    assert set(answered.values()) <= {1, 2}
     assert run.state == "measured"
     assert done.bundle.facts == run.bundle().facts
     assert run.bundle().facts.training == run.training

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 from PIL import Image
 
-from leukoscope.bundle.audits import KINDS, TITLES
+from leukoscope.bundle.audits import KINDS, TITLES, RuleFacts
 from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.export import graph_bytes
 from leukoscope.bundle.read import read_bundle
@@ -177,7 +177,7 @@ def test_the_commands(world: Path, tmp_path: Path) -> None:
         assert "verdict: " in result.output
         page = (tmp_path / "out" / f"{verb}.html").read_text()
         facts = json.loads((tmp_path / "out" / f"{verb}.json").read_text())
-        assert all(rule["key"] in page for rule in facts["rules"])
+        assert all(RuleFacts.model_validate(rule).title in page for rule in facts["rules"])
         assert "data:image/png;base64," in page
         assert "<svg" in page
         kept = {each.kind: each for each in read_bundle(bundle).facts.audits}[verb]
