@@ -298,11 +298,16 @@ const near = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "200px" });
 
+/** What a tile says; one that says it already is left alone: with each cell that comes all the others are asked. */
 function dress(node, record) {
-  const decision = decisionOf(record), label = record.label, labelled = label ? t(`label ${label}`).replace(/ \(.*/, "") : "";
+  const decision = decisionOf(record), label = record.label, chosen = String(record.id === current);
+  const labelled = label ? t(`label ${label}`).replace(/ \(.*/, "") : "";
+  const said = t(decision) + (label ? ` · ${labelled}` : ""), told = [decision, chosen, said, record.name].join();
+  if (node.told === told) return;
+  node.told = told;
   node.className = `tile ${decision}`;
-  node.lastChild.textContent = t(decision) + (label ? ` · ${labelled}` : "");
-  node.setAttribute("aria-selected", String(record.id === current));
+  node.lastChild.textContent = said;
+  node.setAttribute("aria-selected", chosen);
   node.setAttribute("aria-label", `${record.name}: ${t(decision)}${label ? `, ${labelled}` : ""}`);
 }
 
