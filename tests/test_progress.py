@@ -1,11 +1,18 @@
+from __future__ import annotations
+
 import math
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Event, Timer
 
 import pytest
 
 from leukoscope.cli._show import Terminal
 from leukoscope.progress import SILENT
-from leukoscope.workers import in_order, workers
+from leukoscope.threads import in_order, outcome
+from leukoscope.workers import workers
 from recorded import Recorded
 
 
@@ -55,3 +62,30 @@ def test_threads_give_their_results_in_order_and_never_run_far_ahead(jobs: int) 
 def test_what_a_thread_raises_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_order(lambda item: 1 // item, [1, 0], 2))
+
+
+def dies_at_once(*_: object) -> None:
+    """A thread of a pool that gets no memory while it starts."""
+
+
+def loses_its_work(_: object, queue: SimpleQueue[object], *__: object) -> None:
+    """A thread of a pool that gets no memory as it takes a piece of work."""
+    queue.get()
+
+
+@pytest.mark.parametrize("thread", [dies_at_once, loses_its_work])
+def test_work_of_a_thread_that_is_gone_is_not_waited_for(
+    thread: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("concurrent.futures.thread._worker", thread)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(MemoryError, match="a thread got no memory"):
+        outcome(pool.submit(math.sqrt, 4.0), pool)
+
+
+def test_work_that_takes_longer_than_a_look_is_waited_for() -> None:
+    go = Event()
+    with ThreadPoolExecutor(1) as pool:
+        slow, next_one = pool.submit(go.wait), pool.submit(math.sqrt, 4.0)
+        Timer(2.5, go.set).start()
+        assert outcome(next_one, pool) == 2.0  # while it lies in the queue
+        assert outcome(slow, pool) is True

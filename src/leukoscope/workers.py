@@ -1,4 +1,4 @@
-"""Threads that share work in order, and processes that do and end with the process that started them."""
+"""Processes that share work and end with the process that started them."""
 
 from __future__ import annotations
 
@@ -6,44 +6,16 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import cv2
 
 from leukoscope.progress import SILENT, Progress
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: int) -> Iterator[_Result]:
-    """What a function gives for each item, in their order, worked out by threads.
-
-    Only a few results wait at a time, so that memory stays small where the caller is the slower side.
-
-    Args:
-        function: of one item; what it raises ends the iteration.
-        items: read as they are needed.
-        jobs: threads.
-    """
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
 
 _UNSAID = "ignore:resource_tracker:UserWarning"
 

@@ -39,7 +39,7 @@ from leukoscope.errors import DataError, LeukoscopeError, PictureError
 from leukoscope.files import atomic_folder, read_checked_json, write_bytes, write_checked_json, write_json
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Advance, Progress
-from leukoscope.workers import in_order
+from leukoscope.threads import in_order
 
 
 class PictureChangedError(DataError):

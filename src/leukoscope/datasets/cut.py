@@ -31,7 +31,7 @@ from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.files import atomic_folder, write_json
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Progress
-from leukoscope.workers import in_order
+from leukoscope.threads import in_order
 
 FORMAT: Final = 1  # raised whenever the same picture would give other pixels
 WINDOW: Final = 257  # pixels: side of the crops of ALL-IDB2

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from leukoscope.cells.read import read_picture
 from leukoscope.errors import LeukoscopeError
 from leukoscope.machine import cpu_count
-from leukoscope.workers import in_order
+from leukoscope.threads import in_order
 
 Digests = NDArray[np.uint64]
 UNREADABLE = np.uint64(0)  # no picture's digest, but by a chance of 5e-20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from os import PathLike, fspath
@@ -35,6 +35,7 @@ from leukoscope.smears.find import (
 )
 from leukoscope.smears.kind import Kind, is_behind_instrument, is_framed
 from leukoscope.smears.normalise import Normalisation, normaliser, read_reference
+from leukoscope.threads import outcome
 
 Source = str | PathLike[str] | NDArray[np.uint8] | bytes | BinaryIO | Image.Image | PictureError
 """A file's path, its bytes, an open file, a picture as uint8 RGB [H, W, 3] or of Pillow, or why there is none."""
@@ -219,13 +220,13 @@ class CellReader:
                 yield batch
             return
         pool = ThreadPoolExecutor(threads, thread_name_prefix="leukoscope-read")
-        pending: deque[Callable[[], Reading]] = deque()
+        pending: deque[Future[Reading]] = deque()
         try:
             ahead = batch_size + max(threads, batch_size)
-            pending.extend(pool.submit(self.read, source).result for source in islice(todo, ahead))
+            pending.extend(pool.submit(self.read, source) for source in islice(todo, ahead))
             while pending:
-                batch = [pending.popleft()() for _ in range(min(batch_size, len(pending)))]
-                pending.extend(pool.submit(self.read, source).result for source in islice(todo, batch_size))
+                batch = [outcome(pending.popleft(), pool) for _ in range(min(batch_size, len(pending)))]
+                pending.extend(pool.submit(self.read, source) for source in islice(todo, batch_size))
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)

@@ -26,6 +26,7 @@ from leukoscope.inference.patients import PatientTally
 from leukoscope.inference.writers import Record, write_coco, write_csv, write_geojson
 from leukoscope.smears.faults import doubts
 from leukoscope.text import decodable
+from leukoscope.threads import outcome
 
 SETTINGS = "leukoscope-fields.json"
 FIELDS, OVERLAYS, CELLS, GEOJSON = "fields", "overlays", "cells", "geojson"
@@ -78,12 +79,12 @@ class FieldFolder:
         name = answers.reading.path or ""
         self._flight.append(self._pool.submit(self._write, answers, self._stems[name], self._stamps.get(name)))
         while len(self._flight) > self._most:
-            self._flight.popleft().result()
+            outcome(self._flight.popleft(), self._pool)
 
     def finish(self, facts: BundleFacts, owners: Owners | None) -> Iterator[Answer]:
         """Write what belongs to all fields; yield the answers for all, without their arrays."""
         while self._flight:
-            self._flight.popleft().result()
+            outcome(self._flight.popleft(), self._pool)
         order = places(cell["logit"] for record in self._records() for cell in record["cells"])
         write_csv(self._out / "cells.csv", self._records(), order)
         write_coco(self._out / "cells.coco.json", self._records)

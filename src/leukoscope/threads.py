@@ -1,0 +1,55 @@
+"""Threads that share work, and are waited for as long as there is something to wait for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final, TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_PATIENCE: Final = 1.0  # seconds after which the threads of a pool are looked at
+
+
+def outcome(future: Future[_Result], pool: ThreadPoolExecutor) -> _Result:
+    """What a thread of ``pool`` makes of a piece of work, waited for.
+
+    A thread that gets no memory while it starts, or as it takes a piece of work, ends without a word, and
+    `Future.result` would wait for ever: Python's pool neither starts another nor tells.
+
+    Raises:
+        MemoryError: the work was lost in this way; and whatever the work raises.
+    """
+    missed = 0
+    while not (future.done() or wait([future], timeout=_PATIENCE).done):
+        # Private names, as the public ones do not tell: who is alive, and whether the work still lies in the queue.
+        alive = any(thread.is_alive() for thread in pool._threads)
+        lost = not future.running() and (not alive or pool._work_queue.empty())
+        missed = missed + 1 if lost else 0  # twice: it may have been taken and not begun
+        if missed == 2:
+            raise MemoryError("a thread got no memory")
+    return future.result()
+
+
+def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: int) -> Iterator[_Result]:
+    """What a function gives for each item, in their order, worked out by threads.
+
+    Only a few results wait at a time, so that memory stays small where the caller is the slower side.
+
+    Args:
+        function: of one item; what it raises ends the iteration.
+        items: read as they are needed.
+        jobs: threads.
+    """
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * jobs:
+                    yield outcome(waiting.popleft(), pool)
+            while waiting:
+                yield outcome(waiting.popleft(), pool)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
