@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from leukoscope.errors import RecipeError
 from leukoscope.files import write_json, write_text
+from leukoscope.models import CellClassifier
 from leukoscope.models.eye import Eye
 from leukoscope.progress import SILENT, Progress
 from leukoscope.training.checkpoint import TrainingState, save_finished
@@ -102,12 +103,20 @@ def fit_frozen(
         figures[f"{part}loss"] = float(log_loss(known, 1 / (1 + np.exp(-np.clip(logits, -500, 500)))))
         figures[f"{part}auc"] = float(roc_auc_score(known, logits))
     figures["seconds"] = round(time.perf_counter() - started, 2)
-    save_finished(folder / "checkpoints", model, TrainingState(1, 1, figures["val_loss"], [figures], finished=True))
     write_json(folder / LEFT_OUT_FILE, {"rows": rows.tolist(), "logits": left_out.tolist()})
-    write_text(folder / "metrics.jsonl", json.dumps(figures) + "\n")
+    done = keep_fit(folder, model, figures)
     if on_epoch:
         on_epoch(figures)
-    return FitResult([figures], 1), LeftOut(rows, left_out)
+    return done, LeftOut(rows, left_out)
+
+
+def keep_fit(folder: Path, model: CellClassifier, figures: dict[str, float]) -> FitResult:
+    """Keep a network that was fitted at once as a run's finished one, with its one row of figures."""
+    epoch = int(figures["epoch"])
+    state = TrainingState(epoch, epoch, figures["val_loss"], [figures], finished=True)
+    save_finished(folder / "checkpoints", model, state)
+    write_text(folder / "metrics.jsonl", json.dumps(figures) + "\n")
+    return FitResult([figures], epoch)
 
 
 def read_left_out(folder: Path) -> LeftOut | None:

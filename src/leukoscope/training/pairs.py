@@ -5,7 +5,6 @@ Both learn from the training part alone, so that the validation part is new to t
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
 from leukoscope.errors import RecipeError
-from leukoscope.files import write_text
 from leukoscope.models import create_model
 from leukoscope.models.compact import CompactCNN
 from leukoscope.models.eye import Eye
 from leukoscope.models.pair import Pair
 from leukoscope.progress import SILENT, Progress
 from leukoscope.training.batches import FrameSource, seed_for
-from leukoscope.training.checkpoint import TrainingState, best_network, save_finished
+from leukoscope.training.checkpoint import best_network
 from leukoscope.training.features import cell_statistics
-from leukoscope.training.frozen import fit_frozen, logit_scale, read_left_out
+from leukoscope.training.frozen import fit_frozen, keep_fit, logit_scale, read_left_out
 from leukoscope.training.heads import head_logits
 from leukoscope.training.loop import FitResult, Listener, fit, predict
 from leukoscope.training.members import FOLDER
@@ -125,10 +123,7 @@ def fit_pair(
         "val_auc": float(roc_auc_score(labels[val], logits)),
         "seconds": round(sum(row["seconds"] for row in found.history), 2),
     }
-    state = TrainingState(int(figures["epoch"]), int(figures["epoch"]), figures["val_loss"], [figures], finished=True)
-    save_finished(folder / "checkpoints", model, state)
-    write_text(folder / "metrics.jsonl", json.dumps(figures) + "\n")
-    return FitResult([figures], state.best_epoch)
+    return keep_fit(folder, model, figures)
 
 
 def _eye(
