@@ -161,20 +161,21 @@ def test_a_writer_puts_right_what_another_left(tmp_path, no_exchange):
 
 def test_a_reader_waits_for_a_living_writer(tmp_path, monkeypatch, no_exchange):
     place = folder_of(tmp_path / "x", "1")
-    rename = Path.rename
+    rename, between, read = Path.rename, threading.Event(), threading.Event()
 
     def slow(self, target):
         if self.name.endswith(".part"):
-            time.sleep(0.3)
+            between.set()
+            read.wait(0.3)  # long enough for a reader to be there first, were it not to wait
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", slow)
     writer = threading.Thread(target=folder_of, args=(place, "2"))
     writer.start()
-    while place.exists():
-        time.sleep(0.001)
+    assert between.wait(60)
     recover(place)
     assert told(place) == {"2"}
+    read.set()
     writer.join()
 
 
