@@ -218,9 +218,9 @@ def curve(figures: Path) -> str:
     first = told["local"]["a_million_on_paper"][0]
     ideal = [at(cores, first["minutes"] * first["cores"] / cores) for cores in (CORES[0], CORES[-1])]
     lines.append(f'<polyline points="{" ".join(ideal)}" fill="none" stroke="#777" stroke-dasharray="2 3"/>')
-    for y, words, colour in ((40, "local processes", "#b45309"), (58, "Dask (dashed)", "#1d62b0"),
+    for above, words, colour in ((40, "local processes", "#b45309"), (58, "Dask (dashed)", "#1d62b0"),
                              (76, "twice the cores, half the time (dotted)", "#555")):  # fmt: skip
-        lines.append(f'<text x="{left + width - 10}" y="{y}" text-anchor="end" fill="{colour}">{words}</text>')
+        lines.append(f'<text x="{left + width - 10}" y="{above}" text-anchor="end" fill="{colour}">{words}</text>')
     lines.append(f'<text x="{left + width / 2}" y="{top + height + 40}" text-anchor="middle">cores</text>')
     lines.append(f'<text x="16" y="{top + height / 2}" transform="rotate(-90 16 {top + height / 2})" '
                  'text-anchor="middle">minutes for a million cells</text>')  # fmt: skip

@@ -6,6 +6,7 @@ They need the network itself, from the checkpoint of a run, and take a backward 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import captum.attr
 import numpy as np
@@ -96,7 +97,7 @@ def patches(size: int) -> int:
     return 16 if size % 16 == 0 else 14
 
 
-def _occlusion(occluder: captum.attr.Occlusion, x: Tensor) -> Tensor:
+def _occlusion(occluder: captum.attr.Occlusion, x: Tensor) -> Any:
     """Patches in the mean colour of the pixels that are not black: black is the surround, and size is a cue."""
     side = x.shape[-1] // patches(x.shape[-1])
     inside = (x > 0).any(dim=1, keepdim=True)
@@ -111,7 +112,7 @@ def _by_patch(pixels: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(pixels.sum(1, keepdim=True), patches(pixels.shape[-1]))
 
 
-def _layer_before(model: CellClassifier) -> nn.Module:
+def _layer_before(model: CellClassifier) -> Any:
     """The last block or normalisation before the one that is explained."""
     for name in ("blocks", "norms"):
         parts = getattr(model, name, None)

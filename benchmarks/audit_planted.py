@@ -36,7 +36,7 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 def affine(image: Image, angle: float, shift: NDArray[np.float64], scale: float = 1.0) -> Image:
     """Turn, scale and shift about the middle, with cubic interpolation."""
     height, width = image.shape[:2]
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    matrix = np.array(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale), np.float64)
     matrix[:, 2] += shift
     return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC), np.uint8)
 

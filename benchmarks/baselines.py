@@ -90,8 +90,8 @@ def main() -> None:
         found = figures_of(scores, SHOWN)
         rows.append({"numbers": name, "metrics": found})
         rows[-1]["networks"] = {network: beyond(network, scores, table) for network, table in networks.items()}
-        shown = (("AUC", "auc"), ("F1", "f1_weighted"), ("subjects", "subject_auc"))
-        print(f"{name:44}" + "".join(f"  {what} {words(found[key])}" for what, key in shown))
+        told = (("AUC", "auc"), ("F1", "f1_weighted"), ("subjects", "subject_auc"))
+        print(f"{name:44}" + "".join(f"  {what} {words(found[key])}" for what, key in told))
     facts = {"protocol": "group", "folds": args.folds, "split_seed": 0, "rows": rows}
     write_json(args.out, facts_of(manifest) | facts)
 

@@ -36,12 +36,12 @@ def crash(name: str, place: Place, kept: Path, every: int) -> dict[str, Any]:
     for number, state in enumerate(list(struck.states)):
         one = replace(struck, states=[state])
         chosen = [state] if number % every == 0 else []
-        _tried(lambda one=one, chosen=chosen: one.look(lambda _: chosen), faults)  # type: ignore[misc]
+        _tried(lambda one=one, chosen=chosen: one.look(lambda _: chosen), faults)
     ways = [("fail", at) for at in range(1, len(struck.steps) + 1, every)]
     ways += [("full", at) for _, at in ways if struck.steps[at - 1].split()[0] not in TAKES_NONE]  # else as the next
     ways += [("short", at) for at in LENGTHS[::every]] + [("nomemory", at) for at in ALLOCATIONS[::every]]
     for mode, at in ways:
-        _tried(lambda mode=mode, at=at: struck.fail(mode, at), faults)  # type: ignore[misc]
+        _tried(lambda mode=mode, at=at: struck.fail(mode, at), faults)
     return {"steps": len(struck.steps), "every": every, **struck.tried, "faults": faults}
 
 

@@ -60,6 +60,7 @@ def exact(bundle: Bundle) -> bytes:
             input_names=["frames"], output_names=["levels"],
             dynamic_shapes={"frames": {0: torch.export.Dim("cells", min=1)}},
         )  # fmt: skip
+    assert program is not None
     head = compose.add_prefix(program.model_proto, NEW, rename_inputs=False)
     for node in head.graph.node:
         del node.metadata_props[:]
@@ -123,8 +124,8 @@ def main() -> None:
     assert set(part.groups().tolist()) == set(before.groups), "not the cells that the bundle was measured on"
     graph = exact(old)
     bare = old.with_facts(graph=graph, subjects=old.facts.subjects)
-    found = [measured(each, part) for each in (old, bare)]
-    figures = measured_facts(found[1], data=before.data, protocol=before.protocol, fold=before.fold)
+    before_it, after_it = measured(old, part), measured(bare, part)
+    figures = measured_facts(after_it, data=before.data, protocol=before.protocol, fold=before.fold)
     new = bare.with_facts(measured=[figures], subjects=old.facts.subjects).write(given.out)
     with tempfile.TemporaryDirectory() as place:
         cells = part_of(new, whole.labelled())
@@ -132,7 +133,7 @@ def main() -> None:
             audit = audit_heat_maps if each.kind == "explanations" else audit_cues
             done = audit(Classifier(new, threads=1), cells, Path(place), count=each.cells, seed=each.seed)
             record_audits(new.folder, [done.facts])
-    report(compared(*found, old), given.figures)
+    report(compared(before_it, after_it, old), given.figures)
 
 
 if __name__ == "__main__":

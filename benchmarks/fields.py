@@ -39,21 +39,21 @@ def white_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
     table = []
     for row in rows:
         found = [(x, y, x + w, y + h) for x, y, w, h in (cell.box for cell in row["finding"].cells)]
-        good, beside, missed = match(found, row["truth"]["WBC"])
+        overlapping, beside, missed = match(found, row["truth"]["WBC"])
         border = sum(min(b[0], b[1]) <= 2 or b[2] >= 638 or b[3] >= 478 for b in beside)
-        table.append((len(good), len(found), len(row["truth"]["WBC"]), beside, missed, good, border))
+        table.append((len(overlapping), len(found), len(row["truth"]["WBC"]), beside, missed, overlapping, border))
     figures: dict[str, Any] = {}
     for name, keep in halves(rows).items():
         part = [table[i] for i in keep]
-        good, found, truth = (np.array([entry[k] for entry in part]) for k in range(3))
+        good, called, truth = (np.array([entry[k] for entry in part]) for k in range(3))
         overlaps = [value for entry in part for value in entry[5]]
         figures[name] = {
             "fields": len(part),
             "white_cells": int(truth.sum()),
             "recall": ratio(good, truth),
-            "precision": ratio(good, found),
+            "precision": ratio(good, called),
             "median_overlap": round(float(np.median(overlaps)), 3),
-            "extra": int((found - good).sum()),
+            "extra": int((called - good).sum()),
             "extra_at_the_border": int(sum(entry[6] for entry in part)),
         }
     figures["missed"] = [{"field": r["name"], "box": list(b)} for r, e in zip(rows, table, strict=True) for b in e[4]]
@@ -151,7 +151,7 @@ def cost(data: Path) -> dict[str, Any]:
     tiles = [read_picture(path).rgb for path in paths]
     mosaic = np.vstack([np.hstack(tiles[i : i + 4]) for i in range(0, 16, 4)])
     with tempfile.TemporaryDirectory() as folder:
-        runs = {}
+        runs: dict[str, Any] = {}
         for name, picture in (
             ("16 white cells", mosaic),
             ("4 white cells", np.vstack([np.hstack(tiles[i : i + 2]) for i in (0, 2)])),

@@ -76,7 +76,7 @@ def _alone(row: dict[str, Any]) -> list[tuple[float, float, float]]:
         inside = min(x, y) > 2 and x + width < 638 and y + height < 478
         round_one = max(width, height) < 1.15 * min(width, height) and abs(2 * disc / (width + height) - 1) < 0.05
         if inside and round_one and 50 < disc < 140:
-            found.append((disc, *(_at(centre, 0.15 * disc, those) for those in (circles, boxes))))
+            found.append((disc, _at(centre, 0.15 * disc, circles), _at(centre, 0.15 * disc, boxes)))
     return found
 
 

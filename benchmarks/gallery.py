@@ -31,7 +31,7 @@ DRAWN = """click => new Promise(done => {
 
 def clicked(page: Page, code: str) -> float:
     """Milliseconds from what ``code`` does until it is drawn, median of five."""
-    return round(statistics.median(page.evaluate(f"({DRAWN})(() => {{ {code} }})") for _ in range(5)), 1)
+    return float(round(statistics.median(page.evaluate(f"({DRAWN})(() => {{ {code} }})") for _ in range(5)), 1))
 
 
 def main() -> None:

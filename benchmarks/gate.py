@@ -166,7 +166,7 @@ def share(flags: np.ndarray, group: np.ndarray | None) -> dict[str, Any]:
     plan = Resampling.by_group(np.zeros(len(flags)), np.arange(len(flags)) if group is None else group)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return (weights @ flags / weights.sum(axis=-1))[..., None]
+        return np.asarray((weights @ flags / weights.sum(axis=-1))[..., None])
 
     value = np.array([flags.mean()])
     return {"pictures": len(flags), **estimates(value, plan.apply(statistic))[0].to_json()}

@@ -71,7 +71,7 @@ def noise(rng: np.random.Generator, like: Picture) -> Picture:
     pixels = like[like.any(axis=2)].astype(np.float64)
     field = rng.normal(0, 1, (SIDE, SIDE, 3))
     if kind == 3:
-        field = cv2.GaussianBlur(field, (0, 0), 6)
+        field = np.asarray(cv2.GaussianBlur(field, (0, 0), 6), np.float64)
         field /= field.std()
     return np.asarray(np.clip(pixels.mean(0) + field * pixels.std(0), 0, 255), np.uint8)
 

@@ -21,16 +21,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from _common import auc, facts_of, figures_of, kept_rows, scores_of
-from frozen import (  # the script beside this one
-    ALL,
-    CROP,
-    FOLDS,
-    SIZE,
-    arguments_of_heads,
-    by_fold,
-    check_folds,
-    split_of,
-)
+from baselines import split_of  # the scripts beside this one
+from frozen import ALL, CROP, FOLDS, SIZE, arguments_of_heads, by_fold, check_folds
 from leukoscope.cells.frame import Preparation
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
@@ -175,7 +167,7 @@ def answering(trial: Trial, views: list[np.ndarray], labels: np.ndarray, groups:
             change = without_nuisance((rows - mean) / spread, y, g, trial.nuisance)
             rows, tested = (rows - mean) / spread @ change, [(each - mean) / spread @ change for each in tested]
         head = fit_head(rows.astype(np.float32), y, balance_weights(y, g, trial.balance), trial.head)
-        return np.mean([head_logits(head, each.astype(np.float32)) for each in tested], axis=0)
+        return np.asarray(np.mean([head_logits(head, each.astype(np.float32)) for each in tested], axis=0))
 
     return answer
 
@@ -208,7 +200,8 @@ def main() -> None:
         name = trials[found["trial"]].name
         logits[name] = np.array(found["logit"])
         rows.append(_row(data, name, logits[name], found["inner"]))
-    best = [max(rows, key=lambda row, fold=fold: row["inner_auc_by_fold"][fold])["trial"] for fold in range(FOLDS)]
+    inner = np.array([row["inner_auc_by_fold"] for row in rows])  # [trials, folds]
+    best = [str(rows[at]["trial"]) for at in inner.argmax(0)]
     chosen = np.empty(len(data))
     for (_, test, _), name in zip(parts, best, strict=True):
         chosen[test] = logits[name][test]
@@ -222,13 +215,14 @@ def main() -> None:
 def _row(data: Any, name: str, logit: np.ndarray, inner: list[float] | None) -> dict[str, Any]:
     scores = scores_of(data, logit)
     shown = figures_of(scores, ("auc", "f1_weighted", "subject_auc"))
+    by = by_fold(data, scores)
     row = {"trial": name, "inner_auc": None if inner is None else float(np.mean(inner)), "inner_auc_by_fold": inner,
-           "metrics": shown, "auc_by_fold": by_fold(data, scores)}  # fmt: skip
+           "metrics": shown, "auc_by_fold": by}  # fmt: skip
     judged = "" if inner is None else f"inner {np.mean(inner):.4f}"
     print(f"{name:46}{judged:14}" + "".join(
         f"  {what} {shown[key]['value']:.3f}" for what, key in (("AUC", "auc"), ("F1", "f1_weighted"),
                                                                 ("subjects", "subject_auc"))
-    ) + "  " + " ".join(f"{each:.3f}" for each in row["auc_by_fold"]), flush=True)  # fmt: skip
+    ) + "  " + " ".join(f"{each:.3f}" for each in by), flush=True)  # fmt: skip
     return row
 
 

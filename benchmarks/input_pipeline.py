@@ -79,7 +79,8 @@ def main() -> None:
         started = time.perf_counter()
         cache = open_cache(manifest, preparation, given.input_size, Path(folder) / "cache", jobs=given.jobs)
         build = time.perf_counter() - started
-        paths, seconds = manifest.paths(), {"cache": [], "files": []}
+        paths = manifest.paths()
+        seconds: dict[str, list[float]] = {"cache": [], "files": []}
         for turn in range(given.rounds):
             order = np.random.default_rng(turn).permutation(len(manifest))
             started = time.perf_counter()

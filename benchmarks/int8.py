@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.split import limit
 from leukoscope.files import write_json
 from leukoscope.inference.cells import CellReader, ReadOptions
-from leukoscope.inference.classifier import Classifier, Outputs
+from leukoscope.inference.classifier import Classifier
+from leukoscope.inference.graph import Outputs
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.scores import Scores
 from leukoscope.runs.run import Run
-from leukoscope.studies.compare.cost import interleave
+from leukoscope.studies.compare.cost import Call, interleave
 
 SHOWN = ("f1_weighted", "auc", "balanced_accuracy", "sensitivity", "specificity", "ece")
 BATCH = 8
@@ -54,7 +56,7 @@ def pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = (m.reshape(len(m), -1).astype(np.float64) for m in (first, second))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+        return np.asarray((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
 
 
 def framed(classifier: Classifier, part: Manifest) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -76,8 +78,8 @@ def answer_both(pair: tuple[Classifier, Classifier], part: Manifest) -> tuple[li
         rows += some
         for outputs, classifier in zip(found, pair, strict=True):
             outputs.append(classifier.predict_frames(frames))
-    joined_ = [tuple(np.concatenate(column) for column in zip(*outputs, strict=True)) for outputs in found]
-    return joined_, rows
+    logits, maps, embeddings = zip(*(map(np.concatenate, zip(*outputs, strict=True)) for outputs in found), strict=True)
+    return list(zip(logits, maps, embeddings, strict=True)), rows
 
 
 def quantise(run: Path, data: Path, out: Path) -> None:
@@ -118,7 +120,7 @@ def answers(runs: list[Path], data: Path, cells: int | None, work: Path, out: Pa
             "cells": len(kept), "of": len(split.test), "unreadable": len(part) - len(kept),
             "groups": len(set(kept.groups().tolist())),
             "calibration": None if made is None else {"cells": made.pictures, "groups": len(made.groups)},
-            "figures": differences(*pair, SHOWN, threshold=threshold, names=NAMES),
+            "figures": differences(pair[0], pair[1], SHOWN, threshold=threshold, names=NAMES),
             "called_otherwise": float(np.mean(called[0] != called[1])),
             "probability_off": {
                 "median": float(np.median(np.abs(pair[0].probability - pair[1].probability))),
@@ -147,9 +149,9 @@ def milliseconds(taken: list[tuple[float, float]], cells: int) -> dict[str, floa
     }  # fmt: skip
 
 
-def stages(classifier: Classifier, path: Path, kept: list[dict[str, float]]) -> None:
-    """One file to its answer; its parts are kept."""
-    kept.append(classifier.predict(path).timings)
+def stages(classifier: Classifier, paths: Iterator[Path], kept: list[dict[str, float]]) -> None:
+    """The next file to its answer; its parts are kept."""
+    kept.append(classifier.predict(next(paths)).timings)
 
 
 def times(bundles: dict[str, Path], pictures: Path, count: int, rounds: int, out: Path) -> None:
@@ -177,12 +179,12 @@ def times(bundles: dict[str, Path], pictures: Path, count: int, rounds: int, out
         written = {kind: written_as(kind, files, Path(temporary), **options) for kind, options in kinds}
         graph: dict[str, Any] = {}
         for batch in (1, BATCH):
-            calls = {}
+            calls: dict[str, Call] = {}
             for name, classifier in classifiers.items():
                 reader = CellReader(classifier.bundle.facts.preparation, options=ReadOptions(fields=False))
                 readings = next(reader.read_all(written["bmp"], batch_size=batch, threads=1))
                 frames = np.stack([cell.frame for item in readings for cell in item.cells if cell.frame is not None])
-                calls[name] = lambda c=classifier, f=frames: c.predict_frames(f)
+                calls[name] = partial(classifier.predict_frames, frames)
             taken = interleave(calls, rounds=(rounds, rounds), seconds=0)
             graph[f"batch_{batch}"] = {name: milliseconds(each, batch) for name, each in taken.items()}
         report["graph"] = graph
@@ -192,7 +194,7 @@ def times(bundles: dict[str, Path], pictures: Path, count: int, rounds: int, out
             calls = {}
             for name, classifier in classifiers.items():
                 turn = iter(paths * (rounds // len(paths) + 2))
-                calls[name] = lambda c=classifier, t=turn, k=parts[name]: stages(c, next(t), k)
+                calls[name] = partial(stages, classifier, turn, parts[name])
             taken = interleave(calls, rounds=(rounds, rounds), seconds=0)
             whole[kind] = {
                 name: milliseconds(each, 1)

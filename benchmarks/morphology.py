@@ -71,7 +71,7 @@ def measured(data: Manifest) -> tuple[Floats, Floats, dict[str, float]]:
 
 def numbers(values: Mapping[str, float | None]) -> list[float]:
     """Measurements in the order of `UNITS`, NaN where undefined."""
-    return [np.nan if values[name] is None else values[name] for name in UNITS]
+    return [np.nan if (value := values[name]) is None else value for name in UNITS]
 
 
 def agreement(values: Floats, whole: Floats) -> dict[str, float]:
@@ -118,15 +118,15 @@ def describe(values: Floats, labels: NDArray[np.int64], groups: NDArray[Any]) ->
     for kind in CLASSES:
         q = entry[kind]["quantiles"]
         figures[kind] |= {"q10": q[10], "median": q[50], "q90": q[90]}
-    label, group = labels[defined], groups[defined]
-    ranking = Ranking.of(label, values[defined])
-    base = group_weights(label, group)
+    truth, group = labels[defined], groups[defined]
+    ranking = Ranking.of(truth, values[defined])
+    base = group_weights(truth, group)
 
     def auc(weights: Floats) -> Floats:
         return roc_auc(ranking.sweep(weights * base))
 
-    replicates = Resampling.by_group(label, group, replicates=1000).apply(auc)
-    figures["auc"] = estimates(np.atleast_1d(auc(np.ones(len(label)))), replicates[:, None])[0].to_json()
+    replicates = Resampling.by_group(truth, group, replicates=1000).apply(auc)
+    figures["auc"] = estimates(np.atleast_1d(auc(np.ones(len(truth)))), replicates[:, None])[0].to_json()
     return entry, figures
 
 

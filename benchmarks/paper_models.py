@@ -71,7 +71,7 @@ def main() -> None:
                 settings=(f"split.folds={FOLDS}", *args.settings),
             )  # fmt: skip
     tables = {m: pooled([folders[m, *part] for part in PARTS if part[0] == "group"]) for m in MODELS}
-    result = {
+    result: dict[str, Any] = {
         "command": "python benchmarks/paper_models.py " + " ".join(f"--set {s}" for s in args.settings),
         "rows": [row(folder) for folder in folders.values()],
         "pooled": {model: pooled_row(table) for model, table in tables.items()},

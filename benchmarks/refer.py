@@ -71,7 +71,7 @@ def calibration_errors(fit: Scores, test: Scores) -> dict[str, float]:
 def bands(fit: Scores, test: Scores) -> dict[str, float]:
     """What bands set on ``fit`` below a logit of 0 do on ``test``; `broken`: more blasts are missed than aimed at."""
     blast = fit.label == 1
-    found = {}
+    found: dict[str, float] = {}
     for level in LEVELS:
         limits = {
             "new patients": limit_for_new_patients(fit.logit[blast], fit.group[blast], level),

@@ -85,12 +85,11 @@ def main() -> None:
             paths = sorted((args.data / folder).iterdir())
             order = np.random.default_rng(SEED).permutation(len(paths))[: args.pictures]
             chosen = [paths[i] for i in order]
-            collect(
-                args.into / f"foreign-{name.replace(' ', '-')}.jsonl",
-                lambda start, chosen=chosen, one=name != "bccd": ask_foreign(
-                    chosen[start:], folds, read_reference(), one=one
-                ),
-            )
+
+            def asked(start: int, chosen: list[Path] = chosen, one: bool = name != "bccd") -> Iterator[list[Row]]:
+                return ask_foreign(chosen[start:], folds, read_reference(), one=one)
+
+            collect(args.into / f"foreign-{name.replace(' ', '-')}.jsonl", asked)
     else:
         figures = {
             "machine": describe_machine(),

@@ -96,9 +96,9 @@ def changed(example: Example, random: np.random.Generator) -> tuple[NDArray[np.u
     seen = 256 * light * np.exp(-np.clip(density @ mix.T.astype(np.float32), 0, None)) - 1
     blur = random.uniform(0, 1.6)
     if blur > 0.4:
-        seen = cv2.GaussianBlur(seen, (0, 0), blur)
+        seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), blur))
     seen += random.normal(0, random.uniform(0, 6), seen.shape)
-    return np.clip(np.rint(seen), 0, 255).astype(np.uint8), labels
+    return np.clip(np.rint(seen), 0, 255).astype(np.uint8), np.asarray(labels, np.uint8)
 
 
 def train(data: Path, weights: Path, epochs: int, seed: int) -> None:

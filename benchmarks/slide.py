@@ -51,7 +51,7 @@ KINDS = ("empty", "single", "single", "single", "thick", "thick")
 def fields(data: Path) -> list[NDArray[np.uint8]]:
     """Real fields, uint8 RGB [480, 640, 3]."""
     paths = sorted((data / "bccd").rglob("*.jpg"))
-    found = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in paths]
+    found = [np.ascontiguousarray(np.asarray(cv2.imread(str(path)), np.uint8)[..., ::-1]) for path in paths]
     return [field for field in found if field.shape == (480, 640, 3)]
 
 
@@ -216,7 +216,7 @@ def zones(data: Path) -> None:
 
     def coarse(rgb: NDArray[Any]) -> NDArray[np.float32]:
         small = cv2.resize(rgb.astype(np.uint8), None, fx=UM, fy=UM, interpolation=cv2.INTER_AREA)
-        return survey.histogram_of(small, ground)
+        return survey.histogram_of(np.asarray(small, np.uint8), ground)
 
     one = [coarse(field) for field in even]
     two = [coarse(field * even[(number + 7) % len(even)][::-1] / 200) for number, field in enumerate(even)]

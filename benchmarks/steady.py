@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from _common import auc, differences, facts_of, figures_of, kept_rows, scores_of
-from baselines import measures
-from frozen import CROP, FOLDS, arguments_of_heads, by_fold, check_folds, plain_unit, split_of
+from baselines import measures, plain_unit, split_of
+from frozen import CROP, FOLDS, arguments_of_heads, by_fold, check_folds
 from heads import INNER, nested_folds
 from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.read import default_bundle, read_bundle
@@ -118,7 +118,7 @@ class Sample:
         if not file.exists():
             crop = Preparation(frame_size=CROP)
             np.save(file, np.stack([resize_frame(prepare(each, crop), size) for each in self.pictures()]))
-        return np.load(file)
+        return np.asarray(np.load(file))
 
     def flips(self, logit: np.ndarray, kept: np.ndarray | None = None) -> dict[str, Any]:
         """Share of decisions that flip and AUC lost, by change and in the mean.

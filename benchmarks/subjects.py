@@ -45,8 +45,8 @@ def mean_or_none(values: list[float]) -> float | None:
 def of_fields(scores: Scores, rng: np.random.Generator, repeats: int) -> dict[str, float | None]:
     """Coverage and width of the intervals when a quarter of a patient's fields are drawn, over groups of 40 or more."""
     field = fields_of(scores)
-    held = {"clustered": [], "binomial": []}
-    width = {"clustered": [], "binomial": []}
+    held: dict[str, list[float]] = {"clustered": [], "binomial": []}
+    width: dict[str, list[float]] = {"clustered": [], "binomial": []}
     for group in np.unique(scores.group):
         rows = np.flatnonzero(scores.group == group)
         names = np.unique(field[rows])

@@ -39,7 +39,7 @@ def stepper(name: str, size: int, runtime: Runtime, *, channels_last: bool) -> C
     """A function that makes one training step."""
     recipe = load_recipe("paper")
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = create_model(name).to(runtime.device, memory_format=layout).train()
+    model = create_model(name).to(runtime.device).to(memory_format=layout).train()
     optimizer = torch.optim.Adam(model.parameters(), recipe.optimizer.learning_rate)
     frames = torch.randint(0, 256, (BATCH, size, size, 3), dtype=torch.uint8, device=runtime.device)
     labels = torch.randint(0, 2, (BATCH,), device=runtime.device).float()
@@ -52,7 +52,7 @@ def stepper(name: str, size: int, runtime: Runtime, *, channels_last: bool) -> C
         with runtime.autocast():
             loss = batch_loss(model(pictures), labels, (1.0, 1.0)) / BATCH
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if runtime.device.type == "cuda":
             torch.cuda.synchronize()
@@ -79,7 +79,7 @@ def parts(model_name: str, recipe_name: str, size: int, steps: int, folder: Path
     model = create_model(model_name, **arguments).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), recipe.optimizer.learning_rate)
     generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(count, generator=generator).split(recipe.batch_size)
+    order = torch.split(torch.randperm(count, generator=generator), recipe.batch_size)
     taken: dict[str, list[list[float]]] = {"cpu_ms": [], "wall_ms": []}
     for step in range(steps + 1):
         marks = [(time.process_time(), time.perf_counter())]
@@ -90,7 +90,7 @@ def parts(model_name: str, recipe_name: str, size: int, steps: int, folder: Path
         with runtime.autocast():
             loss = batch_loss(model(pictures), targets, (1.0, 1.0), recipe.label_smoothing) / len(batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         marks.append((time.process_time(), time.perf_counter()))
         if step:  # the first is a warm-up

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from _common import auc, differences, facts_of, figures_of, kept_rows, scores_of, words
-from baselines import measures
-from frozen import CROP, FOLDS, arguments_of_heads, by_fold, check_folds, plain_unit
+from baselines import measures, plain_unit
+from frozen import CROP, FOLDS, arguments_of_heads, by_fold, check_folds
 from heads import INNER, nested_folds
 from leukoscope.cells.frame import Preparation
 from leukoscope.datasets.cache import open_cache
@@ -51,7 +51,8 @@ class View:
 
 
 def _head(steady: Steadying, **how: Any) -> HeadChoice:
-    return HeadChoice(**({"components": 128, "width": 2.0, "steady": steady} | how))
+    asked: dict[str, Any] = {"components": 128, "width": 2.0, "steady": steady} | how
+    return HeadChoice(**asked)
 
 
 VIEWS = (

@@ -87,7 +87,7 @@ def walk(arguments: list[str]) -> dict[str, int]:
         command(arguments, standalone_mode=False)
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     bitmaps = {name: times for name, times in opened.items() if name.endswith((".png", ".bmp"))}
     return {
         "functions": len(way.functions),

@@ -114,7 +114,7 @@ def long_case(database: Database, like: str, count: int) -> str:
         runs = connection.execute(select(RunRow).where(RunRow.case_id == like)).mappings().all()
         cells = connection.execute(select(CellRow).where(CellRow.case_id == like)).mappings().all()
         by_run = {cell["run_id"]: cell for cell in cells}
-        rows = []
+        rows: list[dict[str, Any]] = []
         for turn in range(-(-count // len(runs))):
             for run in runs:
                 if len(rows) == count:

@@ -242,7 +242,7 @@ def uploads(turns: int) -> dict[str, Any]:
             status, told = server.ask("PUT", f"/cases/{cases[thread]}/pictures/{sha256(data).hexdigest()}", data)
             if status >= 500:
                 faults.append(f"{status} {told} {data[:40].hex()}")
-            return status
+            return int(status)
 
         with ThreadPoolExecutor(2) as pool:
             for start in range(0, turns, 100):
