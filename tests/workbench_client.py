@@ -16,7 +16,7 @@ from hashlib import sha256
 from http.client import HTTPConnection, HTTPException
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 from starlette.testclient import TestClient
@@ -113,10 +113,11 @@ class Served:
         self._open: list[HTTPConnection] = []
         self.start()
 
-    def start(self) -> float:
+    def start(self, command: list[str] | None = None, errors: int | IO[str] = subprocess.DEVNULL) -> float:
+        """Start it, by its own command or another; seconds until it answers."""
         began = time.monotonic()
         self.process = subprocess.Popen(
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+            command or self.command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         )
         while time.monotonic() < began + 120:
             try:
@@ -167,6 +168,10 @@ class Served:
         """End it without a warning, with the processes that it started, or alone: they are to end by themselves."""
         (os.kill if alone else os.killpg)(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.ended()
+
+    def ended(self) -> None:
+        """Close what was open to it."""
         assert self.process.stdout is not None
         self.process.stdout.close()
         for line in self._open:

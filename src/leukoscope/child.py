@@ -37,6 +37,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _START: Final = "import sys; sys.path[:] = sys.argv[2:]; from leukoscope.child import serve; serve(sys.argv[1])"
+#: A terminal, or who ends a service, sends these to all. The parent hears them and ends this process; if it ended by
+#: itself, the picture that it works on would be taken for one that cannot be read.
+_OTHERS_HEAR: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _LENGTH: Final = struct.Struct("<Q")
 
 
@@ -221,7 +224,8 @@ def serve(bounds: str) -> None:
     Args:
         bounds: `Bounds`, pickled, in hexadecimal digits.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends this process
+    for each in _OTHERS_HEAR:
+        signal.signal(each, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     limits: Bounds = pickle.loads(bytes.fromhex(bounds))  # noqa: S301  (from our own process)

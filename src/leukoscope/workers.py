@@ -52,7 +52,13 @@ def _await_end() -> None:
 
 @contextmanager
 def children_deaf_to_interrupts() -> Iterator[None]:
-    """Processes started meanwhile do not hear what a terminal sends to all, Ctrl-C or its end: their parent does."""
+    """Processes started meanwhile do not hear what a terminal sends to all, Ctrl-C or its end: their parent does.
+
+    Python's own watcher of semaphores, which starts with the first of them, is silent where this process is ended: it
+    clears them away anyhow.
+    """
+    if _UNSAID not in sys.warnoptions:
+        sys.warnoptions.append(_UNSAID)
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -71,9 +77,6 @@ def workers(jobs: int, progress: Progress = SILENT) -> Iterator[Run]:
         jobs: number of processes.
         progress: shows each stage, with its calls.
     """
-    # Python's own watcher would speak of semaphores where this process is interrupted; it clears them away anyhow.
-    if jobs > 1 and _UNSAID not in sys.warnoptions:
-        sys.warnoptions.append(_UNSAID)
     pool = None
     if jobs > 1:
         with children_deaf_to_interrupts():  # Python's watcher of semaphores starts here

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import sqlite3
+import sys
+import tempfile
 import threading
 import time
 import uuid
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -24,7 +30,7 @@ from leukoscope.service.problems import Problem
 from leukoscope.service.settings import ServiceSettings
 from leukoscope.service.workbench import Workbench
 from workbench_client import PASSWORD, answered, cells_of, key, picture, put, read_all, sign
-from workbench_faults import killed, uploads
+from workbench_faults import begun, ended_by_itself, killed, looked_through, uploads
 
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -210,6 +216,49 @@ def test_what_was_acknowledged_is_there_after_kills_at_random_moments(tmp_path: 
     assert found["readings"]
     done = CliRunner().invoke(main, ["serve", "verify", "--data", str(tmp_path / "workbench")], standalone_mode=False)
     assert done.return_value == 0, done.output
+
+
+_HEARS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background is deaf to it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from leukoscope.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_a_signal_ends_a_server_at_work_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    """To it and to all its processes at once, as a terminal or whoever ends a service sends it."""
+    server = begun(tmp_path)
+    case = server.ask("POST", "/cases", {"order_no": "1", "subject": "P"})[1]["id"]
+    server.kill()
+    command = [sys.executable, "-c", _HEARS, *server.command[3:]]
+    pictures: set[str] = set()
+    for number, told in (
+        (signal.SIGHUP, "ended by SIGHUP"), (signal.SIGTERM, "ended by SIGTERM"), (signal.SIGINT, "interrupted"),
+    ):  # fmt: skip
+        with tempfile.TemporaryFile("w+") as words:
+            server.start(command, words)
+            for _ in range(8):  # it answers for them when it is ended
+                data = picture((250, len(pictures), 90))
+                digest = sha256(data).hexdigest()
+                assert server.ask("PUT", f"/cases/{case}/pictures/{digest}", data)[0] == 201
+                pictures.add(digest)
+            os.killpg(server.process.pid, number)
+            assert server.process.wait(60) == 128 + number
+            ended_by_itself(server.process.pid)
+            words.seek(0)
+            assert words.read().strip() == told
+        server.ended()
+    server.start()
+    until = time.monotonic() + 120
+    while server.ask("GET", f"/cases/{case}")[1]["waiting"] and time.monotonic() < until:
+        time.sleep(0.1)
+    server.kill()
+    looked_through(tmp_path / "workbench", pictures, {})  # asserts that each was answered once
+    with closing(sqlite3.connect(tmp_path / "workbench" / "workbench.sqlite")) as rows:
+        assert not rows.execute("SELECT error FROM run_ WHERE error IS NOT NULL").fetchall()
 
 
 def test_altered_uploads_are_refused_or_answered() -> None:

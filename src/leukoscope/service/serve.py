@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,7 +37,7 @@ def serve(settings: ServiceSettings, say: Callable[[str], None], *, demo: bool =
     """Serve until interrupted; a demonstration has cells and accounts of its own.
 
     Raises:
-        LeukoscopeError: the folder is taken, the database or the bundle cannot be used.
+        LeukoscopeError: the folder or the port is taken, the database or the bundle cannot be used.
     """
     bench = Workbench(settings)
     try:
@@ -51,12 +53,35 @@ def serve(settings: ServiceSettings, say: Callable[[str], None], *, demo: bool =
         say(f"workbench: {address}   data: {settings.data}")
         if token is not None:
             say(f"first start: make the administrator here, once and within a day: {address}#/first/{token}")
-        uvicorn.run(
-            make_app(bench), host=settings.host, port=settings.port, log_level="warning", server_header=False,
-            timeout_keep_alive=30, h11_max_incomplete_event_size=64 * 1024, limit_concurrency=200,
-        )  # fmt: skip
+        _listen(make_app(bench), settings)
     finally:
         bench.close()
+
+
+def _listen(app: FastAPI, settings: ServiceSettings) -> None:
+    """Answer requests until a signal comes, which ends this verb as it ends the others: see `cli._errors`.
+
+    In the main thread uvicorn would take SIGINT and SIGTERM for itself, and be torn apart by others.
+    """
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host=settings.host, port=settings.port, log_level="warning", server_header=False,
+            timeout_keep_alive=30, h11_max_incomplete_event_size=64 * 1024, limit_concurrency=200,
+        )
+    )  # fmt: skip
+    served = threading.Thread(target=server.run, name="leukoscope-server", daemon=True)
+    served.start()
+    try:
+        while served.is_alive():
+            served.join(1)  # Windows hears nothing while it waits
+    finally:
+        server.should_exit = True
+        served.join()
+    if not server.started:
+        raise LeukoscopeError(
+            f"nothing can be served at {settings.host}:{settings.port}",
+            remedy="end what listens there, or choose another --port or --host",
+        )
 
 
 def verify_folder(settings: ServiceSettings, anchors: Iterable[str]) -> ChainVerdict:
