@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from leukoscope.app.site import PAGES
+
+with suppress(ImportError):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)  # a busy machine is no failure
 
 CHROMIUM = Path("/usr/bin/chromium")
 #: No name but this machine's is found: what asks for another host fails at once, and is seen.

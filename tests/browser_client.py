@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import select
 import shutil
@@ -18,6 +19,11 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
+with suppress(ImportError):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)  # a busy machine is no failure
+
 
 class Wire:
     """A cable between browsers and a server, which can be cut: open connections break, new ones are refused.
@@ -30,17 +36,19 @@ class Wire:
     def __init__(self, server: int) -> None:
         self.server, self.refused, self.is_cut = server, 0, False
         self._open: list[socket.socket] = []
+        self._lock = threading.Lock()  # a connection that is just being made is cut, too
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._listen, daemon=True).start()
 
     def cut(self) -> None:
         """Break it."""
-        self.refused, self.is_cut = 0, True
-        for end in self._open:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
+        with self._lock:
+            self.refused, self.is_cut = 0, True
+            for end in self._open:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
 
     def mend(self) -> None:
         """Make it whole."""
@@ -55,12 +63,16 @@ class Wire:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                if self.is_cut:
-                    self.refused += 1
-                    near.close()
-                    continue
-                far = socket.create_connection(("127.0.0.1", self.server))
-                self._open += [near, far]
+                with self._lock:
+                    try:
+                        far = None if self.is_cut else socket.create_connection(("127.0.0.1", self.server))
+                    except OSError:
+                        far = None
+                    if far is None:
+                        self.refused += 1
+                        near.close()
+                        continue
+                    self._open += [near, far]
                 threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
 
     @staticmethod
@@ -75,12 +87,19 @@ class Wire:
                     other[end].sendall(data)
 
 
+def free_port() -> int:
+    """A port that nobody has, below those that connections of other programs are given at any moment."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
 @contextmanager
 def served(data: Path, *options: str) -> Iterator[tuple[int, list[str]]]:
     """A workbench in a process of its own: its port, and what it said until it answered."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "leukoscope", "serve", "--data", str(data), "--port", str(port), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
@@ -118,6 +137,7 @@ class Visitor:
 
     def __init__(self, browser: Any, home: str, password: str, **context: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | context)
+        self.context.set_default_timeout(120_000)  # a busy machine is no failure
         self.page = self.context.new_page()
         self.home, self.password = home, password
         self.faults: list[str] = []

@@ -80,6 +80,7 @@ def opened(browser: Any) -> Iterator[Opener]:
         ) -> Any:  # fmt: skip
             url = stack.enter_context(served(folder, policy))
             context = (of or browser).new_context(**settings)
+            context.set_default_timeout(120_000)  # a busy machine is no failure
             if script:
                 context.add_init_script(script)
             stack.callback(context.close)
@@ -88,7 +89,7 @@ def opened(browser: Any) -> Iterator[Opener]:
             context.on("request", lambda request: page.asked.append(request.url))
             page.goto(url)
             if state is not None:
-                page.wait_for_selector(f"html[data-state={state}]", timeout=60_000, state="attached")
+                page.wait_for_selector(f"html[data-state={state}]", state="attached")
             return page
 
         yield start

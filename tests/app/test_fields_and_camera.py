@@ -208,7 +208,7 @@ def test_spanish_notes_and_paper(site: Path, opened: Opener, tmp_path: Path) -> 
     sees(page, "#cell h1", "Remitir a una persona")  # its pixels come from the storage first
     sees(page, ".reason", "rojo y azul cambiados")
     page.reload()
-    page.wait_for_selector("html[data-state=ready][lang=es]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready][lang=es]", state="attached")
     expect(page.locator("textarea")).to_have_value("under the edge")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
@@ -220,7 +220,8 @@ def test_spanish_notes_and_paper(site: Path, opened: Opener, tmp_path: Path) -> 
 
 def test_pictures_shared_by_another_app_are_taken(site: Path, opened: Opener) -> None:
     page = opened(site)
-    page.wait_for_selector("html[data-offline=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-offline=ready]", state="attached")
+    page.wait_for_function("navigator.serviceWorker.controller !== null", timeout=60_000)  # it has taken the page over
     buffer = io.BytesIO()
     Image.fromarray(render_cell(2, "normal")).save(buffer, "PNG")
     page.evaluate(

@@ -142,10 +142,10 @@ def test_answers_are_those_of_the_command_line_also_offline(site: Path, opened: 
         assert (found["reason"] or "")[:80] == (own.reason or "")[:80]
     assert {each["gate"] for each in first} == {"passed", "turned down"}
 
-    page.wait_for_selector("html[data-offline=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-offline=ready]", state="attached")
     page.context.set_offline(True)
     page.reload()
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]", state="attached")
     expect(page.locator(".tile")).to_have_count(len(paths))  # the session is kept
     again = answers(page, paths)
     assert [each["logit"] for each in again] == [each["logit"] for each in first]
@@ -197,7 +197,7 @@ def test_an_answer_of_an_earlier_bundle_keeps_its_digest(
     ungated = Bundle(own.folder, own.facts.model_copy(update={"gate": None}), own.graph)
     build_site(folder, ungated, runtime)
     page.reload()
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]", state="attached")
     sees(page, "#cell", "another bundle")
     answers(page, rendered(tmp_path)[1:2])
     # Without a gate nothing is shown as if it were checked.

@@ -78,7 +78,7 @@ def labelled(page: Any, folder: Path) -> np.ndarray[Any, Any]:
 
 def reloaded(page: Any, state: str = "locked") -> None:
     page.reload()
-    page.wait_for_selector(f"html[data-state={state}]", state="attached", timeout=60_000)
+    page.wait_for_selector(f"html[data-state={state}]", state="attached")
 
 
 def test_nothing_lies_in_clear_and_only_the_passphrase_opens_it(site: Path, opened: Opener, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_nothing_lies_in_clear_and_only_the_passphrase_opens_it(site: Path, open
     sees(page, "#locked", "cannot be recovered")
     page.fill("#key", SECRET)
     page.keyboard.press("Enter")
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]", state="attached")
     expect(page.locator(".tile")).to_have_count(2)
     sees(page, "#cell h1", "")
     expect(page.locator("textarea")).to_have_value(NOTE)
@@ -136,7 +136,7 @@ def test_it_is_changed_and_taken_away_by_who_knows_it(site: Path, opened: Opener
     sees(page, "#state", "This is not the passphrase")
     page.fill("#key", OTHER)
     page.keyboard.press("Enter")
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]", state="attached")
     assert in_clear(page, frame) == [False] * 5
     type_in(page, old=SECRET)
     page.click("#unguard")
@@ -185,7 +185,7 @@ def test_a_guard_that_was_broken_off_is_ended_when_it_is_opened(site: Path, open
     reloaded(page)
     page.fill("#key", SECRET)
     page.keyboard.press("Enter")
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]", state="attached")
     assert in_clear(page, frame) == [False] * 5
     expect(page.locator("textarea")).to_have_value(NOTE)
 
@@ -194,7 +194,7 @@ def test_another_page_without_the_key_writes_nothing_in_clear(site: Path, opened
     page = opened(site)
     other = page.context.new_page()
     other.goto(page.home)
-    other.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    other.wait_for_selector("html[data-state=ready]", state="attached")
     type_in_first(page)
     frame = labelled(other, tmp_path)
     sees(other, "#state", "cannot be stored")

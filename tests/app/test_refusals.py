@@ -108,7 +108,7 @@ def test_an_update_that_did_not_arrive_whole_leaves_what_works(
     folder = tmp_path / "site"
     shutil.copytree(site, folder)
     page = opened(folder)
-    page.wait_for_selector("html[data-offline=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-offline=ready]", state="attached")
     (first,) = answers(page, [cell])
     build = json.loads((folder / "app.json").read_text(encoding="utf-8"))["build"]
     own = read_bundle(default_bundle())
@@ -127,7 +127,7 @@ def test_an_update_that_did_not_arrive_whole_leaves_what_works(
     }""")
     page.context.set_offline(True)
     page.reload()
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]", state="attached")
     sees(page, "#about", f"build {build[:8]}")
     expect(page.locator(".tile")).to_have_count(1)
     assert answers(page, [cell])[0]["logit"] == first["logit"]

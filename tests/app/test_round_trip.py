@@ -1,4 +1,4 @@
-"""Labels from the app to the workbench, each in Chromium: what was labelled there is signed here."""
+"""Labels from the app to the workbench and back, each in Chromium: labelled there, signed here, taken back there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
-from app_page import answers, sees
+from app_page import answers, exported, sees
 from browser_client import Visitor, served
 from leukoscope.datasets.synthetic import render_cell
 
@@ -16,7 +17,9 @@ PASSWORD = "a long password"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def test_what_was_labelled_in_the_app_is_signed_in_the_workbench(browser: Any, site: Path, tmp_path: Path) -> None:
+def test_what_was_labelled_in_the_app_is_signed_in_the_workbench_and_returns(
+    browser: Any, site: Path, tmp_path: Path
+) -> None:
     labels = ["blast", "normal", "blast"]
     paths = []
     for seed, label in enumerate(labels):
@@ -37,11 +40,11 @@ def test_what_was_labelled_in_the_app_is_signed_in_the_workbench(browser: Any, s
 
         pocket = anna.context.new_page()
         pocket.goto(f"{home}app/")
-        pocket.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
+        pocket.wait_for_selector("html[data-state=ready]", state="attached")
         answers(pocket, [*paths, tmp_path / "elsewhere.png"])
         pocket.locator(".tile").first.click()
-        for key in "bnbn":
-            pocket.keyboard.press(key)
+        pocket.keyboard.type("bnbn")
+        expect(pocket.locator(".tile", has_text="·")).to_have_count(4)
         pocket.wait_for_selector("html[data-saving='0']", state="attached")
         with pocket.expect_download() as waiting:
             pocket.click("#export")
@@ -67,5 +70,25 @@ def test_what_was_labelled_in_the_app_is_signed_in_the_workbench(browser: Any, s
         anna.sign()
         found = anna.api(f"/cases/{case}/report.json")
         assert found["content"]["after"]["counts"] == {"blast": 2, "normal": 1}
+
+        # And back: what was signed comes into an app that holds the pictures, and was never labelled.
+        page.click("nav >> text=Models")
+        page.click("text=Export what was signed")
+        link = page.wait_for_selector("a >> text=review.json", timeout=120_000)
+        review = page.request.get(f"{home}{link.get_attribute('href')[2:]}").body()
+        (tmp_path / "review.json").write_bytes(review)
+        context = browser.new_context()
+        pocket = context.new_page()
+        pocket.goto(f"{home}app/")
+        pocket.wait_for_selector("html[data-state=ready]", state="attached")
+        answers(pocket, [tmp_path / "elsewhere.png", *paths])
+        pocket.locator(".tile").nth(1).click()
+        pocket.keyboard.press("n")  # this one was signed as a blast
+        sees(pocket, "#cell .name", "cell-1.png")
+        pocket.set_input_files("#labels-file", str(tmp_path / "review.json"))
+        sees(pocket, "#back-said", "review.json: 2 labels and 0 notes taken; 0 cells say the same as here; 0 are not")
+        sees(pocket, "#conflicts", "cell-0.png: here “Normal”, in the file “Blast”")
+        assert [each["label"] for each in exported(pocket)["cells"]] == [None, "normal", "normal", "blast"]
+        context.close()
         assert anna.faults == []
         anna.context.close()

@@ -140,7 +140,7 @@ def test_the_command_builds_and_tells(runtime: Path, tmp_path: Path) -> None:
     command = ["app", "build", "--plain", "--out", str(tmp_path / "site"), "--runtime", str(runtime)]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert "30 files" in done.output
+    assert "31 files" in done.output
     nothing = CliRunner().invoke(main, ["app", "serve", str(tmp_path)])
     assert nothing.exit_code != 0
     assert "app build --out" in nothing.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,14 @@ def out(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
+def expect() -> Any:
+    """What waits for what a page shows."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=60_000)  # a busy machine is no failure
+    return playwright.expect
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -51,32 +60,38 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def test_one_page_at_a_time_and_labels_that_come_back(browser: Any, out: Path, tmp_path: Path) -> None:
+def test_one_page_at_a_time_and_labels_that_come_back(browser: Any, expect: Any, out: Path, tmp_path: Path) -> None:
     page = browser.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto((out / "report.html").as_uri())
-    assert page.locator("#where").inner_text() == f"1 to 240 of {CELLS}"
+    where, name = page.locator("#where"), page.locator("#large-name")
+    expect(where).to_have_text(f"1 to 240 of {CELLS}")
     page.click("#on")
-    assert page.locator("#cells > li").count() == CELLS - 240
+    expect(page.locator("#cells > li")).to_have_count(CELLS - 240)
     page.fill("#find", "c7.png")
-    assert page.locator("#where").inner_text() == "1 to 1 of 1"
+    expect(where).to_have_text("1 to 1 of 1")
     page.click(".pic")
+    expect(name).to_have_text("c7.png")
     page.keyboard.press("b")
+    expect(page.locator("#labelled")).to_have_text("1 labelled")
     page.keyboard.press("h")
-    assert page.locator("#large-map").is_visible()
+    expect(page.locator("#large-map")).to_be_visible()
     page.fill("#note", 'with <b> & quotes"')
     page.click("#close")
+    expect(page.locator("#large")).to_be_hidden()
     page.fill("#find", "c8.png")
+    expect(where).to_have_text("1 to 1 of 1")
     page.click(".pic")
-    alike = page.locator("#like button")
-    assert alike.count() == 4
+    expect(name).to_have_text("c8.png")
+    expect(page.locator("#like button")).to_have_count(4)
     page.keyboard.press("n")
+    expect(page.locator("#labelled")).to_have_text("2 labelled")
     page.click("#after")  # the last of what is shown: it stays
-    assert page.locator("#large-name").inner_text() == "c8.png"
+    expect(name).to_have_text("c8.png")
     page.reload()
-    assert page.locator("#labelled").inner_text() == "2 labelled"  # kept by the browser
+    expect(page.locator("#labelled")).to_have_text("2 labelled")  # kept by the browser
     with page.expect_download() as download:
         page.click("#export")
     review = tmp_path / "review.json"
@@ -95,15 +110,16 @@ def test_one_page_at_a_time_and_labels_that_come_back(browser: Any, out: Path, t
         read_dataset(review)
 
 
-def test_print_shows_every_cell_and_keys_in_a_field_are_text(browser: Any, out: Path) -> None:
+def test_print_shows_every_cell_and_keys_in_a_field_are_text(browser: Any, expect: Any, out: Path) -> None:
     page = browser.new_page()
     page.goto((out / "report.html").as_uri())
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("#cells > li").count() == CELLS
+    expect(page.locator("#cells > li")).to_have_count(CELLS)
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("#cells > li").count() == 240
+    expect(page.locator("#cells > li")).to_have_count(240)
     page.locator("#find").press_sequentially("h")
-    assert page.get_attribute("#maps", "aria-pressed") == "false"
+    expect(page.locator("#find")).to_have_value("h")
+    expect(page.locator("#maps")).to_have_attribute("aria-pressed", "false")
     page.close()
 
 
@@ -157,7 +173,9 @@ def test_the_tint_over_the_frame_is_the_overlay() -> None:
     assert not tint(np.zeros((3, 3), np.float32))[..., 3].any()
 
 
-def test_from_the_outline_to_the_cell_and_back(classifier: Classifier, browser: Any, tmp_path: Path) -> None:
+def test_from_the_outline_to_the_cell_and_back(
+    classifier: Classifier, browser: Any, expect: Any, tmp_path: Path
+) -> None:
     (tmp_path / "in").mkdir()
     smear = with_red_cells(60, leave=(320, 240, 60)).white(320, 240, 110, 75)
     Image.fromarray(smear.picture()).save(tmp_path / "in" / "a.png")
@@ -168,24 +186,28 @@ def test_from_the_outline_to_the_cell_and_back(classifier: Classifier, browser: 
     page.on("console", lambda message: complaints.append(message.text))
     page.goto((tmp_path / "out" / "report.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == 360
-    assert page.locator("#where").inner_text() == "2 of 2 fields"
+    where, target = page.locator("#where"), page.locator(":target")
+    expect(where).to_have_text("2 of 2 fields")
+    expect(page.locator("#f1p1")).to_be_visible()
+    page.wait_for_function("document.querySelector('.whole img').naturalWidth > 0")  # nothing moves any more
     place = page.locator("#f1p1").bounding_box()
     whole = page.locator(".whole").bounding_box()
     assert place is not None
     assert whole is not None
     assert (place["x"] - whole["x"] + place["width"] / 2) / whole["width"] == pytest.approx(320 / 640, abs=0.02)
     page.click("#f1p1")
-    assert page.evaluate("document.querySelector(':target').tagName") == "LI"
+    expect(target).to_have_attribute("id", "f1c1")
     page.click(":target b a")
-    assert page.evaluate("document.querySelector(':target').id") == "f1p1"
+    expect(target).to_have_attribute("id", "f1p1")
     decision = page.get_attribute("#f1c1", "class")
     other = "normal" if decision == "blast" else "blast"
     page.click(f"[data-only={other}]")
-    assert page.locator("#where").inner_text() == "0 of 2 fields"
+    expect(where).to_have_text("0 of 2 fields")
     page.click(f"[data-only={decision}]")
-    assert page.locator("main > section:visible").count() == 1
+    expect(page.locator("main > section:visible")).to_have_count(1)
     page.click('[data-only=""]')
+    expect(where).to_have_text("2 of 2 fields")
     page.fill("#find", "b.png")
-    assert page.locator("main > section:visible h2").inner_text().endswith("b.png")
+    expect(page.locator("main > section:visible h2")).to_have_text(re.compile(r"b\.png$"))
     assert complaints == []
     page.close()

@@ -208,7 +208,12 @@ def test_a_lost_session_a_new_window_and_undo_lose_nothing(anna: Visitor, cells:
     page = anna.page
     case = anna.new_case("2026-1", "P-1", cells[:16])
     anna.open(case)
-    anna.keys("bnbn")
+    told = page.evaluate("""() => {
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "b", bubbles: true }));
+        return [document.getElementById("outbox").className, document.getElementById("outbox").textContent];
+    }""")
+    assert told == ["waiting", "saving 1"]  # with the key itself: a window that is closed now asks first
+    anna.keys("nbn")
     anna.saved()
     page.context.clear_cookies()
     anna.keys("bnb")
@@ -307,6 +312,32 @@ def test_each_control_of_the_review_page_does_what_it_says(anna: Visitor, cells:
     other.close()
 
 
+def test_reasons_that_are_half_written_stay_when_another_cell_is_decided(
+    anna: Visitor, browser: playwright.Browser, cells: list[Path]
+) -> None:
+    page = anna.page
+    case = anna.new_case("2026-6", "P-6", cells[:3], readers="2")
+    ben = Visitor(browser, anna.home, PASSWORD)
+    ben.log_in("ben")
+    for visitor, keys in ((anna, "bbb"), (ben, "nnb")):
+        visitor.open(case)
+        visitor.keys(keys)
+        visitor.saved()
+        visitor.finish()
+    ben.context.close()
+    page.goto(f"{anna.home}#/differing/{case}")
+    reasons = page.locator("[name=reason]")
+    expect(reasons).to_have_count(2)
+    reasons.nth(1).fill("nucleoli, and a fine chrom")
+    reasons.nth(0).fill("granules")
+    page.locator("button >> text=Decide").first.click()
+    expect(page.locator("h1")).to_contain_text("1 cells on which readers differ")
+    expect(reasons).to_have_count(1)
+    expect(reasons).to_have_value("nucleoli, and a fine chrom")
+    page.locator("button >> text=Decide").click()
+    page.wait_for_selector("text=There is nothing left to decide")
+
+
 def test_a_laboratory_s_own_label_is_a_lane_with_a_key(anna: Visitor, cells: list[Path]) -> None:
     page = anna.page
     case = anna.new_case("2026-3", "P-3", cells[:4])
@@ -389,8 +420,10 @@ def test_every_page_serves_those_who_see_little_or_use_no_mouse(
             faults[f"{place.partition('/')[0]}, {width}"] = page.evaluate(ACCESSIBLE)
             if not place and width == 320:
                 page.click("text=New case")
+                page.wait_for_selector("dialog [name=order_no]")
                 faults["new case, 320"] = page.evaluate(ACCESSIBLE)
                 page.keyboard.press("Escape")
+                page.wait_for_selector("dialog", state="detached")
         visitor.context.close()
     page = anna.page
     anna.open(case)

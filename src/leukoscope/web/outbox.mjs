@@ -53,6 +53,10 @@ export class Outbox {
     this.ready = open();
     this.wait = 0;
     this.state = "saved";
+    this.count = { waiting: 0, refused: 0 };
+    /** @type {Set<Promise<unknown>>} what is on its way into the database */
+    this.coming = new Set();
+    this.added = 0;
     this.timer = 0;
     /** @type {Set<() => void>} */
     this.listeners = new Set();
@@ -60,17 +64,28 @@ export class Outbox {
     window.addEventListener("online", this.online);
   }
 
-  /** Keep acts; they are safe when this resolves, and sent soon. */
+  /** Keep acts; they are safe when this resolves, and sent soon. That something waits is told at once. */
   async add(acts) {
-    const database = await this.ready;
-    const transaction = database.transaction("acts", "readwrite", { durability: "strict" });
-    for (const act of acts) transaction.objectStore("acts").add({ ...act, user: this.user });
-    await finished(transaction);
-    this.flush();
+    this.added += 1;
+    this.count.waiting += acts.length;
+    this.showCount();
+    const kept = (async () => {
+      const database = await this.ready;
+      const transaction = database.transaction("acts", "readwrite", { durability: "strict" });
+      for (const act of acts) transaction.objectStore("acts").add({ ...act, user: this.user });
+      await finished(transaction);
+    })();
+    this.coming.add(kept);
+    try { await kept; } finally {
+      this.coming.delete(kept);
+      this.flush();
+    }
   }
 
+  /** All that is not stored by the server, with what was done just now. */
   async waiting() {
     const database = await this.ready;
+    while (this.coming.size) await Promise.allSettled(this.coming);
     const acts = await all(database.transaction("acts").objectStore("acts"));
     return acts.filter((act) => act.user === this.user);
   }
@@ -145,7 +160,13 @@ export class Outbox {
   }
 
   async tell() {
-    const [waiting, refused] = await Promise.all([this.waiting(), this.refused()]);
-    this.show({ waiting: waiting.length, refused: refused.length, offline: this.state === "offline" && waiting.length > 0 });
+    for (let added; added !== this.added;) {
+      added = this.added;
+      const [waiting, refused] = await Promise.all([this.waiting(), this.refused()]);
+      if (added === this.added) this.count = { waiting: waiting.length, refused: refused.length };
+    }
+    this.showCount();
   }
+
+  showCount() { this.show({ ...this.count, offline: this.state === "offline" && this.count.waiting > 0 }); }
 }

@@ -27,7 +27,9 @@ export async function casesPage(app) {
   let drawn = "";
   const list = el("div");
   const draw = async () => {
-    const { cases } = await get(`/cases?q=${encodeURIComponent(wanted)}`);
+    const asked = wanted;
+    const { cases } = await get(`/cases?q=${encodeURIComponent(asked)}`);
+    if (asked !== wanted) return;  // typed on meanwhile: the answer to that comes, too
     if (drawn === JSON.stringify(cases)) return;  // whoever stands on a link is not thrown off it
     drawn = JSON.stringify(cases);
     fill(list, table(["Order", "Subject", "State", "Cells", "Pictures", "Protocol"], cases.map((each) => el("tr", {},
@@ -101,17 +103,30 @@ async function send(id, files, say, faults) {
 export async function differingPage(app, id) {
   const [{ labels }, about] = await Promise.all([get("/labels"), get(`/cases/${id}`)]);
   const words = new Map(labels.map((label) => [label.name, label.words]));
-  const draw = async () => {
-    const { cells } = await get(`/cases/${id}/differing`);
-    fill(app.main, el("section", {}, el("div", { class: "tools" }, el("h1", {}, `Case ${about.order_no}: ${cells.length} cells on which readers differ`), el("a", { class: "button", href: `#/case/${id}` }, "Back to the case")),
-      el("div", { class: "differing" }, cells.map((cell) => el("article", {},
+  const { cells } = await get(`/cases/${id}/differing`);
+  let left = cells.length;
+  const head = el("h1"), none = el("p", {}, "There is nothing left to decide.");
+  const count = () => {
+    head.textContent = `Case ${about.order_no}: ${left} cells on which readers differ`;
+    none.hidden = left > 0;
+  };
+  count();
+  fill(app.main, el("section", {}, el("div", { class: "tools" }, head, el("a", { class: "button", href: `#/case/${id}` }, "Back to the case")),
+    el("div", { class: "differing" }, cells.map((cell) => {
+      const article = el("article", {},
         el("img", { src: `./api/v1/cells/${cell.id}/frame.jpg`, alt: "the cell", onerror: (event) => { event.target.onerror = null; event.target.src = `./api/v1/cells/${cell.id}/small.jpg`; } }),
         el("ul", {}, cell.readings.map((reading) => el("li", {}, `${reading.reader}: ${words.get(reading.label)}`))),
         form([choice("It is", "label", labels.filter((label) => label.offered).map((label) => [label.name, label.words]), cell.readings[0]?.label), field("Because", "reason", {})], "Decide",
-          async (values) => { await post(`/cases/${id}/adjudications`, { cell: cell.id, ...values }); await draw(); })))),
-      cells.length ? null : el("p", {}, "There is nothing left to decide.")));
-  };
-  await draw();
+          async (values) => {
+            await post(`/cases/${id}/adjudications`, { cell: cell.id, ...values });
+            const next = article.contains(document.activeElement) ? article.nextElementSibling ?? article.previousElementSibling : null;
+            article.remove();  // the others stay: reasons may be half written there
+            left -= 1;
+            count();
+            /** @type {HTMLElement | null | undefined} */ (next?.querySelector("select"))?.focus();
+          }));
+      return article;
+    })), none));
 }
 
 export async function usersPage(app) {

@@ -19,7 +19,7 @@ export class Review {
     this.app = app;
     this.id = id;
     this.chosen = new Set();
-    this.undone = [];
+    this.done = 0;  // acts of this window
     this.lane = "all";
     this.heat = true;
     this.started = performance.now();
@@ -126,8 +126,9 @@ export class Review {
 
   /** Another order, chosen by a person; without the server the cells stay as they are. */
   async reorder(order) {
+    this.wanted = order;
     try { await this.sort(order); } catch (error) { this.say(told(error)); }
-    this.sorter.value = this.order;
+    if (this.wanted === order) this.sorter.value = this.order;  // else another one was chosen meanwhile
   }
 
   async load(order) {
@@ -294,7 +295,13 @@ export class Review {
     }
     this.changed();
     this.speak(`${cells.length > 1 ? `${cells.length} cells` : "read as"} ${this.labels.get(label).words}`);
-    await this.app.outbox.add(acts);
+    await this.keep(acts);
+  }
+
+  /** Put acts into the outbox; a browser that cannot keep them says so. */
+  async keep(acts) {
+    this.done += 1;
+    try { await this.app.outbox.add(acts); } catch (error) { this.say(`this browser cannot keep what you did (${error.name}): it is not stored`); }
   }
 
   /** Say what a key did and what the next cell is, for those who do not see it. */
@@ -322,7 +329,7 @@ export class Review {
     }
     this.changed();
     this.speak("taken back");
-    await this.app.outbox.add(acts);
+    await this.keep(acts);
   }
 
   changed() {
@@ -358,17 +365,20 @@ export class Review {
   /** What another window of the same reader did. */
   async follow() {
     if (!this.reading || (await this.app.outbox.waiting()).length) return;
-    let acts;
-    try { ({ acts } = await get(`/cases/${this.id}/readings?after=${this.seq}`, { quiet: true })); } catch { return; }
-    if (!acts.length) return;
+    const { done } = this, order = this.order;
+    let acts, cells, all;
+    try {
+      ({ acts } = await get(`/cases/${this.id}/readings?after=${this.seq}`, { quiet: true }));
+      if (!acts.length) return;
+      const known = new Set(this.stack.flat());
+      const own = acts.every((act) => known.has(act.event) || act.withdrawn) && !acts.some((act) => act.withdrawn && this.cells.some((cell) => cell.reading === act.withdrawn));
+      if (!own) [cells, all] = await Promise.all([this.fetched(order), get(`/cases/${this.id}/readings`, { quiet: true })]);
+    } catch { return; }
+    if (this.closed || done !== this.done || order !== this.order) return;  // what was answered is older than what was done here: the next time
     this.seq = acts.at(-1).seq;
-    const known = new Set(this.stack.flat());
-    if (acts.every((act) => known.has(act.event) || act.withdrawn)) {
-      if (!acts.some((act) => act.withdrawn && this.cells.some((cell) => cell.reading === act.withdrawn))) return;
-    }
-    await this.load(this.order);
-    if (this.closed) return;
-    const all = await get(`/cases/${this.id}/readings`, { quiet: true });
+    if (!cells) return;
+    this.cells = cells;
+    this.byId = new Map(cells.map((cell) => [cell.id, cell]));
     this.remember(all.acts);
     this.arrange();
     this.lanes();
@@ -499,7 +509,9 @@ export class Review {
   }
 
   async neighbours(cell) {
+    const { more } = this;
     const { neighbours } = await get(`/cells/${cell.id}/neighbours`);
+    if (more !== this.more) return;  // another cell is shown by now
     const words = (each) => [el("img", { src: `./api/v1/cells/${each.id}/small.jpg`, alt: "" }), el("span", {}, each.label ? this.labels.get(each.label).words : "not read"),
       el("small", {}, `alike ${each.alike.toFixed(2)}${each.here ? "" : ", another case"}`)];
     fill(this.more, el("div", { class: "neighbours" }, neighbours.length ? neighbours.map((each) => (each.here ? el("button", {

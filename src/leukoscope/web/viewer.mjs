@@ -109,7 +109,10 @@ export class Viewer {
     if (hit) { this.current = hit; this.how.pick(hit); this.later(); }
   }
 
-  later() { this.asked ||= requestAnimationFrame(() => { this.asked = 0; this.paint(); }); }
+  later() {
+    this.box.dataset.state = "loading";  // what it says of its place is older than what was asked for
+    this.asked ||= requestAnimationFrame(() => { this.asked = 0; this.paint(); });
+  }
 
   /** A tile that is there; else it is asked for, a few at a time. */
   tile(z, x, y, wanted) {

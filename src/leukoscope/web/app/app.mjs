@@ -3,6 +3,7 @@
 import { Camera } from "./camera.mjs";
 import { inLanguage } from "./faults.mjs";
 import { inWords } from "./gate.mjs";
+import { compared, read } from "./labels.mjs";
 import { exported, review, Session, share } from "./session.mjs";
 import { SHORTEST } from "./vault.mjs";
 import { GATE_ES, speak, spoken, t } from "./words.mjs";
@@ -15,7 +16,7 @@ const $ = (id) => document.getElementById(id);
 const session = new Session(), opening = session.open();
 const waiting = new Map();
 let site, bundle, current = null, heat = true, kept = false;
-let field = null; // the field shown for taps: {file, name, bitmap}
+let field = null; // the field shown for taps: {file, width}
 
 function make(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -121,71 +122,92 @@ $("lock-now").addEventListener("click", () => location.reload()); // the key liv
 /** Pictures that another app of this device shared with this one; the service worker kept them. */
 async function takeShared() {
   if (!("caches" in globalThis) || !(await caches.has("leukoscope-app-shared"))) return;
-  const cache = await caches.open("leukoscope-app-shared"), files = [];
-  for (const request of await cache.keys()) {
+  const cache = await caches.open("leukoscope-app-shared"), files = [], requests = await cache.keys();
+  for (const request of requests) {
     const blob = await (await cache.match(request)).blob();
     files.push(new File([blob], decodeURIComponent(request.url.split("/").pop())));
   }
-  await caches.delete("leukoscope-app-shared");
-  take(files);
+  await take(files);
+  for (const request of requests) await cache.delete(request); // not before: a page that is closed meanwhile loses none
 }
 
 // -- taking in -----------------------------------------------------------------------------------------------------
 
-let line = Promise.resolve();
+let line = Promise.resolve(), asked = 0, cleared = 0;
+let chosen = 0; // how often the reader has chosen or labelled a cell
 
-function take(files) {
-  const list = [...files]; // the page's own list is emptied meanwhile
-  line = line.then(() => takeAll(list));
+const isLabels = ({ name }) => /\.json$/i.test(name);
+
+/** Take pictures in, after those that wait already. What fails is told, and the next goes on. */
+function take(files, taps = null) {
+  const list = [...files].filter((file) => !isLabels(file)), before = chosen, since = cleared; // the page's own list is emptied meanwhile
+  for (const file of files) if (isLabels(file)) line = line.then(() => takeLabels(file));
+  return line = line.then(() => takeAll(list, before, since, taps));
 }
 
-async function takeAll(list) {
+async function takeAll(list, before, since, taps) {
   if (document.documentElement.dataset.state !== "ready") return;
+  let wrong = "";
   for (const [number, file] of list.entries()) {
+    if (since !== cleared) return; // all was removed: what still waited goes with it
     if (list.length > 1) tell(t("picture of", { i: number + 1, n: list.length }));
-    toCome = list.length - number - 1;
-    await takeOne(file);
+    try {
+      if (!(await takeOne(file, number ? null : before, taps)) && kept) wrong = t("full");
+    } catch (error) {
+      wrong = t("not taken", { name: file.name, why: error.message });
+    }
+    if (wrong) tell(wrong, true);
   }
-  if (list.length > 1) tell(t("taken", { n: list.length }));
+  if (!wrong && list.length > 1) tell(t("taken", { n: list.length }));
 }
 
-let asked = 0, toCome = 0; // of several pictures only the last is shown at large
+/** Whether a note is being written: what comes meanwhile must not take its cell away. */
+const writes = () => document.activeElement === $("note");
 
-/** One picture, or the cells of a field that the reader tapped. */
-async function takeOne(file, taps = null) {
-  const id = ++asked;
+/**
+ * One picture, or the cells of a field that the reader tapped.
+ * @param {number | null} before what was chosen when these pictures were given: the first of them is shown at large, unless
+ *   the reader has gone to another cell since, or writes
+ * @returns {Promise<boolean>} whether all of it is stored
+ */
+async function takeOne(file, before, taps) {
+  const id = ++asked, since = cleared;
   const reply = await new Promise((resolve) => {
     waiting.set(id, resolve);
     worker.postMessage({ id, file, taps });
   });
   const { sha256, width, height, format, error, fault } = reply, name = file.name || "pasted picture";
-  if (reply.field && !taps) await showField(file, name, reply);
+  if (since !== cleared) return true;
+  if (reply.field && !taps) await showField(file, reply);
   if (taps) {
     tell(t(reply.answers?.length ? "taken" : "tap none", { n: 1 }));
-    outline(reply.answers ?? []);
+    if (field?.file === file) outline(reply.answers ?? []);
   }
+  let whole = true;
   const found = reply.answers ?? [{ error, fault }];
   for (const { answer, error: why, fault: named, frame, map, place, tapped } of found) {
     const record = {
       id: session.nextId(), name: place ? `${name} · ${place.slice(0, 2).join(", ")}` : name, sha256, width, height, format, answer, error: why, fault: named ?? null,
       place, tapped, thumb: frame ? await reduced(frame) : null, label: null, note: "", answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build,
     };
-    const stored = await saved(session.put(record, frame ? { frame, map } : null));
-    if (kept && !stored) tell(t("full"), true);
-    current = record.id;
+    if (since !== cleared) return true;
+    whole = (await saved(session.add(record, frame ? { frame, map } : null))) && whole;
+    if (before === chosen && !writes()) current = record.id;
+    before = null;
+    render();
   }
-  render();
+  return whole;
 }
 
 // -- fields ----------------------------------------------------------------------------------------------------------
 
-async function showField(file, name, { answers, redCell, width, height }) {
-  field?.bitmap.close();
+async function showField(file, { answers, redCell, width, height }) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
-  field = { file, name, bitmap };
+  field = { file, width };
   const canvas = $("seen"), scale = Math.min(1, 1200 / Math.max(width, height));
   Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
   canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", t("field of"));
   outline(answers ?? []);
@@ -195,7 +217,7 @@ async function showField(file, name, { answers, redCell, width, height }) {
 }
 
 function outline(answers) {
-  const canvas = $("seen"), context = canvas.getContext("2d"), scale = canvas.width / field.bitmap.width;
+  const canvas = $("seen"), context = canvas.getContext("2d"), scale = canvas.width / field.width;
   for (const { outline: ring, answer } of answers) {
     context.fillStyle = { blast: "#ff9f00", normal: "#2e96ff" }[answer?.decision] ?? "#00d08a";
     for (let i = 0; i < ring.length; i += 2) context.fillRect(ring[i] * scale - 1, ring[i + 1] * scale - 1, 2, 2);
@@ -207,8 +229,8 @@ $("seen").addEventListener("click", ({ offsetX, offsetY, target }) => {
   // The canvas is fitted into its box, its ratio kept.
   const scale = Math.min(target.clientWidth / target.width, target.clientHeight / target.height);
   const x = (offsetX - (target.clientWidth - target.width * scale) / 2) / scale, y = (offsetY - (target.clientHeight - target.height * scale) / 2) / scale;
-  const back = field.bitmap.width / target.width, { file } = field;
-  line = line.then(() => takeOne(file, [{ x: x * back, y: y * back }]));
+  const back = field.width / target.width;
+  void take([field.file], [{ x: x * back, y: y * back }]);
 });
 
 // -- camera ----------------------------------------------------------------------------------------------------------
@@ -235,7 +257,7 @@ $("camera").addEventListener("click", async () => {
   $("camera").dataset.t = camera.runs ? "camera stop" : "camera";
   $("camera").textContent = t($("camera").dataset.t);
 });
-$("shoot").addEventListener("click", async () => take([await camera.shoot()]));
+$("shoot").addEventListener("click", async () => void take([await camera.shoot()]));
 
 $("files").addEventListener("change", ({ target }) => {
   take(target.files);
@@ -268,15 +290,8 @@ function render() {
   const list = $("list");
   while (list.children.length > records.length) list.lastChild.remove();
   records.forEach((record, at) => dress(list.children[at] ?? list.appendChild(tile(record)), record));
-  list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
-  const record = records.find(({ id }) => id === current);
-  if (record && !toCome) void show(record);
-  else if (!record) $("cell").replaceChildren();
-}
-
-async function show(record) {
-  const pixels = record.thumb ? await session.pixels(record.id) : null;
-  if (record.id === current) $("cell").replaceChildren(...shown(record, pixels));
+  show(records.find(({ id }) => id === current) ?? null);
+  showBack();
 }
 
 const decisionOf = ({ answer }) => answer?.decision ?? "unreadable";
@@ -312,7 +327,7 @@ function dress(node, record) {
 }
 
 // Drawn on again and again: canvases that are thrown away hold their memory until the browser looks for it.
-const view = make("canvas"), whole = make("canvas"), small = new OffscreenCanvas(THUMB, THUMB);
+const whole = make("canvas"), small = new OffscreenCanvas(THUMB, THUMB);
 let sheet = null;
 
 /** A frame as a small PNG. */
@@ -323,9 +338,16 @@ async function reduced(frame) {
   return small.convertToBlob({ type: "image/png" });
 }
 
+/** Go to a cell, as the reader asks for it. */
 function choose(id) {
   current = id;
+  chosen++;
   render();
+}
+
+function toggleHeat() {
+  heat = !heat;
+  draw();
 }
 
 /** The frame, with the signed heat map over it: orange for blast, blue for normal. */
@@ -359,44 +381,66 @@ function reasonOf(answer) {
   return answer.findings.length ? inWords(answer.findings, GATE_ES) : answer.reason;
 }
 
-function shown(record, pixels) {
-  const { answer, error, name, label } = record, decision = decisionOf(record);
-  const canvas = pixels ? picture(pixels, heat, view) : make("canvas", { width: 1, height: 1 });
-  canvas.setAttribute("role", "img");
+// The cell at large. Its canvas, its keys and its note are made once: what is typed, and where the focus is, stays while the
+// words around them change.
+const large = { record: null, pixels: null, language: null };
+
+/** Show a record: its words at once, its picture as soon as the storage gives it, and never another one's beside them. */
+function show(record) {
+  const other = record !== large.record;
+  if (other) Object.assign(large, { record, pixels: null });
+  if (!record) return;
+  if (other || large.language !== spoken()) $("facts").replaceChildren(...facts(record)); // what has not changed is not read out again
+  large.language = spoken();
+  $("labels").setAttribute("aria-label", t("label"));
+  for (const button of $("labels").children) button.setAttribute("aria-pressed", String((button.dataset.label ?? null) === record.label));
+  if (other) {
+    $("note").value = record.note ?? "";
+    const tiles = $("list"), tile = tiles.querySelector("[aria-selected=true]"); // the page itself stays where it is
+    tiles.scrollLeft = Math.min(Math.max(tiles.scrollLeft, tile.offsetLeft + tile.offsetWidth - tiles.clientWidth), tile.offsetLeft);
+    if (record.thumb) void session.pixels(record.id).catch(() => null).then((pixels) => {
+      if (record !== large.record) return;
+      large.pixels = pixels;
+      draw();
+    });
+  }
+  draw();
+}
+
+function draw() {
+  const canvas = $("view");
+  if (large.pixels) picture(large.pixels, heat, canvas);
+  else canvas.width = canvas.height = 1;
   canvas.setAttribute("aria-label", t(heat ? "heat shown" : "heat off"));
-  const toggle = make("button", { type: "button", textContent: t("heat map"), onclick: () => { heat = !heat; render(); } });
-  toggle.setAttribute("aria-pressed", String(heat));
+  $("heat").setAttribute("aria-pressed", String(heat));
+}
+
+function facts(record) {
+  const { answer, name, format } = record, decision = decisionOf(record);
   const calibrated = bundle.decision.calibrated ? "" : t("uncalibrated");
-  const facts = answer
-    ? [
-      answer.reason ? make("p", { className: "reason", textContent: sentence(reasonOf(answer)) }) : "",
-      make("p", { className: answer.gate === "passed" ? "soft" : "bad", textContent: t(answer.withheld ? "withheld" : answer.gate) }),
-      answer.withheld ? "" : make("p", { textContent: t("probability", { p: answer.probability.toFixed(3), calibrated, l: answer.logit.toFixed(3), ms: answer.ms.toFixed(0) }) }),
-      make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: t("for blast") }), " ", make("span", { className: "normal", textContent: t("for normal") })),
-    ]
-    : [make("p", { className: "bad", textContent: sentence(faultOf(record)) })];
-  const lossy = record.format === "JPEG" || record.format === "WebP" ? make("p", { className: "soft", textContent: t("lossy", { format: record.format }) }) : "";
-  const earlier = record.bundle === site.bundle_digest ? "" : make("p", { className: "bad", textContent: t("earlier") });
-  const labels = Object.values(LABELS).map((value) => {
-    const button = make("button", { type: "button", textContent: t(`label ${value ?? "none"}`), onclick: () => void mark(value) });
-    button.setAttribute("aria-pressed", String(label === value));
-    return button;
-  });
-  const note = make("textarea", { rows: 2, maxLength: 2000, value: record.note ?? "", onchange: ({ target }) => void noted(record, target.value) });
   return [
-    make("div", { className: "view" }, canvas, make("div", { className: "tools" }, toggle)),
-    make("div", { className: "facts" },
-      make("h1", { className: decision, textContent: t(decision) }),
-      make("p", { className: "soft name", textContent: name }), earlier, ...facts, lossy,
-      make("div", { className: "tools", role: "group", ariaLabel: t("label") }, ...labels),
-      make("label", {}, t("note"), note)),
+    make("h1", { className: decision, textContent: t(decision) }),
+    make("p", { className: "soft name", textContent: name }),
+    record.bundle === site.bundle_digest ? "" : make("p", { className: "bad", textContent: t("earlier") }),
+    ...(answer
+      ? [
+        answer.reason ? make("p", { className: "reason", textContent: sentence(reasonOf(answer)) }) : "",
+        make("p", { className: answer.gate === "passed" ? "soft" : "bad", textContent: t(answer.withheld ? "withheld" : answer.gate) }),
+        answer.withheld ? "" : make("p", { textContent: t("probability", { p: answer.probability.toFixed(3), calibrated, l: answer.logit.toFixed(3), ms: answer.ms.toFixed(0) }) }),
+        make("p", { className: "soft legend" }, make("span", { className: "blast", textContent: t("for blast") }), " ", make("span", { className: "normal", textContent: t("for normal") })),
+      ]
+      : [make("p", { className: "bad", textContent: sentence(faultOf(record)) })]),
+    format === "JPEG" || format === "WebP" ? make("p", { className: "soft", textContent: t("lossy", { format }) }) : "",
   ];
 }
 
-async function noted(record, text) {
-  record.note = text;
+/** Stored with each letter: what was typed is there, whatever becomes of the page. */
+$("note").addEventListener("input", async ({ target }) => {
+  const { record } = large;
+  record.note = target.value;
+  showBack();
   if (!(await saved(session.put(record))) && kept) tell(t("label lost"), true);
-}
+});
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
@@ -431,11 +475,14 @@ function step(by) {
   choose(session.records[Math.min(Math.max(at + by, 0), session.records.length - 1)].id);
 }
 
+for (const button of $("labels").children) button.addEventListener("click", () => void mark(button.dataset.label ?? null));
+$("heat").addEventListener("click", toggleHeat);
+
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !session.records.length || ["INPUT", "TEXTAREA"].includes(event.target.tagName)) return;
   const key = event.key.toLowerCase();
   if (key in LABELS) void mark(LABELS[key]);
-  else if (key === "h") { heat = !heat; render(); }
+  else if (key === "h") toggleHeat();
   else if (key === "arrowright" || key === "arrowdown") step(1);
   else if (key === "arrowleft" || key === "arrowup") step(-1);
   else return;
@@ -449,11 +496,73 @@ function handOut(kind, value) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 $("export").addEventListener("click", () => handOut("session", exported(session.records, site, bundle)));
-$("review").addEventListener("click", () => handOut("review", review(session.records.filter(({ label, note }) => label || note), site, bundle)));
+$("review").addEventListener("click", () => handOut("review", review(session.records, site, bundle)));
 $("clear").addEventListener("click", async () => {
   if (!confirm(t("sure clear"))) return;
+  cleared++;
+  field = back = null;
+  $("field").hidden = true;
+  $("seen").width = $("seen").height = 0;
   await session.clear();
-  current = null;
+  render();
+});
+
+// -- labels that come back ---------------------------------------------------------------------------------------------
+
+const MOST_CONFLICTS = 20; // in sight
+let back = null; // what was imported last: {said: [key, places], conflicts}
+
+async function takeLabels(file) {
+  const { name } = file;
+  try {
+    const found = compared(await read(file), session.records), { fresh, same, left, conflicts } = found;
+    const stored = await saved(Promise.all(fresh.map(({ record, label, note }) => {
+      if (label) record.label = label;
+      if (note) record.note = note;
+      return session.put(record);
+    })));
+    const count = (what) => fresh.filter((each) => each[what]).length;
+    const nothing = !fresh.length && !same && !conflicts.length;
+    const places = { name, labels: count("label"), notes: count("note"), same, left };
+    back = { said: [!nothing ? "imported" : left ? "import none" : "import empty", places], conflicts, bad: nothing };
+    if (kept && stored.includes(false)) tell(t("label lost"), true);
+  } catch (error) {
+    if (!error.key) throw error;
+    back = { fault: error, conflicts: [], bad: true };
+  }
+  large.record = null; // its note may be another one
+  render();
+}
+
+/** What was taken, and what says something else here: as it stands now. */
+function showBack() {
+  $("back").hidden = !back;
+  if (!back) return;
+  back.conflicts = back.conflicts.filter(({ record, label, note }) => session.records.includes(record) && ((label && record.label !== label) || (note && record.note !== note)));
+  const { said, fault, bad, conflicts } = back, told = (label, note) => [label && t(`label ${label}`).replace(/ \(.*/, ""), note].filter(Boolean).join("; ");
+  $("back-said").textContent = fault ? t("not imported", { why: faultOf({ error: fault.message, fault }) }) : t(...said) + (conflicts.length ? ` ${t("conflicts", { n: conflicts.length })}` : "");
+  $("back-said").className = bad ? "bad" : "";
+  $("conflicts").replaceChildren(...conflicts.slice(0, MOST_CONFLICTS).map(({ record, label, note }) =>
+    make("li", { textContent: t("conflict", { cell: record.name, own: told(label && record.label, note && record.note), other: told(label, note) }) })));
+  if (conflicts.length > MOST_CONFLICTS) $("conflicts").append(make("li", { textContent: t("more conflicts", { n: conflicts.length - MOST_CONFLICTS }) }));
+  $("between").hidden = !conflicts.length;
+}
+
+$("import").addEventListener("click", () => $("labels-file").click());
+$("labels-file").addEventListener("change", ({ target }) => {
+  void takeLabels(target.files[0]);
+  target.value = "";
+});
+$("take-theirs").addEventListener("click", async () => {
+  const { conflicts } = back;
+  for (const { record, label, note } of conflicts) Object.assign(record, label && { label }, note && { note });
+  back = { said: ["theirs taken", { n: conflicts.length }], conflicts: [] };
+  large.record = null;
+  render();
+  if ((await saved(Promise.all(conflicts.map(({ record }) => session.put(record))))).includes(false) && kept) tell(t("label lost"), true);
+});
+$("keep-mine").addEventListener("click", () => {
+  back = null;
   render();
 });
 
@@ -503,7 +612,7 @@ async function keep() {
     const registration = await navigator.serviceWorker.register("sw.js");
     registration.addEventListener("updatefound", () => {
       const next = registration.installing;
-      next.addEventListener("statechange", () => {
+      next?.addEventListener("statechange", () => {
         if (next.state === "redundant" && !registration.active) $("kept").textContent = t("not whole");
         if (next.state === "installed" && navigator.serviceWorker.controller) $("kept").textContent = t("newer");
       });

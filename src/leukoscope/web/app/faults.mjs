@@ -24,6 +24,13 @@ export const FAULTS = {
     unknown: "is no picture that this app knows; give PNG, BMP, JPEG or WebP",
     "no cell": "no white cell is found in it; tap one in the picture, or give a stained smear, in focus and lit",
     "not finite": "the model gave no finite answer ({logit})",
+    // Why labels are not taken back.
+    "labels heavy": "the file is larger than 64 MiB: it is no session of this app and no review",
+    "labels unread": "the file cannot be read ({why}); choose it again",
+    "labels no json": "the file is damaged or of another kind: it is no session of this app and no review",
+    "labels foreign": "the file is no session that this app exported and no review of a gallery or of the workbench",
+    "labels newer": "the file has version {found}, and this app reads version 1; build the app again with a newer Leukoscope",
+    "labels damaged": "the file is damaged (at {where}): nothing was taken from it; export it again",
     // Why a browser gives no answers at all.
     "plain http": "this page must come over https (or from this machine itself): without it nothing can be checked",
     "old browser": "this browser is too old for the app; use a current Chrome, Edge, Firefox or Safari",
@@ -55,6 +62,12 @@ export const FAULTS = {
     unknown: "no es una imagen que esta aplicación conozca; dé PNG, BMP, JPEG o WebP",
     "no cell": "no se encuentra ninguna célula blanca; toque una en la imagen o dé un frotis teñido, enfocado e iluminado",
     "not finite": "el modelo no dio una respuesta finita ({logit})",
+    "labels heavy": "el archivo supera 64 MiB: no es una sesión de esta aplicación ni una revisión",
+    "labels unread": "el archivo no se puede leer ({why}); elíjalo otra vez",
+    "labels no json": "el archivo está dañado o es de otra clase: no es una sesión de esta aplicación ni una revisión",
+    "labels foreign": "el archivo no es una sesión exportada por esta aplicación ni una revisión de una galería o del puesto de trabajo",
+    "labels newer": "el archivo tiene la versión {found} y esta aplicación lee la versión 1; construya la aplicación con un Leukoscope más nuevo",
+    "labels damaged": "el archivo está dañado (en {where}): nada se ha tomado de él; expórtelo otra vez",
     "plain http": "esta página debe llegar por https (o de esta misma máquina): sin ello nada se puede comprobar",
     "old browser": "este navegador es demasiado antiguo para la aplicación; use un Chrome, Edge, Firefox o Safari actual",
     "no simd": "este navegador no tiene WebAssembly con SIMD, que el modelo necesita; use un Chrome, Edge, Firefox o Safari actual",
@@ -69,7 +82,7 @@ export const FAULTS = {
 
 /** A fault in the words of a language. */
 export function inLanguage(language, key, places) {
-  return Object.entries(places).reduce((text, [name, value]) => text.replace(`{${name}}`, value), FAULTS[language][key]);
+  return Object.entries(places).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), FAULTS[language][key]);
 }
 
 /** What cannot be answered; the message is English, key and places say it in any language. */

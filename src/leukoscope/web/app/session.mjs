@@ -14,6 +14,7 @@ export class Session {
   #lock = null;
   #key = null;
   #frames = new Map(); // of what could not be stored
+  #due = new Map(); // records with a write that has not begun
   #last = Promise.resolve(); // what is being written: a passphrase rewrites all, and nothing may come between
 
   /** @returns {Promise<boolean>} whether the session is kept */
@@ -111,14 +112,24 @@ export class Session {
   }
 
   /**
-   * Keep a record, and its frame and heat map where it is new.
+   * Keep a new record, its frame and its heat map.
    * @returns {Promise<boolean>} whether it is stored
    */
-  async put(record, pixels = null) {
-    const at = this.records.findIndex(({ id }) => id === record.id);
-    if (at < 0) this.records.push(record);
-    else this.records[at] = record;
+  add(record, pixels) {
+    this.records.push(record);
     return this.#alone(() => this.#write(record, pixels));
+  }
+
+  /**
+   * Keep a record as it is now. One write that has not begun is enough for all changes until it does.
+   * @returns {Promise<boolean>} whether it is stored
+   */
+  put(record) {
+    if (!this.#due.has(record)) this.#due.set(record, this.#alone(() => {
+      this.#due.delete(record);
+      return this.records.includes(record) && this.#write(record, null); // it may have been cleared meanwhile
+    }));
+    return this.#due.get(record);
   }
 
   async #write(record, pixels) {
@@ -154,12 +165,16 @@ export class Session {
     this.records = [];
     this.#frames.clear();
     if (!this.#database) return;
-    for (const store of forgotten ? [STORE, FRAMES, LOCK] : [STORE, FRAMES]) await asked(this.#store(store, "readwrite").clear());
+    await this.#alone(async () => {
+      for (const store of forgotten ? [STORE, FRAMES, LOCK] : [STORE, FRAMES]) await asked(this.#store(store, "readwrite").clear());
+    });
     if (forgotten) this.#lock = null;
   }
 
+  /** A number for a new record: later than all others, and not one that another window gives at the same time. */
   nextId() {
-    return 1 + this.records.reduce((most, { id }) => Math.max(most, id), 0);
+    const last = this.records.at(-1)?.id ?? 0;
+    return Math.max(4096 * Date.now() + Math.floor(4096 * Math.random()), last + 1);
   }
 
   #store(name, mode) {
@@ -203,16 +218,13 @@ export function exported(records, site, bundle) {
 
 /** The labels as a review, which every `--data` of the command line reads where the file lies beside the pictures. */
 export function review(records, site, bundle) {
-  const numbers = new Map();
+  const numbers = new Map(), number = ({ place, sha256 }) => (place ? numbers.set(sha256, (numbers.get(sha256) ?? 0) + 1).get(sha256) : null);
   return {
     format: "leukoscope-review", version: 1, root: "", created: new Date().toISOString(),
     bundle: bundle.name, bundle_digest: site.bundle_digest, leukoscope: site.version,
-    cells: records.map(({ name, sha256, place, answer, label, note }) => {
-      if (place) numbers.set(sha256, (numbers.get(sha256) ?? 0) + 1);
-      return {
-        path: name.split(" · ")[0], cell: place ? numbers.get(sha256) : null, sha256: sha256 ?? null, decision: answer?.decision ?? "unreadable",
-        probability: answer?.probability ?? null, label: label === "other" ? "unsure" : label, note: note ?? "",
-      };
-    }),
+    cells: records.map((each) => [each, number(each)]).filter(([{ label, note }]) => label || note).map(([{ name, sha256, answer, label, note }, cell]) => ({
+      path: name.split(" · ")[0], cell, sha256: sha256 ?? null, decision: answer?.decision ?? "unreadable",
+      probability: answer?.probability ?? null, label: label === "other" ? "unsure" : label, note: note ?? "",
+    })),
   };
 }

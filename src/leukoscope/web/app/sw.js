@@ -35,7 +35,7 @@ self.addEventListener("activate", (event) => event.waitUntil((async () => {
 async function received(request) {
   const cache = await caches.open("leukoscope-app-shared");
   const files = (await request.formData()).getAll("pictures");
-  await Promise.all(files.map((file, i) => cache.put(`shared/${i}/${encodeURIComponent(file.name)}`, new Response(file))));
+  await Promise.all(files.map((file, i) => cache.put(`shared/${Date.now()}-${i}/${encodeURIComponent(file.name)}`, new Response(file))));
   return Response.redirect("./", 303);
 }
 

@@ -15,7 +15,12 @@ export const WORDS = {
     "hint dark": "Too dark: more light, or open the condenser.", "hint bright": "Too bright: less light; bright parts are lost.",
     "hint circle": "The eyepiece fills little of the picture: go nearer or zoom.", "hint good": "Sharp and well lit: take the picture.",
     sharpness: "Sharpness {v}, light {l}",
-    export: "Export", "export labels": "Export labels", print: "Print or PDF", clear: "Clear all", language: "Español",
+    export: "Export", "export labels": "Export labels", import: "Import labels", print: "Print or PDF",
+    imported: "{name}: {labels} labels and {notes} notes taken; {same} cells say the same as here; {left} are not in this session, or it is not certain which is meant.",
+    "not imported": "Nothing was taken: {why}.", "import empty": "{name} has no labels and no notes.",
+    "import none": "{name}: none of its {left} cells is in this session. Give the same pictures first, then import again.",
+    conflicts: "{n} cells say something else here, and were left as they are:", conflict: "{cell}: here “{own}”, in the file “{other}”", "more conflicts": "and {n} more",
+    "take theirs": "Replace by the file's", "keep mine": "Keep what is here", "theirs taken": "{n} cells now say what the file says.", clear: "Clear all", language: "Español",
     "cells list": "Cells of this session", label: "Your label", note: "Note",
     "heat map": "Heat map (H)", "heat shown": "the cell, with the heat map over it", "heat off": "the cell",
     blast: "Blast", normal: "Normal", refer: "Refer to a person", unreadable: "No answer",
@@ -36,7 +41,7 @@ export const WORDS = {
     "no storage": "This browser gives no storage: the session ends with this page, export it before.",
     full: "This device's storage is full: newer cells end with this page. Export the session.",
     "label lost": "This cannot be stored on this device: export the session.",
-    "no answers": "No answers here: {why}.", "picture of": "Picture {i} of {n} …", taken: "{n} pictures taken in.",
+    "no answers": "No answers here: {why}.", "picture of": "Picture {i} of {n} …", "not taken": "{name} could not be taken in ({why}). Give it again.", taken: "{n} pictures taken in.",
     "sure clear": "Remove all pictures, answers and labels of this session from this device?",
     "field found": "{n} white cells found{ruler}. Tap a white cell that has no outline to add it.",
     "ruler seen": "; a red cell is {px} px across, the scale is an estimate", "ruler unseen": "; too few red cells for a scale: every cell is referred",
@@ -70,7 +75,12 @@ export const WORDS = {
     "hint dark": "Demasiado oscuro: más luz o abra el condensador.", "hint bright": "Demasiado claro: menos luz; se pierden las partes claras.",
     "hint circle": "El ocular ocupa poco de la imagen: acérquese o amplíe.", "hint good": "Nítido y bien iluminado: tome la imagen.",
     sharpness: "Nitidez {v}, luz {l}",
-    export: "Exportar", "export labels": "Exportar etiquetas", print: "Imprimir o PDF", clear: "Borrar todo", language: "English",
+    export: "Exportar", "export labels": "Exportar etiquetas", import: "Importar etiquetas", print: "Imprimir o PDF",
+    imported: "{name}: {labels} etiquetas y {notes} notas tomadas; {same} células dicen lo mismo que aquí; {left} no están en esta sesión o no es seguro cuál es.",
+    "not imported": "No se ha tomado nada: {why}.", "import empty": "{name} no tiene etiquetas ni notas.",
+    "import none": "{name}: ninguna de sus {left} células está en esta sesión. Dé primero las mismas imágenes y vuelva a importar.",
+    conflicts: "{n} células dicen otra cosa aquí y se han dejado como están:", conflict: "{cell}: aquí «{own}», en el archivo «{other}»", "more conflicts": "y {n} más",
+    "take theirs": "Sustituir por las del archivo", "keep mine": "Conservar lo de aquí", "theirs taken": "{n} células dicen ahora lo que dice el archivo.", clear: "Borrar todo", language: "English",
     "cells list": "Células de esta sesión", label: "Su etiqueta", note: "Nota",
     "heat map": "Mapa de calor (H)", "heat shown": "la célula, con el mapa de calor encima", "heat off": "la célula",
     blast: "Blasto", normal: "Normal", refer: "Remitir a una persona", unreadable: "Sin respuesta",
@@ -91,7 +101,7 @@ export const WORDS = {
     "no storage": "Este navegador no da almacenamiento: la sesión termina con esta página, expórtela antes.",
     full: "El almacenamiento de este dispositivo está lleno: las células nuevas terminan con esta página. Exporte la sesión.",
     "label lost": "Esto no se puede guardar en este dispositivo: exporte la sesión.",
-    "no answers": "Aquí no hay respuestas: {why}.", "picture of": "Imagen {i} de {n} …", taken: "{n} imágenes recibidas.",
+    "no answers": "Aquí no hay respuestas: {why}.", "picture of": "Imagen {i} de {n} …", "not taken": "No se pudo recibir {name} ({why}). Déla otra vez.", taken: "{n} imágenes recibidas.",
     "sure clear": "¿Borrar de este dispositivo todas las imágenes, respuestas y etiquetas de esta sesión?",
     "field found": "{n} células blancas encontradas{ruler}. Toque una célula blanca sin contorno para añadirla.",
     "ruler seen": "; un glóbulo rojo mide {px} px, la escala es una estimación", "ruler unseen": "; muy pocos glóbulos rojos para una escala: toda célula se remite",
@@ -151,5 +161,5 @@ export function speak(name) {
 
 /** The words of a key, its places filled. */
 export function t(key, places = {}) {
-  return Object.entries(places).reduce((text, [name, value]) => text.replace(`{${name}}`, value), WORDS[language][key]);
+  return Object.entries(places).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), WORDS[language][key]);
 }
