@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from _common import command_line, report
 from leukoscope.bundle.bundle import Bundle
 from leukoscope.bundle.decision import decide, probability_of
-from leukoscope.bundle.export import OPSET, resize
+from leukoscope.bundle.export import OPSET
 from leukoscope.bundle.read import read_bundle
 from leukoscope.bundle.sums import in_one_order
 from leukoscope.bundle.write import record_audits
@@ -32,6 +32,7 @@ from leukoscope.datasets.open import open_sets
 from leukoscope.inference.classifier import Classifier
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.models.deployed import quiet_export
+from leukoscope.models.resize import resize
 from leukoscope.runs.measure import Measured, measure, measured_facts, unseen_by
 from leukoscope.studies.audits.audit import audit_cues, audit_heat_maps, part_of
 

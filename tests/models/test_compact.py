@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from leukoscope.models import closed_form_cam, count_parameters, create_model
-from leukoscope.models.compact import CompactCNN, cell_mask, share_of, standardise_cell
+from leukoscope.models import count_parameters, create_model
+from leukoscope.models.compact import cell_mask, standardise_cell
 
 
 def cells(count: int = 3, size: int = 64) -> torch.Tensor:
@@ -83,22 +83,3 @@ def test_a_tail_or_a_nick_moves_the_mask_less_than_the_outline() -> None:
 def test_an_empty_picture_gives_a_finite_answer() -> None:
     model = create_model("compact_cnn").eval()
     assert torch.isfinite(model(torch.zeros(1, 3, 64, 64))).all()
-
-
-def test_pooled_inside_positions_count_by_their_share_of_the_cell_and_nothing_outside_glows() -> None:
-    torch.manual_seed(1)
-    model, x = create_model("compact_cnn", inside=True).eval(), cells()
-    assert isinstance(model, CompactCNN)
-    activation, share = model.activation(x), share_of(cell_mask(x, 3), 8)
-    by_hand = (activation * share).sum((2, 3)) / 64
-    torch.testing.assert_close(model.embed(model.forward_features(x)), by_hand)
-    heat = model.shown_map(closed_form_cam(model, model.forward_features(x)), x).detach()
-    mask = cell_mask(x, 3)[:, 0] > 0
-    assert heat.shape == mask.shape
-    assert not heat[~mask].any()
-    assert (heat[mask] != 0).float().mean() > 0.9
-    # All of what the logit is above its bias lies in the map.
-    total = (model(x) - model.head.bias)[:, 0].detach()
-    torch.testing.assert_close(heat.sum((1, 2)), total, rtol=1e-3, atol=1e-4)
-    whole = create_model("compact_cnn").eval()
-    assert whole.shown_map(closed_form_cam(whole, whole.forward_features(x)), x).shape == (3, 8, 8)

@@ -21,7 +21,7 @@ from leukoscope.models.eye import Eye
 from timm_presence import NO_TIMM, no_timm
 
 SIZE = 64
-LARGER = {"inception_v3": 96}  # its smallest input is 75 px
+LARGER = {"inception_v3": 96, "pair": 85}  # the smallest inputs are 75 and 85 px
 
 
 def _names() -> list[object]:
@@ -169,7 +169,7 @@ def test_onnx_parity_for_any_batch(name: str, model: CellClassifier) -> None:
         np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
         for f, e in zip(found[1:], expected[1:], strict=True):
             assert f.shape == e.shape
-            assert np.abs(f - e).max() <= 1e-3 * np.abs(e).max()
+            assert np.abs(f - e).max() <= (5e-3 if model.halved else 1e-3) * np.abs(e).max()
     gates = sum(isinstance(module, SqueezeExcite) for module in model.modules())
     kinds = Counter(node.op_type for node in onnx.load_from_string(data).graph.node)
     if model_spec(name).extra is None:  # no linear layer but the head, as such would break up blocks of channels

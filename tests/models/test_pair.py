@@ -1,32 +1,36 @@
-"""An eye and a compact network in one graph: their logits' sum, each seeing what it sees alone."""
+"""An eye and a compact network in one graph: the mean of their logits, each seeing what it sees alone."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
+from leukoscope.cells.frame import resize_frame
+from leukoscope.errors import ModelError
 from leukoscope.models import closed_form_cam, create_model
 from leukoscope.models.compact import CompactCNN
 from leukoscope.models.eye import Eye
-from leukoscope.models.pair import Pair
+from leukoscope.models.pair import Pair, both_views
 from timm_presence import NO_TIMM, no_timm
 
 pytestmark = pytest.mark.skipif(no_timm(), reason=NO_TIMM)
 WIDTHS = (4, 6, 8, 10)
+SIDE = 170
 
 
 def cells() -> torch.Tensor:
-    """Two textured discs on black, 96 px."""
-    y, x = torch.meshgrid(*(torch.arange(96) - 48,) * 2, indexing="ij")
-    inside = torch.stack([(y**2 + x**2).sqrt() < radius for radius in (25, 38)])[:, None].float()
-    return inside * (0.2 + 0.7 * torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)))
+    """Two textured discs on black, uint8 [2, 170, 170, 3]."""
+    y, x = torch.meshgrid(*(torch.arange(SIDE) - SIDE // 2,) * 2, indexing="ij")
+    inside = torch.stack([(y**2 + x**2).sqrt() < radius for radius in (45, 66)])[..., None]
+    levels = torch.randint(50, 230, (2, SIDE, SIDE, 3), generator=torch.Generator().manual_seed(0))
+    return (levels * inside).to(torch.uint8)
 
 
 def halves() -> tuple[Eye, CompactCNN]:
     torch.manual_seed(5)
     eye = create_model("eye", components=8, units=12).eval()
-    compact = create_model("compact_cnn", widths=WIDTHS, inside=True).eval()
+    compact = create_model("compact_cnn", widths=WIDTHS).eval()
     assert isinstance(eye, Eye)
     assert isinstance(compact, CompactCNN)
     return eye, compact
@@ -36,29 +40,68 @@ def joined(eye: Eye, compact: CompactCNN) -> Pair:
     pair = create_model("pair", components=8, units=3, widths=WIDTHS).eval()
     assert isinstance(pair, Pair)
     pair.trunk.load_state_dict(eye.trunk.state_dict())
-    head = {name: each.numpy() for name, each in eye.state_dict().items() if not name.startswith("features.")}
-    pair.join(head, compact, (0.5, 0.25))
+    pair.join({name: each.numpy() for name, each in eye.head_state().items()}, compact)
     return pair
 
 
-def test_the_logit_is_the_sum_of_both_as_each_sees_the_cell_alone() -> None:
-    eye, compact = halves()
-    pair, x = joined(eye, compact), cells()
-    small = F.avg_pool2d(x, 3)
-    torch.testing.assert_close(pair(x), 0.5 * eye(x) + 0.25 * compact(small), rtol=1e-4, atol=1e-5)
-    seen = pair.embed(pair.forward_features(x))
-    torch.testing.assert_close(seen[:, :8], eye.embed(eye.forward_features(x)), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(seen[:, 8:], compact.embed(compact.forward_features(small)), rtol=1e-4, atol=1e-5)
+def floats(frames: torch.Tensor) -> torch.Tensor:
+    return frames.permute(0, 3, 1, 2).float() / 255
 
 
-def test_all_of_both_halves_heat_lies_in_the_cell() -> None:
+def test_each_half_is_shown_what_its_recipe_shows_it() -> None:
+    """The middle 320 of 340 px at 288, and the whole frame at 112, here at half of that: as Pillow resizes them."""
+    frames = cells()
+    whole, small = both_views(frames)
+    for shown, side, size in ((whole, 160, 144), (small, 170, 56)):
+        start = (SIDE - side) // 2
+        middle = frames.numpy()[0, start : start + side, start : start + side]
+        wanted = resize_frame(np.ascontiguousarray(middle), size).astype(float)
+        assert shown.shape == (2, 3, size, size)
+        assert np.abs(shown[0].permute(1, 2, 0).numpy() * 255 - wanted).max() <= 1.01  # Pillow rounds twice
+    with pytest.raises(ModelError, match="frames of 340 px, not of 300"):
+        both_views(torch.zeros(1, 300, 300, 3, dtype=torch.uint8))
+
+
+def test_the_logit_is_the_mean_of_both_as_each_sees_the_cell_alone() -> None:
     eye, compact = halves()
-    pair, x = joined(eye, compact), cells()
-    heat = closed_form_cam(pair, pair.forward_features(x))
-    ours = closed_form_cam(eye, eye.forward_features(x)).sum((1, 2))
-    small = F.avg_pool2d(x, 3)
-    theirs = closed_form_cam(compact, compact.forward_features(small)).sum((1, 2))
-    torch.testing.assert_close(heat.sum((1, 2)), 0.5 * ours + 0.25 * theirs, rtol=1e-3, atol=1e-4)
-    shown = pair.shown_map(heat, x)
-    assert not shown[x.amax(1) == 0].any()
-    torch.testing.assert_close(shown.sum((1, 2)), heat.sum((1, 2)), rtol=1e-3, atol=1e-4)
+    pair, frames = joined(eye, compact), cells()
+    whole, small = both_views(frames)
+    told = pair(floats(frames))
+    torch.testing.assert_close(told, (eye(whole) + compact(small)) / 2, rtol=1e-4, atol=1e-5)
+    seen = pair.embed(pair.forward_features(floats(frames)))
+    torch.testing.assert_close(seen[:, :8], eye.embed(eye.forward_features(whole)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(seen[:, 8:], compact(small), rtol=1e-4, atol=1e-5)
+
+
+def test_the_map_is_half_of_each_ones_own_and_the_eyes_half_lies_in_the_cell() -> None:
+    eye, compact = halves()
+    pair, frames = joined(eye, compact), cells()
+    whole, small = both_views(frames)
+    x = floats(frames)
+    shown = pair.shown_map(closed_form_cam(pair, pair.forward_features(x)), x)
+    assert shown.shape == (2, 153, 153)  # the eye's 144 px of 160, around them what the compact network sees alone
+    ours = eye.shown_map(closed_form_cam(eye, eye.forward_features(whole)), whole)
+    theirs = closed_form_cam(compact, compact.forward_features(small))
+    sums = (ours.sum((1, 2)) + theirs.sum((1, 2))) / 2
+    torch.testing.assert_close(shown.sum((1, 2)), sums, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        pair.project.weight[-1] = 0  # the compact network says nothing
+    alone = pair.shown_map(closed_form_cam(pair, pair.forward_features(x)), x)
+    torch.testing.assert_close(alone[:, 4:148, 4:148], ours / 2, rtol=1e-3, atol=1e-5)
+    assert not alone[:, :4].any()
+    # The rest is the compact network's map, enlarged: its middle of mass stays where it was.
+    rest = (shown - alone).detach().numpy()
+    place = (np.arange(153) + 0.5) / 153
+    coarse = theirs.detach().numpy() / 2
+    at = (np.arange(coarse.shape[1]) + 0.5) / coarse.shape[1]
+    assert (rest * place).sum((1, 2)) == pytest.approx((coarse * at).sum((1, 2)), rel=0.1, abs=0.02)
+
+
+def test_without_a_sheet_it_is_the_same() -> None:
+    pair, frames = joined(*halves()), cells()
+    x = floats(frames)
+    features = pair.forward_features(x)
+    logit, heat, seen = pair.explained(frames, SIDE)
+    torch.testing.assert_close(logit, pair.forward_head(features)[:, 0])
+    torch.testing.assert_close(heat, pair.shown_map(closed_form_cam(pair, features), x))
+    torch.testing.assert_close(seen, pair.embed(features))

@@ -54,14 +54,14 @@ def test_a_teacher_says_what_its_bundle_says(taught: tuple[Path, Manifest]) -> N
     split = split_of(data, recipe)
     classifier = Classifier(read_bundle(folder / "teacher-0" / "bundle"))
     alone = [classifier.predict(path).probability for path in data.select(split.train).paths()]
-    np.testing.assert_allclose(teach(data, split, recipe, folder / "cache"), alone, atol=1e-6)
+    np.testing.assert_allclose(teach(data, split, recipe), alone, atol=1e-6)
 
 
 def test_a_teacher_of_another_fold_is_refused(taught: tuple[Path, Manifest]) -> None:
     folder, data = taught
     recipe = student(folder, 1)
     with pytest.raises(TrainingError, match=r"was trained on patients of [0-9]+ pictures of the validation or test"):
-        teach(data, split_of(data, recipe), recipe, folder / "cache")
+        teach(data, split_of(data, recipe), recipe)
 
 
 def test_training_asks_the_teachers_and_learns_something_else(taught: tuple[Path, Manifest], tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ def test_a_bundle_of_unknown_training_does_not_teach(
     unknown = replace(bundle, facts=bundle.facts.model_copy(update={"training": None}))
     monkeypatch.setattr("leukoscope.runs.teachers.read_bundle", lambda _: unknown)
     with pytest.raises(TrainingError, match="does not say what it was trained on"):
-        teach(data, split_of(data, recipe), recipe, folder / "cache")
+        teach(data, split_of(data, recipe), recipe)

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 @OVERRIDES
 @GROUPS
 @click.option("--name", help="Name of the bundle.")
+@click.option(
+    "--left-out", multiple=True, type=click.Path(path_type=Path), metavar="RUN",
+    help="A fold of the same recipe; give all of one split. Probabilities, band and patients' rule are fitted on what "
+    "their networks said of patients that they never saw.",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
 @CACHE
 @JOBS
@@ -59,6 +64,7 @@ def train(
     overrides: tuple[str, ...],
     groups: Path | None,
     name: str | None,
+    left_out: tuple[Path, ...],
     device: str,
     cache: Path | None,
     jobs: int | None,
@@ -126,10 +132,10 @@ def train(
             )
             main = runtime.is_main
         if main:
-            _finish(run, name or f"{chosen.model.name}-{chosen.name}", sets.reading)
+            _finish(run, name or f"{chosen.model.name}-{chosen.name}", left_out, sets.reading)
 
 
-def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
+def _finish(run: Run, name: str, folds: tuple[Path, ...], notes: tuple[str, ...]) -> None:
     """Bundle, calibration and figures, shown on the terminal."""
     from leukoscope.bundle.decision import calibration_claim, refer_claim
     from leukoscope.bundle.gate import gate_claim
@@ -137,7 +143,7 @@ def _finish(run: Run, name: str, notes: tuple[str, ...]) -> None:
     from leukoscope.runs.measure import headline
     from leukoscope.runs.sets import set_line
 
-    done = finish_run(run, name, notes=notes, progress=Terminal())
+    done = finish_run(run, name, folds=folds, notes=notes, progress=Terminal())
     split, decision = run.split, done.bundle.facts.decision
     if done.uncalibrated:
         click.echo(f"probabilities stay as the network states them: {done.uncalibrated}", err=True)

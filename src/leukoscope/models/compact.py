@@ -105,7 +105,6 @@ def share_of(mask: Tensor, side: int) -> Tensor:
     standardise=True,
     rim=3,
     grey=False,
-    inside=False,
 )
 class CompactCNN(CellClassifier):
     """Standardised cell, residual squeeze-and-excitation blocks with max pooling 2x2, average pooling, one unit.
@@ -121,8 +120,6 @@ class CompactCNN(CellClassifier):
         standardise: see each cell through :func:`standardise_cell`.
         rim: pixels of the input that :func:`cell_mask` takes from the cell's outline.
         grey: see the mean of the three colours only.
-        inside: each position counts in the mean by the share of it that is cell after :func:`cell_mask`, so that what
-            lies outside can neither decide nor glow; a large cell counts more than a small one.
     """
 
     def __init__(
@@ -134,10 +131,9 @@ class CompactCNN(CellClassifier):
         standardise: bool = True,
         rim: int = 3,
         grey: bool = False,
-        inside: bool = False,
     ) -> None:
         super().__init__()
-        self.standardise, self.rim, self.grey, self.inside = standardise, rim, grey, inside
+        self.standardise, self.rim, self.grey = standardise, rim, grey
         ins = ((1 if grey else 3) + standardise, *widths[:-1])
         self.blocks = nn.ModuleList(
             ConvBlock(i, o, residual=residual, se=se_ratio > 0, se_ratio=max(se_ratio, 1))
@@ -158,21 +154,12 @@ class CompactCNN(CellClassifier):
             x = x.mean(1, keepdim=True)
         return standardise_cell(x, self.rim) if self.standardise else x
 
-    def activation(self, x: Tensor) -> Tensor:
-        """The last block's output, float [N, C, S/8, S/8], of pictures, float [N, 3, S, S] in 0..1."""
-        y = self.see(x)
-        for index, block in enumerate(self.blocks):
-            y = block(F.max_pool2d(y, 2) if index else y)
-        return y
-
     def forward_features(self, x: Tensor) -> Tensor:
-        """Map pictures, float [N, 3, S, S] in 0..1, to what is explained and pooled, float [N, C, S/8, S/8]."""
-        y = self.activation(x)
-        return y * share_of(cell_mask(x, self.rim), y.shape[-1]) if self.inside else y
-
-    def shown_map(self, heat: Tensor, x: Tensor) -> Tensor:
-        """Where only the inside counts, the heat over the cell's own pixels, float [N, S, S]: see `onto_cell`."""
-        return onto_cell(heat, cell_mask(x, max(self.rim, 1)), 1) if self.inside else heat
+        """Map pictures, float [N, 3, S, S] in 0..1, to the last block's output, float [N, C, S/8, S/8]."""
+        x = self.see(x)
+        for index, block in enumerate(self.blocks):
+            x = block(F.max_pool2d(x, 2) if index else x)
+        return x
 
     def embed(self, features: Tensor) -> Tensor:
         """Average: float [N, C]."""

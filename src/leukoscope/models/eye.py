@@ -174,6 +174,10 @@ class Eye(CellClassifier):
         state = {name: torch.from_numpy(np.asarray(each)) for name, each in head.items()}
         self.load_state_dict({**self.state_dict(), **state})
 
+    def head_state(self) -> dict[str, Tensor]:
+        """All that is fitted, by name, as `take_head` takes it."""
+        return {name: each for name, each in self.state_dict().items() if not name.startswith("features.")}
+
     def _bumps(self, seen: Tensor) -> Tensor:
         # Multiplied out: two products of matrices instead of N S K differences.
         apart = (seen * seen).sum(1, keepdim=True) + (self.supports * self.supports).sum(1) - 2 * seen @ self.supports.T

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
+from leukoscope.models.resize import resize
 from leukoscope.text import nearest_first
 
 
@@ -24,10 +25,12 @@ class CellClassifier(nn.Module):
     Attributes:
         head: the last layer, one linear unit; while a network's features are frozen, only it learns.
         constant_slopes: whether ``cam_weights`` holds for every picture.
+        halved: names of the parts for whose kernels half precision is enough: a graph stores them so.
     """
 
     head: nn.Linear
     constant_slopes: bool = True
+    halved: tuple[str, ...] = ()
 
     @property
     def last_conv(self) -> nn.Module:
@@ -60,6 +63,20 @@ class CellClassifier(nn.Module):
         """The heat map as people are shown it, float [N, h, w] or finer, of pictures float [N, 3, S, S]; as it is."""
         del x
         return heat
+
+    def explained(self, frames: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logit [N], heat map [N, h, w] as it is shown and embedding [N, E], float, of raw frames, in one forward pass.
+
+        Args:
+            frames: uint8 RGB [N, F, F, 3].
+            size: pixels to which they are resized, antialiased, as ``cells.resize_frame`` does in training.
+        """
+        as_they_are = frames.shape[1] == size
+        # Rounded, because the network was trained on frames stored as 8-bit numbers.
+        seen = (frames.permute(0, 3, 1, 2).float() if as_they_are else resize(frames, size).round()) / 255
+        features = self.forward_features(seen)
+        heat = self.shown_map(closed_form_cam(self, features), seen)
+        return self.forward_head(features)[:, 0], heat, self.embed(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the logit, float [N, 1]."""

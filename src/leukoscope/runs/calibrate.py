@@ -71,7 +71,8 @@ def fit_rules(
     try:
         if left_out is None or len(held_out):
             with progress.stage("calibrating", len(held_out)) as done:
-                parts.append((answers_of(classifier, held_out, quality=gate, progress=done), True))
+                # Where networks were left out, the bundle's own learned from these patients too.
+                parts.append((answers_of(classifier, held_out, quality=gate, progress=done), left_out is None))
         scores = parts[0][0].scores if left_out is None else left_out
         decision = calibrate(scores, decision, data=held_out.name, **how)
     except DataError as error:
@@ -88,18 +89,25 @@ def fit_rules(
 
 
 def fit_rules_of_run(
-    run: Run, classifier: Classifier, *, gate: bool = True, progress: Progress = SILENT, **how: Any
+    run: Run,
+    classifier: Classifier,
+    *,
+    left_out: Scores | None = None,
+    gate: bool = True,
+    progress: Progress = SILENT,
+    **how: Any,
 ) -> Rules:
-    """Fit decision and gate on a run's validation part, or where heads were left out on their answers.
+    """Fit decision and gate on a run's validation part, or where networks were left out on their answers.
 
     Args:
         run: trained.
         classifier: of its bundle.
+        left_out: answers of networks that never saw the patient; None: those that the run kept, if any.
         gate: whether one is wanted; it is fitted on a sample of the training part too.
         progress: shows the passes over pictures.
         how: ``level``, ``confidence``, ``method`` of `leukoscope.fitting.decision.calibrate`.
     """
-    left_out = run.left_out()
+    left_out = left_out or run.left_out()
     sample = run.dataset.select(trained_sample(run.dataset, run.split.train)) if gate else None
     steered = left_out is None and run.recipe.steered_by_validation
     return fit_rules(

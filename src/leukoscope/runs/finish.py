@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.read import Bundle
@@ -16,6 +17,7 @@ from leukoscope.metrics.evaluation import Evaluation
 from leukoscope.metrics.provenance import Provenance
 from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.calibrate import fit_rules_of_run
+from leukoscope.runs.folds import FoldAnswers, fold_answers
 from leukoscope.runs.measure import Measured, measure, measured_facts
 from leukoscope.runs.run import Run
 from leukoscope.runs.sets import by_set, write_figures
@@ -40,25 +42,30 @@ class Finished:
     ungated: str | None
 
 
-def _subject_rule(run: Run, bundle: Bundle) -> SubjectFacts | None:
-    """The rule for subjects where each training patient was answered by a head without it; None elsewhere, or if too
-    few."""  # noqa: D205, D209
+def _subject_rule(run: Run, bundle: Bundle, folds: FoldAnswers | None) -> SubjectFacts | None:
+    """The rule for subjects on what networks left out said of them; None where they did not, or are too few."""
     left_out = run.left_out()
-    if left_out is None:
+    if folds is not None:
+        tables, data, protocol = folds.tables, folds.data, folds.protocol
+    elif left_out is not None:
+        tables, data = (left_out,), run.dataset.name
+        protocol = "the training patients, each answered by a head that never saw it"
+    else:
         return None
     logit = logit_at(bundle.facts.decision.threshold, bundle.facts.decision)
     try:
-        patients = patients_of([left_out], logit)
-        rule = fit_deciding(
-            patients, DECIDED, data=run.dataset.name, logit=logit,
-            protocol="the training patients, each answered by a head that never saw it",
-        )  # fmt: skip
+        patients = patients_of(tables, logit)
+        rule = fit_deciding(patients, DECIDED, data=data, logit=logit, protocol=protocol)
     except DataError:
         return None
-    return rule.model_copy(update={"errors": [subject_errors(patients, rule, decided=DECIDED)]})
+    parts = (False, True) if len(tables) > 1 else (False,)
+    errors = [subject_errors(patients, rule, whole_parts=whole, decided=DECIDED) for whole in parts]
+    return rule.model_copy(update={"errors": errors})
 
 
-def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Progress = SILENT) -> Finished:
+def finish_run(
+    run: Run, name: str, *, folds: Sequence[Path] = (), notes: Sequence[str] = (), progress: Progress = SILENT
+) -> Finished:
     """Export the run's bundle, calibrate it and fit its gate, measure it on the test part, and write all of it down.
 
     Calibration and figures are made through ONNX Runtime, from the bundle itself. It is written once, and last: a
@@ -67,13 +74,15 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
     Args:
         run: trained.
         name: of the bundle.
+        folds: runs of the same recipe, the folds of one split: what their networks said of the patients that this one
+            learned from is what decision and patients' rule are fitted on.
         notes: what was found out while the data were read, to stand beside the figures.
         progress: shows how far the passes over pictures are.
 
     Raises:
-        TrainingError: the run is not trained, or damaged.
+        TrainingError: the run, or one of the folds, is not trained, or damaged.
         BundleError: the network cannot be written as ONNX.
-        DataError: no picture of the test part can be read.
+        DataError: no picture of the test part can be read, or a fold does not belong to the run.
         LeukoscopeError: the folder cannot be written.
     """
     from leukoscope.bundle.export import graph_bytes  # noqa: PLC0415 - needs torch
@@ -92,9 +101,11 @@ def finish_run(run: Run, name: str, *, notes: Sequence[str] = (), progress: Prog
         training=training,
         data_licences=licences(run.dataset),
     )
-    rules = fit_rules_of_run(run, Classifier(bare), progress=progress)
+    told = fold_answers(bare, folds) if folds else None
+    left_out = None if told is None else told.of_groups(bare)
+    rules = fit_rules_of_run(run, Classifier(bare), left_out=left_out, progress=progress)
     bundle = bare.with_facts(decision=rules.decision, gate=rules.gate)
-    bundle = bundle.with_facts(subjects=_subject_rule(run, bundle))
+    bundle = bundle.with_facts(subjects=_subject_rule(run, bundle, told))
     test = run.part("test")
     provenance = Provenance(
         protocol=split.protocol,

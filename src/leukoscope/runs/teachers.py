@@ -1,45 +1,27 @@
-"""What teachers say of the cells that a network is trained on: asked before the training, and once.
-
-A teacher is a bundle of any size, or the run of an `eye`. Of the latter only the frozen trunk is used: its head is
-fitted anew within the training part, and each cell answered by one that never saw its patient, because what a head says
-of the cells that it was fitted on is little more than their labels.
-"""
+"""What teachers say of the cells that a network is trained on: bundles of any size, asked before the training."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.decision import sigmoid
 from leukoscope.bundle.read import Bundle, read_bundle
-from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.combine import same_patients
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.split import Split
 from leukoscope.errors import PictureError, TrainingError
 from leukoscope.inference.classifier import Classifier
-from leukoscope.models.eye import Eye
-from leukoscope.progress import SILENT, Progress
 from leukoscope.runs.measure import table_of
-from leukoscope.runs.run import Run
-from leukoscope.training.frozen import LEFT_OUT_FILE, answers_left_out
 from leukoscope.training.recipe import Recipe
 
 
-def teach(
-    data: Manifest, split: Split, recipe: Recipe, cache: Path, *, jobs: int | None = None, progress: Progress = SILENT
-) -> NDArray[np.float64]:
+def teach(data: Manifest, split: Split, recipe: Recipe) -> NDArray[np.float64]:
     """Mean probability of blast over the teachers, for each picture of the training part.
 
     Args:
         data: the pictures.
         split: which of them train.
         recipe: names the teachers; `{fold}` and `{seed}` in a path stand for those of the run.
-        cache: where frames and statistics of cells are kept.
-        jobs: threads.
-        progress: shows how far an `eye` has seen the pictures.
 
     Returns:
         float64 [len(split.train)], in 0..1.
@@ -54,30 +36,13 @@ def teach(
     part = data.select(split.train)
     said = []
     for name in recipe.distillation.teachers:
-        place = name.format(fold=recipe.split.fold, seed=recipe.seed)
-        if (Path(place) / LEFT_OUT_FILE).is_file():
-            said.append(_left_out_of(Run.open(Path(place)), data, split, cache, jobs=jobs, progress=progress))
-            continue
-        bundle = read_bundle(place)
+        bundle = read_bundle(name.format(fold=recipe.split.fold, seed=recipe.seed))
         _refuse_leak(bundle, data, split, name)
         scores, unreadable = table_of(Classifier(bundle), part)
         if unreadable:
             raise PictureError(unreadable[0].error or "gave no answer", path=unreadable[0].path)
         said.append(scores.probability)
     return np.asarray(np.mean(said, axis=0), dtype=np.float64)
-
-
-def _left_out_of(
-    run: Run, data: Manifest, split: Split, cache: Path, *, jobs: int | None, progress: Progress
-) -> NDArray[np.float64]:
-    """Probabilities of blast of the training part by heads of an `eye` that never saw the patient, float64 [N]."""
-    model, choice = run.network()[0], run.recipe.input
-    assert isinstance(model, Eye)
-    frames = open_cache(data, choice.preparation, choice.size, cache, jobs=jobs, progress=progress).frames
-    found = answers_left_out(
-        model, run.recipe, frames, data.labels(), data.groups(), split.train, cache, jobs=jobs, progress=progress
-    )  # fmt: skip
-    return np.asarray(sigmoid(found.logits))
 
 
 def _refuse_leak(bundle: Bundle, data: Manifest, split: Split, name: str) -> None:

@@ -24,7 +24,7 @@ from leukoscope.machine import describe_machine
 from leukoscope.models import CellClassifier, count_parameters, create_model
 from leukoscope.models.ensemble import Ensemble
 from leukoscope.models.eye import Eye
-from leukoscope.models.pair import REDUCTION, Pair
+from leukoscope.models.pair import Pair
 from leukoscope.models.weights import LoadedWeights, check_size, start_weights
 from leukoscope.progress import SILENT, Progress
 from leukoscope.reports.plots import draw_curves
@@ -32,7 +32,7 @@ from leukoscope.runs.live import LivePage
 from leukoscope.runs.run import MANIFEST_FILE, RUN_FILE, SPLIT_FILE, TRAINING_FILE, Run, given_to
 from leukoscope.runs.teachers import teach
 from leukoscope.training.batches import FrameSource, seed_for
-from leukoscope.training.frozen import fit_frozen, head_of
+from leukoscope.training.frozen import LabelledFrames, fit_frozen, head_of
 from leukoscope.training.loop import Listener, fit
 from leukoscope.training.members import fit_members, member_recipes
 from leukoscope.training.pairs import fit_pair, recipes_of_pair
@@ -91,15 +91,15 @@ def train_run(
     model = create_model(chosen.name, **chosen.arguments)
     check_size(model, chosen.name, recipe.input.size)
     started = start_weights(model, chosen.name, chosen.weights, chosen.weights_sha256)
-    open_frames = partial(open_cache, data, recipe.input.preparation, recipe.input.size, cache_folder, jobs=jobs)
+    seen = recipes_of_pair(recipe).eye.input if isinstance(model, Pair) else recipe.input
+    open_frames = partial(open_cache, data, seen.preparation, seen.size, cache_folder, jobs=jobs)
     if runtime.is_main:
         _begin(folder, recipe, data, split, pictures, started)
         cache = open_frames(progress=progress)
     runtime.wait()  # one process builds the cache, the others find it there
     if not runtime.is_main:
         cache = open_frames()
-    labels = data.labels()
-    groups = data.groups()
+    cells = LabelledFrames(cache.frames, data.labels(), data.groups())
     title = f"{chosen.name}, recipe {recipe.name}, {choice.protocol} fold {choice.fold}, seed {recipe.seed}"
     live = LivePage(folder, {folder.name: folder}, title)
 
@@ -112,20 +112,17 @@ def train_run(
     listeners: dict[str, Any] = {"on_step": on_step, "on_epoch": after_epoch}
     shown: dict[str, Any] = {"jobs": jobs, "progress": progress}
     if isinstance(model, Pair):
-        small = open_cache(data, recipe.input.preparation, recipe.input.size // REDUCTION, cache_folder, jobs=jobs)
+        seen = recipes_of_pair(recipe).compact.input
+        small = open_cache(data, seen.preparation, seen.size, cache_folder, **shown).frames
         fit_pair(
-            model, recipe, cache.frames, small.frames, labels, groups, split.train, split.val, folder, cache_folder,
-            runtime, **shown, **listeners,
+            model, recipe, cells, small, split.train, split.val, folder, cache_folder, runtime, **shown, **listeners
         )  # fmt: skip
     elif isinstance(model, Eye):
-        fit_frozen(
-            model, recipe, cache.frames, labels, groups, split.train, folder, cache_folder,
-            on_epoch=after_epoch, **shown,
-        )  # fmt: skip
+        fit_frozen(model, recipe, cells, split.train, folder, cache_folder, on_epoch=after_epoch, **shown)
     else:
-        targets = _targets(data, split, recipe, folder, cache_folder, **shown)
-        train = FrameSource(cache.frames, labels, split.train, runtime.device, groups, targets)
-        val = FrameSource(cache.frames, labels, split.val, runtime.device, groups)
+        targets = _targets(data, split, recipe, folder)
+        train = FrameSource(cells.frames, cells.labels, split.train, runtime.device, cells.groups, targets)
+        val = FrameSource(cells.frames, cells.labels, split.val, runtime.device, cells.groups)
         if isinstance(model, Ensemble) and recipe.members:
             result = fit_members(model, recipe, train, val, folder, runtime, **listeners)
         else:
@@ -134,8 +131,10 @@ def train_run(
     if runtime.is_main:
         live.draw(finished=True)
         if not isinstance(model, Eye):
-            changed = f"\nchanged: {run.shortened}" if run.shortened else ""
-            draw_curves(result.history, folder / "curves.png", title=title + changed, best_epoch=result.best_epoch)
+            draw_curves(
+                result.history, folder / "curves.png", best_epoch=result.best_epoch,
+                title=title + (f"\nchanged: {run.shortened}" if run.shortened else ""),
+            )  # fmt: skip
         facts = _training_facts(run, model, started, cache.pixels(jobs=jobs), runtime)
         write_json(folder / TRAINING_FILE, facts.model_dump(mode="json"))
     return run
@@ -183,15 +182,13 @@ def _training_facts(
     )
 
 
-def _targets(
-    data: Manifest, split: Split, recipe: Recipe, folder: Path, cache: Path, *, jobs: int | None, progress: Progress
-) -> NDArray[np.float64] | None:
+def _targets(data: Manifest, split: Split, recipe: Recipe, folder: Path) -> NDArray[np.float64] | None:
     """What is learned of each picture, float [N]: the label, drawn towards what the teachers say; None: the label."""
     if recipe.distillation is None:
         return None
     file = folder / "teachers.json"  # they are asked once in the life of a run
     if not file.exists():
-        write_json(file, teach(data, split, recipe, cache, jobs=jobs, progress=progress).tolist())
+        write_json(file, teach(data, split, recipe).tolist())
     targets = data.labels().astype(float)
     share = recipe.distillation.weight
     targets[split.train] = (1 - share) * targets[split.train] + share * np.array(json.loads(file.read_text("utf-8")))

@@ -26,9 +26,24 @@ from leukoscope.training.recipe import Recipe
 LEFT_OUT_FILE = "left_out.json"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledFrames:
+    """Prepared pictures of a data set, and what is known of them.
+
+    Attributes:
+        frames: uint8 [M, S, S, 3]; a memory map will do.
+        labels: int64 [M], 0 normal, 1 blast.
+        groups: patient group, str [M].
+    """
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.str_]
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Logits of all training pictures, each by a head that never saw its patient group.
+    """Logits of pictures, each by a network that never saw its patient group.
 
     Attributes:
         rows: of the run's manifest, int64 [N].
@@ -37,6 +52,10 @@ class LeftOut:
 
     rows: NDArray[np.int64]
     logits: NDArray[np.float64]
+
+    def write(self, folder: Path) -> None:
+        """Keep them in the folder of a run."""
+        write_json(folder / LEFT_OUT_FILE, {"rows": self.rows.tolist(), "logits": self.logits.tolist()})
 
 
 def head_of(recipe: Recipe) -> HeadChoice:
@@ -55,9 +74,7 @@ def head_of(recipe: Recipe) -> HeadChoice:
 def fit_frozen(
     model: Eye,
     recipe: Recipe,
-    frames: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.str_],
+    cells: LabelledFrames,
     rows: NDArray[np.int64],
     folder: Path,
     cache: Path,
@@ -71,9 +88,7 @@ def fit_frozen(
     Args:
         model: with the trunk's weights; gets the head.
         recipe: with a head.
-        frames: uint8 [M, S, S, 3] of all pictures.
-        labels: int64 [M].
-        groups: str [M].
+        cells: of all pictures.
         rows: which pictures to learn from, int64 [N].
         folder: of the run; gets a checkpoint, ``metrics.jsonl`` and `LEFT_OUT_FILE`.
         cache: where statistics are kept.
@@ -87,8 +102,8 @@ def fit_frozen(
     """
     choice = head_of(recipe)
     started = time.perf_counter()
-    statistics, shaken = _seen(model, choice, frames, rows, cache, jobs=jobs, progress=progress)
-    known, of = labels[rows], groups[rows]
+    statistics, shaken = _seen(model, choice, cells.frames, rows, cache, jobs=jobs, progress=progress)
+    known, of = cells.labels[rows], cells.groups[rows]
     shaking = None if shaken is None else shaken.covariance(choice.steady.weights(), np.arange(len(rows)))
     weights = balance_weights(known, of, recipe.balance)
     head = fit_head(statistics, known, weights, choice, recipe.seed, shaking=shaking)
@@ -103,11 +118,12 @@ def fit_frozen(
         figures[f"{part}loss"] = float(log_loss(known, 1 / (1 + np.exp(-np.clip(logits, -500, 500)))))
         figures[f"{part}auc"] = float(roc_auc_score(known, logits))
     figures["seconds"] = round(time.perf_counter() - started, 2)
-    write_json(folder / LEFT_OUT_FILE, {"rows": rows.tolist(), "logits": left_out.tolist()})
+    kept = LeftOut(rows, left_out)
+    kept.write(folder)
     done = keep_fit(folder, model, figures)
     if on_epoch:
         on_epoch(figures)
-    return done, LeftOut(rows, left_out)
+    return done, kept
 
 
 def keep_fit(folder: Path, model: CellClassifier, figures: dict[str, float]) -> FitResult:
@@ -120,7 +136,7 @@ def keep_fit(folder: Path, model: CellClassifier, figures: dict[str, float]) -> 
 
 
 def read_left_out(folder: Path) -> LeftOut | None:
-    """What `fit_frozen` kept in a folder of the left-out answers; None: it did not.
+    """What was kept in a folder of left-out answers; None: nothing was.
 
     Raises:
         ValueError: the file is damaged; KeyError, TypeError as well.
@@ -130,30 +146,6 @@ def read_left_out(folder: Path) -> LeftOut | None:
         return None
     found = json.loads(file.read_text(encoding="utf-8"))
     return LeftOut(np.array(found["rows"], dtype=np.int64), np.array(found["logits"], dtype=np.float64))
-
-
-def answers_left_out(
-    model: Eye,
-    recipe: Recipe,
-    frames: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.str_],
-    rows: NDArray[np.int64],
-    cache: Path,
-    *,
-    jobs: int | None = None,
-    progress: Progress = SILENT,
-) -> LeftOut:
-    """Answers on some pictures by heads fitted on the others of them, each without the picture's patient group.
-
-    Arguments and errors as :func:`fit_frozen`; the network stays as it is.
-    """
-    choice = head_of(recipe)
-    statistics, shaken = _seen(model, choice, frames, rows, cache, jobs=jobs, progress=progress)
-    logits = left_out_logits(
-        statistics, labels[rows], groups[rows], choice, recipe.balance, recipe.seed, shaken=shaken
-    )  # fmt: skip
-    return LeftOut(rows, logits * logit_scale(logits, labels[rows]))
 
 
 def _seen(

@@ -115,7 +115,7 @@ class EarlyStopping(_Part):
 class Distillation(_Part):
     """Learning from other networks' answers beside the labels (Hinton et al. 2015)."""
 
-    # Bundles, or runs of an eye; {fold} and {seed} stand for the run's own. Of a pair: [eye], which is its own.
+    # Bundles; {fold} and {seed} stand for the run's own.
     teachers: Annotated[tuple[str, ...], Field(min_length=1)]
     # Share of the target that is the teachers' mean probability. At most a half: the label keeps the last word.
     weight: Annotated[float, Field(gt=0, le=0.5)] = 0.5

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from leukoscope.bundle.export import resize, triangle_filter
+from leukoscope.models.resize import resize, triangle_filter
 
 
 @pytest.mark.parametrize(("side", "size"), [(340, 128), (450, 224), (100, 50), (90, 37), (33, 32), (24, 40)])
