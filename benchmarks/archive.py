@@ -106,7 +106,7 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
         for engine in ENGINES:
             plans.append(leukoscope("archive", "plan", table, "--out", home))
             runs[engine].append(leukoscope("archive", "run", home, "--engine", engine, "--workers", args.workers))
-            collections.append(leukoscope("archive", "collect", home, "--out", rows))
+            collections.append(leukoscope("archive", "collect", home, "--replace", "--out", rows))
             digests.add(digest_of(rows))
             parts = Archive.open(home).planned.parts
             print(engine, runs[engine][-1], flush=True)
@@ -115,7 +115,7 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
         leukoscope("archive", "plan", table, "--out", home, "--part-size", SMALL_PART)
         small = Archive.open(home).planned.parts
         spent = leukoscope("archive", "run", home, "--engine", engine, "--workers", args.workers)
-        leukoscope("archive", "collect", home, "--out", rows)
+        leukoscope("archive", "collect", home, "--replace", "--out", rows)
         digests.add(digest_of(rows))
         base = statistics.median(run["own_cpu_s"] for run in runs[engine])
         cost[engine] = 1e3 * (spent["own_cpu_s"] - base) / (small - parts)
@@ -158,7 +158,7 @@ def scaling(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
             planned = Archive.open(home).planned
             run = leukoscope("archive", "run", home, "--engine", engine, "--workers", workers)
             spent.setdefault((engine, workers, size, planned.pictures), []).append(run | {"parts": planned.parts})
-            leukoscope("archive", "collect", home, "--out", rows)
+            leukoscope("archive", "collect", home, "--replace", "--out", rows)
             digests[which].add(digest_of(rows))
             shutil.rmtree(home)
             print(engine, workers, size, planned.pictures, run, flush=True)
@@ -313,7 +313,7 @@ def million(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
     watch.ended.set()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    collected = leukoscope("archive", "collect", home, "--out", folder / "rows.jsonl")
+    collected = leukoscope("archive", "collect", home, "--replace", "--out", folder / "rows.jsonl")
     pictures = round(missing / archive.planned.parts * archive.planned.pictures)
     return {
         "parts": archive.planned.parts, "code": code, "plan": plan, "parts_of_this_run": missing,
@@ -333,7 +333,7 @@ def disturbed(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, 
     plan = ("archive", "plan", table, "--out", home, "--part-size", max(1, args.pictures // 100))
     leukoscope(*plan)
     leukoscope("archive", "run", home, "--workers", args.workers)
-    leukoscope("archive", "collect", home, "--out", rows)
+    leukoscope("archive", "collect", home, "--replace", "--out", rows)
     plain = digest_of(rows)
     shutil.rmtree(home)
     found: dict[str, Any] = {}
@@ -358,7 +358,7 @@ def disturbed(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, 
                 if workers % 7 == 6:
                     running[0].kill()
                     coordinators += 1
-        leukoscope("archive", "collect", home, "--out", rows)
+        leukoscope("archive", "collect", home, "--replace", "--out", rows)
         found[engine] = {
             "workers_killed": workers,
             "coordinators_killed": coordinators,

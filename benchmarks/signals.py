@@ -67,9 +67,9 @@ def made(home: Path) -> dict[str, Callable[[Path], Sequence[object]]]:
         "train": lambda out: ["train", "--data", cells, *NETWORK, "--out", out, "--cache", out / "cache"],
         "compare": lambda out: ["compare", "--data", cells, *NETWORK, "--no-cost", "--out", out],
         "evaluate": lambda out: ["evaluate", "--data", cells, "--out", out],
-        "calibrate": lambda out: ["calibrate", one, "--data", cells, "--out", out],
+        "calibrate": lambda out: ["calibrate", one, "--data", cells, "--replace", "--out", out],
         "audit shortcuts": lambda out: ["audit", "shortcuts", one, "--data", cells, "--out", out],
-        "adapt": lambda out: ["adapt", default_bundle(), "--data", cells, "--out", out],
+        "adapt": lambda out: ["adapt", default_bundle(), "--data", cells, "--replace", "--out", out],
         "serve": lambda out: ["serve", "--demo", "--data", out, "--port", 18765],
     }
 

@@ -159,7 +159,8 @@ def test_evaluate_leaves_out_who_was_calibrated_on_and_shows_the_band(
     assert run("calibrate", bundle, "--data", part, "--level", "0.34", "--method", "temperature").exit_code == 0
     assert run("evaluate", "--bundle", bundle, "--data", data, "--out", tmp_path / "out").exit_code == 0
     assert set(Scores.read_csv(tmp_path / "out/predictions.csv").group) == {"b3"}  # n3 was trained on
-    result = run("evaluate", "--bundle", bundle, "--data", data, "--out", tmp_path / "out", "--include-trained")
+    again = ["--out", tmp_path / "out", "--replace"]
+    result = run("evaluate", "--bundle", bundle, "--data", data, *again, "--include-trained")
     assert result.exit_code == 0, result.output
     assert "missed" in result.output
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
@@ -225,7 +226,7 @@ def test_calibrate_fits_a_gate_where_asked_and_evaluate_says_what_it_turns_down(
     assert gate is not None
     assert gate.groups == gate.groups_held_out == ["b1", "b2", "b3", "n1", "n2"]  # n3 was trained on
     assert (gate.pictures, gate.data) == (150, "cells")
-    assert f"{100 * gate.turned_down:.1f} % of those are turned down" in result.output
+    assert f"{100 * gate.turned_down:.1f} % of those are referred" in result.output
     Image.fromarray(disc((100, 150, 5), size=40, radius=9)).save(tmp_path / "small.png")
     said = json.loads(run("predict", tmp_path / "small.png", "--bundle", tmp_path / "new", "--format", "jsonl").stdout)
     assert (said["decision"], said["gate"]) == ("refer", "turned down")

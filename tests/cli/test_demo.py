@@ -37,7 +37,7 @@ def test_a_folder_is_not_called_rendered(run, cells: Path, small_bundle: Path, t
     assert result.exit_code == 0
     assert "SYNTHETIC" not in result.output + (tmp_path / "out/report.html").read_text()
     (cells / "text.png").write_text("x")
-    assert run("demo", cells, "--out", tmp_path / "out", "--bundle", small_bundle).exit_code == 1
+    assert run("demo", cells, "--out", tmp_path / "out", "--bundle", small_bundle, "--replace").exit_code == 1
 
 
 def test_somebody_elses_pictures_are_left_alone(run, tmp_path: Path, small_bundle: Path) -> None:

@@ -116,7 +116,7 @@ def test_sets_are_told_apart(run: Run, small_bundle: Path, tmp_path: Path) -> No
     assert {cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR).shape for each in shown} == {(220, 220, 3)}
     assert len(shown) == 2 * len(wrong)
     assert "Second component" in (tmp_path / "out/embedding.svg").read_text()
-    alone = run("evaluate", "--bundle", small_bundle, "--data", labs[0], "--out", tmp_path / "out")
+    alone = run("evaluate", "--bundle", small_bundle, "--data", labs[0], "--out", tmp_path / "out", "--replace")
     assert alone.exit_code == 0
     assert not (tmp_path / "out/sets.csv").exists()
 

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 import leukoscope
-from leukoscope.cli import main
+from command_tree import COMMANDS
 from leukoscope.training.recipe import Recipe
 
 SOURCE = Path(leukoscope.__file__).parent
 FOREIGN = {"--nproc-per-node", "--upgrade", "--raw"}  # of torchrun, pip and gdcmconv
 
 
-def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    yield name, command
-    if isinstance(command, click.Group):
-        for each in command.list_commands(click.Context(command)):
-            found = command.get_command(click.Context(command), each)
-            assert found is not None
-            yield from commands(found, f"{name} {each}".strip())
-
-
-COMMANDS = dict(commands())
 OPTIONS = {
     word
     for command in COMMANDS.values()

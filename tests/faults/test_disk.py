@@ -56,6 +56,7 @@ def commands(home: Path, out: Path, bundle: Path) -> dict[str, list[object]]:
             cells,
             "--level",
             0.3 if bundle.name == "one" else 0.4,
+            "--replace",
             "--out",
             out,
         ],

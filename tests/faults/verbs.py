@@ -376,7 +376,7 @@ def _predict(place: Place, bundle: Path, kind: str) -> list[object]:
 
 def _evaluate(place: Place, bundle: Path, *data: Path) -> list[object]:
     sets = [word for each in data for word in ("--data", each)]
-    return ["evaluate", "--bundle", bundle, *sets, "--out", place.out]
+    return ["evaluate", "--bundle", bundle, *sets, "--replace", "--out", place.out]
 
 
 def _two_sets(place: Place) -> tuple[Path, Path]:
@@ -401,7 +401,7 @@ def _site(place: Place, bundle: Path) -> list[object]:
 
 
 def _summary(place: Place, name: str, *more: object) -> list[object]:
-    own = ["--key", place.key(name), "--out", place.home / f"{name}.json", *more]
+    own = ["--replace", "--key", place.key(name), "--out", place.home / f"{name}.json", *more]
     data = _two_sets(place)[name == "b"]
     return ["federate", "summary", "--bundle", place.one, "--data", data, "--site", name, *own]
 
@@ -410,12 +410,12 @@ def _pooled(place: Place, *names: str) -> list[object]:
     for name in names:
         if not (place.home / f"{name}.json").exists():
             place.do(*_summary(place, name))
-    return ["federate", "pool", *(place.home / f"{name}.json" for name in names), "--out", place.out]
+    return ["federate", "pool", *(place.home / f"{name}.json" for name in names), "--replace", "--out", place.out]
 
 
 def _sums(place: Place, name: str, number: int, out: Path) -> list[object]:
     state = ["--state", _state(place, number)] if number else []
-    own = ["--site", name, "--key", place.key(name), "--cache", place.home / "cache", "--out", out]
+    own = ["--site", name, "--key", place.key(name), "--cache", place.home / "cache", "--replace", "--out", out]
     return ["federate", "train", "--bundle", place.network, "--data", place.labelled, *state, *own]
 
 
@@ -425,7 +425,7 @@ def _combined(place: Place, number: int, out: Path) -> list[object]:
         if not file.exists():
             place.do(*_sums(place, file.name.split("-")[1], number, file))
     state = ["--state", _state(place, number)] if number else []
-    return ["federate", "combine", *files, *state, "--key", place.key("centre"), "--out", out]
+    return ["federate", "combine", *files, *state, "--key", place.key("centre"), "--replace", "--out", out]
 
 
 def _state(place: Place, number: int) -> Path:
@@ -437,7 +437,7 @@ def _state(place: Place, number: int) -> Path:
 
 def _compare(place: Place, *runs: Path) -> list[object]:
     given = [word for run in runs for word in ("--run", run)]
-    return ["compare", *given, "--no-cost", "--out", place.out]
+    return ["compare", *given, "--no-cost", "--replace", "--out", place.out]
 
 
 def _crossval(place: Place, out: Path) -> list[object]:
@@ -502,7 +502,7 @@ WRITERS: Final[dict[str, Verb]] = {
         lambda p: _predict(p, p.one, "html"), lambda p: p.do(*_predict(p, p.other, "html")), seen=seen_gallery
     ),
     "demo": Verb(
-        lambda p: ["demo", "--bundle", p.one, "--out", p.out],
+        lambda p: ["demo", "--bundle", p.one, "--replace", "--out", p.out],
         lambda p: p.do("demo", "--bundle", p.other, "--out", p.out), seen=seen_demo, tried=1,
     ),
     "field": Verb(
@@ -516,10 +516,10 @@ WRITERS: Final[dict[str, Verb]] = {
         lambda p: ["archive", "run", p.out, "--workers", 1], _archived, seen=seen_archive
     ),
     "archive collect": Verb(
-        lambda p: ["archive", "collect", p.home / "archive", "--out", p.out / "rows.jsonl"], _answered
+        lambda p: ["archive", "collect", p.home / "archive", "--replace", "--out", p.out / "rows.jsonl"], _answered
     ),
     "archive report": Verb(
-        lambda p: ["archive", "report", p.home / "archive", "--out", p.out / "report.html"], _answered
+        lambda p: ["archive", "report", p.home / "archive", "--replace", "--out", p.out / "report.html"], _answered
     ),
     "dicom get": Verb(
         lambda p: ["dicom", "get", p.dicom, "--out", p.out, "--identified"], seen=each_file
@@ -534,8 +534,8 @@ WRITERS: Final[dict[str, Verb]] = {
     "data render": Verb(
         lambda p: ["data", "render", p.out, "--cells", 6, "--subjects", 2, "--size", 64], once=True
     ),
-    "data index": Verb(lambda p: ["data", "index", p.labelled, "--out", p.out / "cells.csv"]),
-    "data combine": Verb(lambda p: ["data", "combine", *_two_sets(p), "--out", p.out / "cells.csv"]),
+    "data index": Verb(lambda p: ["data", "index", p.labelled, "--replace", "--out", p.out / "cells.csv"]),
+    "data combine": Verb(lambda p: ["data", "combine", *_two_sets(p), "--replace", "--out", p.out / "cells.csv"]),
     "data cut": Verb(lambda p: ["data", "cut", p.labelled, "--out", p.out, "--jobs", 1], seen=each_file, tried=1),
     "data audit": Verb(
         lambda p: ["data", "audit", p.cells, "--out", p.out, "--work", p.root / "work", "--jobs", 1]
@@ -543,7 +543,7 @@ WRITERS: Final[dict[str, Verb]] = {
     "train": Verb(_train, seen=seen_run, tried=1),
     "pretrain": Verb(
         lambda p: ["pretrain", "--data", p.labelled, "--out", p.out / "start.safetensors", "--recipe", "paper",
-                   *NETWORK[:-2], "--cache", p.root / "cache", "--jobs", 1],
+                   *NETWORK[:-2], "--cache", p.root / "cache", "--jobs", 1, "--replace"],
         tried=1,
     ),
     "evaluate": Verb(
@@ -566,14 +566,17 @@ WRITERS: Final[dict[str, Verb]] = {
     "federate train": Verb(lambda p: _sums(p, "a", 0, p.out / "sums"), seen=seen_sums),
     "federate combine": Verb(lambda p: _combined(p, 0, p.out / "state"), seen=seen_sums),
     "federate bundle": Verb(
-        lambda p: ["federate", "bundle", _state(p, 2), "--bundle", p.network, "--out", p.out], _copied("one")
+        lambda p: ["federate", "bundle", _state(p, 2), "--bundle", p.network, "--replace", "--out", p.out],
+        _copied("one"),
     ),
-    "adapt": Verb(lambda p: ["adapt", p.network, "--data", p.labelled, "--force", "--out", p.out], _copied("one")),
+    "adapt": Verb(
+        lambda p: ["adapt", p.network, "--data", p.labelled, "--force", "--replace", "--out", p.out], _copied("one")
+    ),
     "subjects": Verb(
         lambda p: ["subjects", *p.drawn, "--bundle", p.out, "--alarm-level", 0.4, "--missed-level", 0.4],
         lambda p: shutil.copytree(p.drawn[0] / "bundle", p.out),
     ),
-    "export": Verb(lambda p: ["export", p.run, "--name", "new", "--out", p.out], _copied("one")),
+    "export": Verb(lambda p: ["export", p.run, "--name", "new", "--replace", "--out", p.out], _copied("one")),
     "sign": Verb(lambda p: ["sign", p.out, "--key", p.key()], _copied("one")),
     "app build": Verb(
         lambda p: _site(p, p.one), lambda p: p.do(*_site(p, p.other), patches=_runtime_digests(p)),

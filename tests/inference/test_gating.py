@@ -87,7 +87,7 @@ def test_foreign_pictures_in_a_cells_outline_are_referred_with_the_reason(gated)
         assert answer.decision == "refer"
         assert answer.gate == "turned down"
         assert reason in {finding.reason for finding in answer.findings}
-        assert answer.reason.startswith("the picture is not fit to be judged: ")
+        assert answer.reason.startswith("referred by the gate: ")
         assert answer.probability is not None
         assert answer.gate_score > 1
         stored = json.loads(json.dumps(answer.to_json(), allow_nan=False))
@@ -111,7 +111,7 @@ def test_the_bands_reason_is_kept_behind_the_gates(gated, tmp_path: Path) -> Non
     gate = gated.bundle.facts.gate.model_dump(mode="json")
     both = Classifier(read_bundle(make_bundle(tmp_path / "b", frame=FRAME, gate=gate, decision=rule)), threads=1)
     reason = both.predict(np.ascontiguousarray(render_cell(1, "blast")[::4, ::4])).reason
-    assert reason.startswith("the picture is not fit to be judged: ")
+    assert reason.startswith("referred by the gate: ")
     assert reason.endswith("lies in the band 0.000 to 1.000")
 
 

@@ -160,7 +160,7 @@ def test_the_command_uses_finished_runs_and_trains_nothing(
     assert not (tmp_path / "runs").exists()
     assert "plain_cnn: on the same 12 cells" in done.output
     assert "CRSE-CNN reaches 97 % test accuracy (plain_cnn); claimed: 0.970" in done.output
-    other = CliRunner().invoke(main, ["reproduce", "paper", *map(str, paths), *options, "--seed", "3"])
+    other = CliRunner().invoke(main, ["reproduce", "paper", *map(str, paths), *options, "--seed", "3", "--replace"])
     assert other.exit_code == 1  # those are other runs
     assert "no finished run of it was given" in other.output
 

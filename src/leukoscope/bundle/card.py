@@ -132,7 +132,7 @@ _SHOWN = {
     "aurc": "area under the risk-coverage curve",
     "decided": "share of cells decided, not referred",
     "missed": "share of blasts called normal, referred ones counted as not",
-    "turned_down": "share of pictures that the gate turned down",
+    "turned_down": "share of pictures that the gate referred",
     "missed_decided": "share of blasts called normal among those decided",
 }
 

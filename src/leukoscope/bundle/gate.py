@@ -59,7 +59,7 @@ class Packed(_Facts):
 
 
 class LimitFacts(_Facts):
-    """A picture is turned down for ``reason`` where ``measure`` is below (`low`) or above (`high`) ``limit``."""
+    """A picture is referred for ``reason`` where ``measure`` is below (`low`) or above (`high`) ``limit``."""
 
     reason: str
     measure: str
@@ -118,7 +118,7 @@ class GateFacts(_Facts):
     groups: list[str]  # patient groups of the fit
     groups_held_out: list[str]  # those that no weight of the network was trained on; they set the embedding's limit
     pictures: int
-    level: Share  # share of such cells to be turned down at most
+    level: Share  # share of such cells to be referred at most
     turned_down: Share  # of the pictures of the groups held out, or of all where none is
     by_reason: dict[str, Share] = {}
     sides: list[int] | None = None  # pixels: longer sides of the pictures of the fit; None: many, or not noted
@@ -333,7 +333,7 @@ NOT_CHECKED = "Picture quality is not checked: every readable picture gets an an
 
 
 def gate_claim(gate: GateFacts | None) -> str:
-    """Which pictures are turned down, and on what that was fitted.
+    """Which pictures are referred, and on what that was fitted.
 
     >>> gate_claim(None) == NOT_CHECKED
     True
@@ -348,11 +348,11 @@ def gate_claim(gate: GateFacts | None) -> str:
         + (
             f", its limit set on those of {Patients.of(gate.groups_held_out).words()} that no weight was trained on."
             if gate.groups_held_out
-            else "; no group was held out for its limit, so it may turn down more."
+            else "; no group was held out for its limit, so it may refer more."
         )
     )
     return (
         f"Pictures unlike those of the fit are referred, with the reason: limits of size, outline, sharpness, exposure "
-        f"and stain are fitted on {where}. {looks} {100 * gate.turned_down:.1f} % of those are turned "
-        f"down; the aim for new patients is at most {100 * gate.level:.3g} %."
+        f"and stain are fitted on {where}. {looks} {100 * gate.turned_down:.1f} % of those are "
+        f"referred; the aim for new patients is at most {100 * gate.level:.3g} %."
     )

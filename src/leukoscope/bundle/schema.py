@@ -189,7 +189,7 @@ class SubjectFacts(_Facts):
 
 
 class StepFacts(_Facts):
-    """One step of an adaptation: mean log loss, or share turned down, on cells left out without it and with it."""
+    """A step of an adaptation: mean log loss, or share that the gate refers, on cells left out without it and with."""
 
     name: str
     choice: str

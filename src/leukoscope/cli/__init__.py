@@ -30,7 +30,7 @@ VERBS = {
     "compare": ("leukoscope.cli.compare", "Compare networks on the same cells, with what each one costs."),
     "crossval": ("leukoscope.cli.crossval", "Cross-validate a recipe: all folds, several seeds, one report."),
     "reproduce": ("leukoscope.cli.reproduce", "Run a published protocol again, and decide about its claims."),
-    "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refuses, on other patients."),
+    "calibrate": ("leukoscope.cli.calibrate", "Fit a bundle's probabilities, and when it refers, on other patients."),
     "audit": ("leukoscope.cli.audit", "Test a bundle: are its heat maps true, does it take shortcuts?"),
     "federate": ("leukoscope.cli.federate", "Measure one bundle at several laboratories; no picture leaves its home."),
     "adapt": ("leukoscope.cli.adapt", "Fit the end of a bundle to the cells of one laboratory."),

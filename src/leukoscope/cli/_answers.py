@@ -11,16 +11,18 @@ import click
 from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.cells.read import MAX_PIXELS
+from leukoscope.cli._results import check_results
 from leukoscope.cli._show import JsonProgress, Terminal
 from leukoscope.errors import PictureError
 from leukoscope.inference.answer import HONEST
 from leukoscope.inference.batch import (
     DEFAULT_GALLERY,
-    RESEARCH_USE,
+    SUMMARY,
     BatchTally,
     Order,
     OutputFormat,
     run_batch,
+    run_digest,
     summary,
 )
 from leukoscope.inference.cells import BATCH_SIZE
@@ -79,6 +81,23 @@ def answer_all(
     return tally
 
 
+def check_batch(
+    classifier: Classifier,
+    pictures: Sequence[Path | PictureError],
+    out: Path | None,
+    kind: OutputFormat,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    um_per_px: float | None = None,
+) -> None:
+    """Refuse to answer into a folder that holds the answers of another run; see `check_results`."""
+    folder = out or (DEFAULT_GALLERY if kind == "html" else None)
+    if folder is not None:
+        run = run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px)
+        said = "{0[pictures]} pictures, model {0[model]}"
+        check_results(folder / SUMMARY, run, said.format)
+
+
 def _tell(
     tally: BatchTally, classifier: Classifier, kind: OutputFormat, out: Path | None, owners: Owners | None, order: Order
 ) -> None:
@@ -97,7 +116,6 @@ def _tell(
     claim = refer_claim(rule)
     if claim:
         click.echo(claim, err=True)
-    click.echo(RESEARCH_USE, err=True)
     if kind == "html":
         click.echo(f"gallery: {printable(str((out or DEFAULT_GALLERY) / PAGE))}", err=True)
     elif out is not None:

@@ -1,18 +1,42 @@
-"""What verbs share when they show: how far long work is, and which pictures were lost."""
+"""What verbs share when they show: how far long work is, which pictures were lost, what answers are not for."""
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from leukoscope.progress import Advance
+from leukoscope.text import RESEARCH_USE
 
 _FIRST: Final = 10  # lost pictures that are named
+_Verb = TypeVar("_Verb", bound=Callable[..., Any])
+
+
+def research_use(verb: _Verb) -> _Verb:
+    """A verb that answers or reports: once done, it says in one line what its answers are not for.
+
+    Not said where standard error is to be quiet, or JSON is asked for.
+    """
+
+    @functools.wraps(verb)
+    def saying(*arguments: Any, **values: Any) -> Any:
+        try:
+            code = verb(*arguments, **values)
+        except SystemExit:  # done, and some pictures were unreadable
+            click.echo(RESEARCH_USE, err=True)
+            raise
+        if not values.get("quiet") and not values.get("as_json"):
+            click.echo(RESEARCH_USE, err=True)
+        return code
+
+    saying.research_use = True  # type: ignore[attr-defined]  # tests ask which verbs say it
+    return saying  # type: ignore[return-value]
 
 
 class JsonProgress:

@@ -9,7 +9,8 @@ import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
 from leukoscope.cli._options import THREADS
-from leukoscope.cli._show import Terminal, show_lost
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import Terminal, research_use, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.runs.laboratory import Adapted, Laboratory
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Write the bundle even if nothing was clearly gained; it says so.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts that are left out.")
 @THREADS
+@keeps_results()
+@research_use
 def adapt(
     bundle: Path,
     data: tuple[Path, ...],

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._options import BUNDLE
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import Terminal, research_use
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -81,6 +83,7 @@ def plan(
 )  # fmt: skip
 @click.option("--address", help="Of a Dask scheduler; its workers see the same folders.  [default: start workers here]")
 @click.option("--workers", type=click.IntRange(1, 4096), help="Processes to start.  [default: one per available core]")
+@research_use
 def run(folder: Path, engine: Engine, address: str | None, workers: int | None) -> int:
     """Answer for all parts that have no rows yet. May be stopped, given again, and given several times at once.
 
@@ -89,7 +92,6 @@ def run(folder: Path, engine: Engine, address: str | None, workers: int | None) 
     from leukoscope.archive.collect import state_of
     from leukoscope.archive.engines import run_archive
     from leukoscope.archive.plan import Archive
-    from leukoscope.cli._show import Terminal
     from leukoscope.text import printable
 
     if address is not None and engine != "dask":
@@ -105,6 +107,7 @@ def run(folder: Path, engine: Engine, address: str | None, workers: int | None) 
 @archive.command()
 @ARCHIVE
 @click.option("--json", "as_json", is_flag=True, help="As one JSON value.")
+@research_use
 def status(folder: Path, as_json: bool) -> None:
     """Say how far an archive is. Every byte of every part is checked."""
     import json
@@ -127,6 +130,8 @@ def status(folder: Path, as_json: bool) -> None:
     help="*.jsonl, *.csv, or *.parquet (extra `parquet`).",
 )  # fmt: skip
 @click.option("--partial", is_flag=True, help="Also where parts are missing.")
+@keeps_results()
+@research_use
 def collect(folder: Path, out: Path, partial: bool) -> int:
     """Write the rows of all parts into one file, in the order of the plan: those of `predict`, without times.
 
@@ -148,6 +153,8 @@ def collect(folder: Path, out: Path, partial: bool) -> int:
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True,
     help="The page.",
 )  # fmt: skip
+@keeps_results()
+@research_use
 def report(folder: Path, out: Path) -> int:
     """Write a page of figures: patients, reasons to refer, drift over months, pictures worth a look first.
 
@@ -157,7 +164,6 @@ def report(folder: Path, out: Path) -> int:
     """
     from leukoscope.archive.plan import Archive
     from leukoscope.archive.report import write_report
-    from leukoscope.inference.batch import RESEARCH_USE
     from leukoscope.text import printable
 
     figures = write_report(Archive.open(folder), out)
@@ -165,14 +171,11 @@ def report(folder: Path, out: Path) -> int:
     click.echo(f"{len(figures.patients):,} patients: {counts}")
     if figures.missing:
         click.echo(f"{len(figures.missing)} parts have no rows yet and are left out", err=True)
-    click.echo(RESEARCH_USE, err=True)
     click.echo(printable(str(out)), err=True)
     return 1 if figures.missing else 0
 
 
 def _say(state: State) -> None:
-    from leukoscope.inference.batch import RESEARCH_USE
-
     counts = ", ".join(f"{count:,} {name}" for name, count in sorted(state.decisions.items()))
     done = state.parts - len(state.missing)
     told = f"{done:,} of {state.parts:,} parts, {state.pictures:,} pictures, {state.rows:,} rows"
@@ -181,7 +184,6 @@ def _say(state: State) -> None:
         first = ", ".join(map(str, state.missing[:10]))
         more = len(state.missing) - 10
         click.echo(f"missing: part {first}" + (f" and {more:,} more" if more > 0 else ""), err=True)
-    click.echo(RESEARCH_USE, err=True)
 
 
 def _pictures(paths: tuple[Path, ...], left_out: Counter[str]) -> Iterator[Listed]:

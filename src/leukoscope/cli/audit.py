@@ -10,7 +10,8 @@ import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
 from leukoscope.cli._options import THREADS
-from leukoscope.cli._show import Terminal, show_lost
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import Terminal, research_use, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -50,6 +51,8 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
 )  # fmt: skip
 @click.option("--shuffled", type=click.Path(path_type=Path), help="Bundle of the same network, shuffled labels.")
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder of NAME.png and NAME.mask.png: drawn nuclei.")
+@keeps_results("explanations.json", default=lambda _: Path("audit"))
+@research_use
 def explanations(
     bundle: Path,
     data: tuple[Path, ...],
@@ -89,6 +92,8 @@ def explanations(
     "--cells", type=click.IntRange(min=8), default=1000, show_default=True,
     help="How many cells at most, of as many patients as there are.",
 )  # fmt: skip
+@keeps_results("shortcuts.json", default=lambda _: Path("audit"))
+@research_use
 def shortcuts(
     bundle: Path,
     data: tuple[Path, ...],

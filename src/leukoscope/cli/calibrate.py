@@ -9,6 +9,7 @@ import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data, unseen_cells
 from leukoscope.cli._options import THREADS
+from leukoscope.cli._results import keeps_results
 from leukoscope.cli._show import Terminal, show_lost
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--gate", is_flag=True, help="Fit the gate too: which pictures are judged at all.")
 @THREADS
+@keeps_results()
 def calibrate(
     bundle: Path,
     data: tuple[Path, ...],

@@ -13,7 +13,8 @@ import click
 
 from leukoscope.cli._data import GROUPS, cache_folder, data_option, open_data
 from leukoscope.cli._options import CACHE, EPOCHS, JOBS, LIMIT, PROTOCOL
-from leukoscope.cli._show import show_lost
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import research_use, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.datasets.dataset import Manifest
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 @click.option("--device", "devices", multiple=True, help="cpu, cuda:1 ...  [default: all CUDA devices, or cpu]")
 @CACHE
 @JOBS
+@keeps_results("comparison.json")
+@research_use
 def compare(
     plan_file: Path | None,
     data: tuple[Path, ...],

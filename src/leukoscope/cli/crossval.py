@@ -11,7 +11,7 @@ import click
 from leukoscope.cli._data import GROUPS, cache_folder, data_option, open_data
 from leukoscope.cli._options import CACHE, EPOCHS, LIMIT, OVERRIDES
 from leukoscope.cli._results import REPLACE, check_results
-from leukoscope.cli._show import show_lost
+from leukoscope.cli._show import research_use, show_lost
 
 
 @click.command()
@@ -33,6 +33,7 @@ from leukoscope.cli._show import show_lost
 @click.option("--device", "devices", multiple=True, help="cpu, cuda:1 ...  [default: all CUDA devices, or cpu]")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time on each device.")
 @CACHE
+@research_use
 def crossval(
     data: tuple[Path, ...],
     recipe: str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._data import CLASSES, given_classes
+from leukoscope.cli._results import keeps_results
 from leukoscope.cli._show import show_lost
 from leukoscope.cli.leaks import audit
 
@@ -35,6 +36,7 @@ data.add_command(audit)
 @click.option("--one-class", is_flag=True, help="Accept class folders or a table that hold one class only.")
 @click.option("--resolution", is_flag=True, help="Say what the pictures' size in pixels tells of the class.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the manifest to this CSV file.")
+@keeps_results()
 def index(path: Path, reader: str, one_class: bool, resolution: bool, out: Path | None) -> None:
     """Read the data set at PATH and count what it holds.
 
@@ -109,6 +111,7 @@ def render(folder: Path, count: int, subjects: int, layout: Layout, size: int, s
 @CLASSES
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV file to write.")
+@keeps_results()
 def combine_sets(paths: tuple[Path, ...], out: Path) -> None:
     """Make one data set of several, which `train` and `evaluate` take as --data; pictures stay where they are."""
     from leukoscope.datasets.combine import combine, parts_of

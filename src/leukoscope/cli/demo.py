@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._options import BUNDLE
+from leukoscope.cli._results import REPLACE
+from leukoscope.cli._show import research_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +29,9 @@ IN_FIELD: tuple[Kind, ...] = ("blast", "normal", "blast", "normal", "normal")
 )  # fmt: skip
 @BUNDLE
 @click.option("--open/--no-open", "show", default=False, show_default=True, help="Open the gallery in the browser.")
-def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int:
+@REPLACE
+@research_use
+def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool, replace: bool) -> int:
     """Show a model at work.
 
     Without FOLDER, twelve cells and a field with five more are rendered by a program: they are not from a patient, and
@@ -35,7 +39,7 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
-    from leukoscope.cli._answers import answer_all
+    from leukoscope.cli._answers import answer_all, check_batch
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
     from leukoscope.inference.gallery import PAGE
@@ -46,6 +50,8 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool) -> int
         pictures = find_pictures(write_rendered(out / PICTURES))
     else:
         pictures = find_pictures([folder])
+    if not replace:
+        check_batch(classifier, pictures, out, "html")
     tally = answer_all(classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None)
     if show:
         click.launch((out / PAGE).resolve().as_uri())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from leukoscope.cli._options import BUNDLE
+from leukoscope.cli._show import research_use
 
 
 @click.group()
@@ -73,6 +74,7 @@ def get(
 @click.option("--pdf", type=click.Path(path_type=Path, exists=True), help="A printed report of the patient.")
 @click.option("--patient", help="Only this patient, by the name of the folder.")
 @BUNDLE
+@research_use
 def put(
     folder: Path, results: Path, to: str, readings: Path | None, reader: str | None, pdf: Path | None,
     patient: str | None, bundle: Path | None,
@@ -85,7 +87,6 @@ def put(
     from leukoscope.bundle.read import default_bundle, read_bundle
     from leukoscope.dicom.objects import Machine
     from leukoscope.dicom.results import give_results
-    from leukoscope.inference.batch import RESEARCH_USE
 
     used = read_bundle(bundle or default_bundle())
     machine = Machine(used.facts.name, used.digest, used.facts.decision.threshold)
@@ -95,7 +96,6 @@ def put(
     click.echo(f"{given.annotations} annotations, {given.statements} statements, {given.printed} PDF: {to}")
     if given.unanswered:
         click.echo(f"{given.unanswered} pictures have no answer with a cell", err=True)
-    click.echo(RESEARCH_USE, err=True)
 
 
 @dicom.command()

@@ -10,7 +10,8 @@ import click
 
 from leukoscope.cli._data import GROUPS, data_option, open_data
 from leukoscope.cli._options import THREADS
-from leukoscope.cli._show import Terminal, show_lost
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import Terminal, research_use, show_lost
 
 if TYPE_CHECKING:
     from leukoscope.bundle.read import Bundle
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 @click.option("--write", is_flag=True, help="With --audit: record figures and verdict in the bundle.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the report.")
 @THREADS
+@keeps_results(
+    "metrics.json", "explanations.json", "shortcuts.json",
+    default=lambda asked: (asked["run"] or Path()) / "evaluation",
+)  # fmt: skip
+@research_use
 def evaluate(
     run: Path | None,
     bundle: Path | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leukoscope.cli._data import open_data
+from leukoscope.cli._results import keeps_results
 from leukoscope.cli._show import show_lost
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ CALIBRATION_CELLS = 256
     help="With --int8: training cells on which its logit is fitted to the float one's.",
 )
 @click.option("--seed", default=0, show_default=True, help="With --int8: of the choice of these cells.")
+@keeps_results()
 def export(
     run: Path,
     out: Path | None,

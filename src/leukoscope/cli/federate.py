@@ -9,6 +9,8 @@ import click
 
 from leukoscope.cli._data import GROUPS, cache_folder, data_option, open_data, unseen_cells
 from leukoscope.cli._options import BUNDLE, CACHE, THREADS
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import Terminal, research_use
 
 
 @click.group()
@@ -55,6 +57,7 @@ KEY = click.option("--key", "key_file", type=click.Path(path_type=Path), require
     help="File that all sites share: tells a patient who was seen at two of them.",
 )  # fmt: skip
 @THREADS
+@keeps_results()
 def summary(
     bundle: Path | None,
     data: tuple[Path, ...],
@@ -73,7 +76,6 @@ def summary(
     Patients that the bundle was trained on are left out. Nothing is sent: the file is yours to read and to send.
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
-    from leukoscope.cli._show import Terminal
     from leukoscope.federation.summary import summarise_site
     from leukoscope.files import write_text
     from leukoscope.inference.classifier import Classifier
@@ -98,13 +100,15 @@ def summary(
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the report.")
 @TRUST
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@keeps_results("pooled.json")
+@research_use
 def pool(files: tuple[Path, ...], out: Path, trust: tuple[str, ...], seed: int) -> None:
     """Pool the files of several sites into figures over all of them, by site, and how far they differ."""
     from leukoscope.federation.admission import check_trust
     from leukoscope.federation.pool import pool_sites
     from leukoscope.federation.report import lines_of, write_pooled
     from leukoscope.federation.summary import read_summary
-    from leukoscope.text import RESEARCH_USE, printable
+    from leukoscope.text import printable
 
     summaries = [read_summary(file) for file in files]
     check_trust(summaries, trust)
@@ -112,7 +116,6 @@ def pool(files: tuple[Path, ...], out: Path, trust: tuple[str, ...], seed: int) 
     page = write_pooled(pooled, out)
     for line in (*lines_of(pooled), *(f"note: {note}" for note in pooled.notes)):
         click.echo(printable(line))
-    click.echo(RESEARCH_USE, err=True)
     click.echo(printable(str(page)), err=True)
 
 
@@ -137,6 +140,7 @@ def pool(files: tuple[Path, ...], out: Path, trust: tuple[str, ...], seed: int) 
 @click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="What left, by line.  [default: OUT.log]")
 @CACHE
 @THREADS
+@keeps_results()
 def train(
     bundle: Path | None,
     data: tuple[Path, ...],
@@ -160,7 +164,6 @@ def train(
     and to send. The same --data, --keep-aside and --seed in every round.
     """
     from leukoscope.bundle.read import default_bundle, read_bundle
-    from leukoscope.cli._show import Terminal
     from leukoscope.federation.parcel import read_parcel
     from leukoscope.federation.site import kept_aside, log_sent, site_cells, site_parcel
     from leukoscope.files import write_bytes
@@ -195,6 +198,7 @@ def train(
     "--strength", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True,
     help="Of the pull towards no head, chosen in round 0.",
 )  # fmt: skip
+@keeps_results()
 def combine(
     files: tuple[Path, ...],
     state: Path | None,
@@ -249,6 +253,7 @@ def combine(
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the new bundle."
 )
+@keeps_results()
 def bundle_of(state: Path, bundle: Path | None, out: Path) -> None:
     """Write the agreed bundle with the head that the centre's file STATE holds. Each site can do it for itself.
 

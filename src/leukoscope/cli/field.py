@@ -10,6 +10,8 @@ import click
 from leukoscope.cli._options import BUNDLE, PROVIDER, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import Terminal, research_use
 
 if TYPE_CHECKING:
     from leukoscope.inference.classifier import Classifier
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     "--truth", is_flag=True,
     help="The one folder given is ALL-IDB1 or ALL-IDB2: score what is found and said against its lists and labels.",
 )  # fmt: skip
+@keeps_results("summary.json", "truth.json", asked=("paths", "truth"))
+@research_use
 def field(
     paths: tuple[Path, ...],
     out: Path,
@@ -73,9 +77,8 @@ def field(
     picture do not count; they are named, and counted in summary.json.
     """
     from leukoscope.cli._answers import fallen_back
-    from leukoscope.cli._show import Terminal
     from leukoscope.inference.answer import HONEST
-    from leukoscope.inference.batch import RESEARCH_USE, find_pictures, run_fields
+    from leukoscope.inference.batch import find_pictures, run_fields
     from leukoscope.inference.cells import ReadOptions
     from leukoscope.inference.classifier import load
     from leukoscope.text import printable
@@ -97,7 +100,6 @@ def field(
     if owners is not None:
         _say_patients(out / "patients.json")
     click.echo(HONEST, err=True)
-    click.echo(RESEARCH_USE, err=True)
     click.echo(printable(str(out / "report.html")), err=True)
     if said := pictures.left_out_words():
         click.echo(said, err=True)
@@ -127,7 +129,6 @@ def _score(
     wrong: bool,
 ) -> int:
     """ALL-IDB against its own lists of blasts."""
-    from leukoscope.cli._show import Terminal
     from leukoscope.studies.allidb.report import FIGURES, allidb_lines, measure_allidb
     from leukoscope.text import printable
 

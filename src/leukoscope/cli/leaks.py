@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from leukoscope.cli._results import keeps_results
 from leukoscope.cli._show import Terminal, show_lost
 
 
@@ -22,6 +23,7 @@ from leukoscope.cli._show import Terminal, show_lost
 )  # fmt: skip
 @click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A split to check (JSON).")
 @click.option("--any-angle", is_flag=True, help="Search copies turned by any angle; slower.")
+@keeps_results("audit.json")
 def audit(path: Path, out: Path, jobs: int | None, work: Path | None, split: Path | None, any_angle: bool) -> int:
     """Find the pictures that show the same physical cell, under one subject or under several.
 

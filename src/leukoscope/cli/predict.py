@@ -10,7 +10,8 @@ import click
 from leukoscope.cli._options import BUNDLE, PROGRESS, PROVIDER, QUIET, THRESHOLD, TRUST
 from leukoscope.cli._paths import listed
 from leukoscope.cli._patients import by_patient, owners_of
-from leukoscope.cli._results import REPLACE, check_results
+from leukoscope.cli._results import REPLACE
+from leukoscope.cli._show import research_use
 
 if TYPE_CHECKING:
     from leukoscope.inference.batch import Order, OutputFormat
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 @QUIET
 @PROGRESS
 @by_patient
+@research_use
 def predict(
     paths: tuple[Path, ...],
     kind: OutputFormat | None,
@@ -98,8 +100,8 @@ def predict(
     from leukoscope.bundle.decision import decided_at
     from leukoscope.bundle.read import default_bundle
     from leukoscope.bundle.signature import read_trusted
-    from leukoscope.cli._answers import answer_all, emitter, fallen_back
-    from leukoscope.inference.batch import SUMMARY, find_pictures, run_digest
+    from leukoscope.cli._answers import answer_all, check_batch, emitter, fallen_back
+    from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import Classifier
 
     chosen_bundle = read_trusted(bundle or default_bundle(), trust)
@@ -111,10 +113,9 @@ def predict(
         click.echo(said, err=True)
     pictures = find_pictures(listed(paths))
     owners = owners_of(pictures, by, patients)
-    if out is not None and not replace:
-        run = run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px)
-        check_results(out / SUMMARY, run, lambda found: f"{found.get('pictures')} pictures, model {found.get('model')}")
     chosen: OutputFormat = kind or ("html" if out else "table")
+    if not replace:
+        check_batch(classifier, pictures, out, chosen, max_pixels=max_pixels, um_per_px=um_per_px)
     emit = None if out else emitter(chosen)
     tally = answer_all(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,

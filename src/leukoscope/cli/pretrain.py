@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from leukoscope.cli._options import CACHE, OVERRIDES
+from leukoscope.cli._results import keeps_results
 from leukoscope.cli._show import Terminal, show_lost
 
 
@@ -24,6 +25,7 @@ from leukoscope.cli._show import Terminal, show_lost
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
 @CACHE
 @click.option("--jobs", type=click.IntRange(min=1), help="Threads for cutting and decoding.")
+@keeps_results()
 def pretrain(
     data: Path,
     out: Path,

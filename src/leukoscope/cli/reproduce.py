@@ -8,6 +8,8 @@ import click
 
 from leukoscope.cli._data import cache_folder, open_data
 from leukoscope.cli._options import CACHE, EPOCHS, JOBS, OVERRIDES
+from leukoscope.cli._results import keeps_results
+from leukoscope.cli._show import research_use
 
 
 @click.group()
@@ -40,6 +42,8 @@ def reproduce() -> None:
 @click.option("--device", "devices", multiple=True, help="cpu, cuda:0 ...; several take runs in turn.  [default: auto]")
 @CACHE
 @JOBS
+@keeps_results("reproduction.json")
+@research_use
 def paper(
     data: tuple[Path, ...],
     out: Path,

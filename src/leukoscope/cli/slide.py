@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from leukoscope.cli._options import BUNDLE, THREADS
+from leukoscope.cli._show import Terminal, research_use
 
 
 @click.command()
@@ -22,6 +23,7 @@ from leukoscope.cli._options import BUNDLE, THREADS
 @click.option(
     "--window", type=click.IntRange(1024, 8192), default=2048, show_default=True, help="Side of a window in pixels."
 )
+@research_use
 def slide(
     path: Path, out: Path, bundle: Path | None, threads: int | None, um_per_px: float | None, red_cell_um: float,
     window: int,
@@ -36,9 +38,7 @@ def slide(
 
     Exit code: 0 all chosen windows read, 1 some could not be read, 2 the slide cannot be read, or wrong usage.
     """
-    from leukoscope.cli._show import Terminal
     from leukoscope.inference.answer import HONEST
-    from leukoscope.inference.batch import RESEARCH_USE
     from leukoscope.inference.cells import ReadOptions
     from leukoscope.inference.classifier import load
     from leukoscope.slides.results import read_slide
@@ -56,6 +56,5 @@ def slide(
     if unread:
         click.echo(f"{unread} windows could not be looked at", err=True)
     click.echo(HONEST, err=True)
-    click.echo(RESEARCH_USE, err=True)
     click.echo(printable(str(done.page)), err=True)
     return 1 if tally.faults or unread else 0

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from leukoscope.cli._results import keeps_results
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
@@ -26,6 +28,7 @@ import click
     help="Share of patients with blasts of whom none are seen, at most, on average.",
 )  # fmt: skip
 @click.option("--min-cells", type=click.IntRange(2), default=20, show_default=True, help="Fewer are too few to state.")
+@keeps_results()
 def subjects(
     runs: tuple[Path, ...],
     bundle: Path,

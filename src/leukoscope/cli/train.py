@@ -13,7 +13,7 @@ import click
 
 from leukoscope.cli._data import GROUPS, cache_folder, data_option, open_data
 from leukoscope.cli._options import CACHE, JOBS, LIMIT, OVERRIDES, PROTOCOL
-from leukoscope.cli._show import Terminal, show_lost
+from leukoscope.cli._show import Terminal, research_use, show_lost
 from leukoscope.progress import SILENT
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     "--as-row", is_flag=True, hidden=True,
     help="A row of a study: --data is a manifest, taken as it stands; the run ends when standard input closes.",
 )  # fmt: skip
+@research_use
 def train(
     data: tuple[Path, ...],
     recipe: str,

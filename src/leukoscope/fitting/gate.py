@@ -276,7 +276,7 @@ def fit_gate(cells: GateCells, *, data: str, level: float = LEVEL) -> GateFacts:
         DataError: the level is no share.
     """
     if not 0 < level < 1:
-        raise DataError(f"a share of {level} of cells to turn down is not between 0 and 1")
+        raise DataError(f"a share of {level} of cells to refer is not between 0 and 1")
     fold = even_folds(cells.group, FOLDS)
     measured = {name: cells.values[:, k] for k, name in enumerate(MEASURES)}
     measured[STAIN_DISTANCE] = _crossed(
@@ -402,7 +402,7 @@ def choose_gate(old: GateFacts | None, cells: GateCells, *, data: str) -> GateCh
     if before is not None:
         lost = (np.bincount(fold, weights=each).astype(np.float64) for each in (flags, before))
         if not clearly_lower(*lost):
-            return GateChoice(None, share, after, "it does not clearly turn down fewer of the cells left out")
+            return GateChoice(None, share, after, "it does not clearly refer fewer of the cells left out")
     return GateChoice(fit_gate(cells, data=data), share, after, None)
 
 

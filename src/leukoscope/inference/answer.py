@@ -47,8 +47,8 @@ class Answer:
         embedding: float32 [E], the network's pooled features.
         timings: milliseconds by stage: those of `Reading.timings`, and `graph`.
         gate: whether the bundle's gate found the picture fit to be judged; `not checked` where the bundle has none, or
-            the cell was not asked. The probability of a picture that was turned down means nothing.
-        findings: why the gate turned it down, the worst first.
+            the cell was not asked. The probability of a picture that the gate refers means nothing.
+        findings: why the gate refers it, the worst first.
         gate_score: distance of the worst measure from the middle of the training cells, 1 at its limit; None where not
             checked or not finite.
         morphology: what was measured of the cell, from `inference.morphology.summarise`; None where not asked.

@@ -106,8 +106,8 @@ ENGLISH: Final[Mapping[str, str]] = MappingProxyType(
         "note against blast": ", although more of the map speaks for normal",
         "note against normal": ", although more of the map speaks for blast",
         "note outside": ", and most of what supports the decision lies outside the cell: read the map with care",
-        # Why the gate turns a picture down; `limit` is where unusual begins.
-        "turned down": "the picture is not fit to be judged: {reasons}",
+        # Why the gate refers a picture; `limit` is where unusual begins.
+        "turned down": "referred by the gate: {reasons}",
         "turned down first": "No decision, {reason}.",
         "gate unknown scale": "its frame has {v} px, the training cells' {limit}, so the scale of the cell is "
         "not known (give it with --um-per-px)",
@@ -320,10 +320,10 @@ class Judgement:
     """What the gate makes of a decision.
 
     Attributes:
-        decision: as the rule gave it; `refer` where the gate turned the picture down.
+        decision: as the rule gave it; `refer` where the gate refers the picture.
         reason: why it is referred; what the gate found comes first.
         gate: `not checked` without a gate.
-        findings: why it was turned down, the worst first.
+        findings: why the gate refers it, the worst first.
         score: distance of the worst measure from the middle of the training cells, 1 at its limit; None where not
             checked or not finite.
     """
@@ -355,14 +355,14 @@ class Judgement:
 
 
 def in_words(findings: Sequence[Finding], *, language: str = "en") -> str:
-    """Why a picture was turned down, the worst first, at most `MOST_REASONS`.
+    """Why the gate refers a picture, the worst first, at most `MOST_REASONS`.
 
     Args:
         findings: at least one, the worst first.
         language: a key of `phrases.LANGUAGES`.
 
     >>> in_words([Finding("blurred", "sharpness", -3.25, -2.5)])
-    'the picture is not fit to be judged: it is blurred (sharpness -3.2, usual from -2.5)'
+    'referred by the gate: it is blurred (sharpness -3.2, usual from -2.5)'
     """
     phrases = LANGUAGES[language]
     told = [_told(finding, language) for finding in findings[:MOST_REASONS]]

@@ -61,9 +61,9 @@ class Evaluation:
     interval that a bootstrap over single pictures would give, to show how much narrower it wrongly is.
     ``confusion``: counts under the keys tn, fp, fn, tp. ``roc``: sensitivity against false positive rate;
     ``precision_recall``: precision against recall. ``worst``: see ``panel.worst_subject``.
-    ``risk_coverage``: share decided wrongly against share decided, least sure refused first; ``missed_coverage``: share
-    of blasts called normal against share decided, for bands that end at the threshold; ``referral``: what the bundle's
-    own band did, None if it has none.
+    ``risk_coverage``: share decided wrongly against share decided, least sure referred first; ``missed_coverage``:
+    share of blasts called normal against share decided, for bands that end at the threshold; ``referral``: what
+    the bundle's own band did, None if it has none.
     ``provenance``: where the answers come from.
     """
 

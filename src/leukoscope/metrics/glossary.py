@@ -71,7 +71,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "aurc",
         "Risk over coverages",
-        "Share wrong when the least sure pictures are refused, mean over all shares decided; lower is better.",
+        "Share wrong when the least sure pictures are referred, mean over all shares decided; lower is better.",
         "both",
         False,
     ),

@@ -23,6 +23,7 @@ from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier
 from leukoscope.inference.journal import settings_of, stamp
 from leukoscope.inference.overlay import COLOURS, THUMB, encode
+from leukoscope.inference.words import LANGUAGES
 from leukoscope.inference.writers import FIELD_COLUMNS, geojson
 from leukoscope.page import render
 from leukoscope.progress import SILENT, Progress
@@ -170,7 +171,7 @@ def _written(
 def _why(cell: dict[str, Any]) -> str:
     """The first reason for which a cell is referred, without its figures."""
     told = re.sub(r" \([^)]*\)", "", cell["reason"] or "in the band between blast and normal")
-    return told.removeprefix("the picture is not fit to be judged: ").partition(", ")[0]
+    return told.removeprefix(LANGUAGES["en"]["turned down"].format(reasons="")).partition(", ")[0]
 
 
 def _bar(width: int, slide: Slide, found: Survey) -> tuple[float, str]:

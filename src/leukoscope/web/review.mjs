@@ -7,7 +7,7 @@ import { Viewer } from "./viewer.mjs";
 
 const ORDERS = [
   ["probability", "Most like a blast first"], ["change", "What a review may change"], ["place", "Place in the pictures"],
-  ["gate", "Not fit to be judged first"], ["disagreement", "Where I differ from the model"],
+  ["gate", "Referred by the gate first"], ["disagreement", "Where I differ from the model"],
 ];
 
 /** How cells are drawn in a field: by colour and by line, as not everybody tells colours apart. */
@@ -428,7 +428,7 @@ export class Review {
     const label = cell.label && this.labels.get(cell.label);
     const mine = label ? `You: ${label.words}. ` : "Not read. ";
     const turn = cell.turns && !label ? ` Called otherwise, it alone would turn the patient's statement to "${cell.turns}".` : "";
-    const model = this.blind ? "" : cell.probability === null || cell.gate === "turned down" ? `Model: no answer (${cell.reason || "not fit to be judged"}).`
+    const model = this.blind ? "" : cell.probability === null || cell.gate === "turned down" ? `Model: no answer (${cell.reason || "referred by the gate"}).`
       : `Model suggests ${cell.decision}, probability of blast ${cell.probability.toFixed(3)}.`;
     fill(this.said, el("strong", {}, mine), model, turn);
   }

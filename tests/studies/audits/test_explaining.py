@@ -193,7 +193,7 @@ def test_evaluate_runs_both_audits(world: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(world / "true", tmp_path / "bundle")
     arguments = ["evaluate", "--bundle", str(bundle), "--data", str(world / "test"), "--out", str(tmp_path / "out")]
     for more in (["--audit", "--audit-cells", "16", "--write"], []):  # the second tells what is recorded
-        result = CliRunner().invoke(main, [*arguments, "--threads", "1", *more])
+        result = CliRunner().invoke(main, [*arguments, "--threads", "1", "--replace", *more])
         assert result.exit_code == 0, result.output
         told = json.loads((tmp_path / "out" / "metrics.json").read_text())
         page = (tmp_path / "out" / "report.html").read_text()

@@ -82,7 +82,7 @@ export function decide(logit, rule) {
 const MOST_REASONS = 3;
 const DIGITS = { side: 0, diameter: 0, contrast: 0, brightness: 0, stain_distance: 1, embedding_distance: 1, nuclear_stain: 2, sharpness: 1 };
 
-/** Why a picture was turned down, the worst first; `words` are those of the command line. */
+/** Why the gate refers a picture, the worst first; `words` are those of the command line. */
 export function inWords(findings, words) {
   const told = findings.slice(0, MOST_REASONS).map(({ reason, measure, value, limit }) => {
     if (value === null) return words["gate unknown"].replace("{measure}", measure.replaceAll("_", " "));

@@ -26,7 +26,7 @@ export const WORDS = {
     blast: "Blast", normal: "Normal", refer: "Refer to a person", unreadable: "No answer",
     "label blast": "Blast (B)", "label normal": "Normal (N)", "label other": "Other (O)", "label none": "No label (U)",
     passed: "Picture quality: within the limits of the training cells.",
-    "turned down": "Picture quality: turned down. The probability below means nothing.",
+    "turned down": "Picture quality: outside the limits, referred. The probability below means nothing.",
     "not checked": "Picture quality not checked.",
     withheld: "Not asked: the probability of such a cell would mean nothing.",
     probability: "Probability of blast {p}{calibrated}; logit {l}; {ms} ms",
@@ -86,7 +86,7 @@ export const WORDS = {
     blast: "Blasto", normal: "Normal", refer: "Remitir a una persona", unreadable: "Sin respuesta",
     "label blast": "Blasto (B)", "label normal": "Normal (N)", "label other": "Otra (O)", "label none": "Sin etiqueta (U)",
     passed: "Calidad de la imagen: dentro de los límites de las células de entrenamiento.",
-    "turned down": "Calidad de la imagen: rechazada. La probabilidad de abajo no significa nada.",
+    "turned down": "Calidad de la imagen: fuera de los límites, se remite. La probabilidad de abajo no significa nada.",
     "not checked": "Calidad de la imagen sin comprobar.",
     withheld: "No se ha preguntado: la probabilidad de una célula así no significaría nada.",
     probability: "Probabilidad de blasto {p}{calibrated}; logit {l}; {ms} ms",
@@ -125,7 +125,7 @@ export const WORDS = {
 
 /** The gate's reasons in Spanish; the English ones are the command line's own and come with the build. */
 export const GATE_ES = {
-  comma: ", ", "turned down": "la imagen no sirve para juzgarla: {reasons}",
+  comma: ", ", "turned down": "remitida por el control de calidad: {reasons}",
   "gate unknown scale": "su marco tiene {v} px, el de las células de entrenamiento {limit}, así que no se conoce la escala de la célula",
   "gate swapped channels": "sus colores se parecen más a los de las células de entrenamiento con rojo y azul cambiados ({v} veces), como en los archivos de OpenCV",
   "gate too small": "la célula es demasiado pequeña para la escala de las células de entrenamiento ({v} px, lo usual desde {limit})",
