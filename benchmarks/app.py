@@ -5,9 +5,9 @@
 Rendered cells. Over the wire: the smallest form of each file that the build wrote. Start: the page is reloaded offline
 until its self-test has passed. A cell: from the bytes in the worker to the answer, as the page tells it. Processor
 time is that of all the browser's processes, a cell's with its thumbnail and storage. Memory: private pages of the tab's
-process (Private_Dirty of /proc/PID/smaps_rollup) with an empty page, after the first visit and after all cells; code of
-the browser that all tabs share is not in it. For memory the browser is driven without watching its network: a driver
-that watches it keeps each answer's body in the tab.
+process (Private_Dirty of /proc/PID/smaps_rollup) with an empty page, after the first visit, after all cells, and once
+the page's garbage (not the worker's) is collected then; code of the browser that all tabs share is not in it. For
+memory the browser is driven without watching its network: a driver that watches it keeps each answer's body in the tab.
 """
 
 from __future__ import annotations
@@ -155,6 +155,9 @@ def memory(url: str, paths: list[Path], profile: Path) -> dict[str, float]:
     tab.give(paths)
     tab.until(f"document.querySelectorAll('.tile').length === {len(paths)}")
     found["after_cells"] = private_mb(pid)
+    tab.do("HeapProfiler.collectGarbage")
+    time.sleep(2)
+    found["after_collection"] = private_mb(pid)
     tab.close()
     return found
 

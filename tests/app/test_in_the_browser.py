@@ -351,6 +351,15 @@ def test_nothing_overflows_and_the_statement_is_in_sight(
         page.screenshot(path=f"{folder}/app-{width}-{scheme}.png", full_page=True)
 
 
+def test_chromium_finds_nothing_that_keeps_it_from_being_installed(site: Path, opened: Opener) -> None:
+    page = opened(site)
+    page.wait_for_selector("html[data-offline=ready]", state="attached")
+    driver = page.context.new_cdp_session(page)
+    assert driver.send("Page.getAppManifest")["errors"] == []
+    found = driver.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert [each["errorId"] for each in found if each["errorId"] != "in-incognito"] == []  # as each test's window is
+
+
 def test_the_manifest_makes_it_installable(site: Path) -> None:
     manifest = json.loads((site / "app.webmanifest").read_text(encoding="utf-8"))
     assert manifest["display"] == "standalone"

@@ -20,6 +20,7 @@ from leukoscope.app.site import build_site
 from leukoscope.bundle.read import default_bundle, read_bundle
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.synthetic import render_cell
+from leukoscope.errors import PictureError
 from leukoscope.inference.classifier import load
 
 Opener = Callable[..., Any]
@@ -148,6 +149,33 @@ def test_a_picture_that_its_exif_turns_is_turned_as_the_command_line_turns_it(
         assert (found["width"], found["height"]) == (370, 450)
         assert found["logit"] == pytest.approx(own.logit, abs=0.01 if found["format"] == "JPEG" else 1e-4)
         assert found["decision"] == own.decision
+
+
+def test_what_is_cut_short_is_unreadable_here_as_there(site: Path, opened: Opener, tmp_path: Path) -> None:
+    picture = Image.fromarray(render_cell(2, "blast"))
+    paths, whole = [], []
+    for kind, options in (("png", {}), ("bmp", {}), ("jpg", {}), ("jpg", {"progressive": True}), ("webp", {})):
+        buffer = io.BytesIO()
+        picture.save(buffer, {"jpg": "jpeg"}.get(kind, kind), **options)
+        data = buffer.getvalue()
+        name = f"{kind}{len(options)}"
+        whole.append(tmp_path / f"{name}.{kind}")
+        whole[-1].write_bytes(data)
+        bad = {share: data[: int(share * len(data))] for share in (0.3, 0.8, 0.99)}
+        if kind == "png":
+            at = data.index(b"IDAT") + 500
+            bad[1] = data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+        for share, content in bad.items():
+            paths.append(tmp_path / f"{name}-{share}.{kind}")
+            paths[-1].write_bytes(content)
+            with pytest.raises(PictureError):
+                read_picture(paths[-1])
+    page = opened(site)
+    found = answers(page, [*whole, *paths])
+    assert [each["logit"] is not None for each in found[: len(whole)]] == [True] * len(whole)
+    for each in found[len(whole) :]:
+        assert each["decision"] == "unreadable", each["name"]
+        assert "damaged, cut short" in each["error"], each["name"]
 
 
 def test_a_picture_of_a_hundred_million_pixels_costs_nothing(site: Path, opened: Opener, tmp_path: Path) -> None:

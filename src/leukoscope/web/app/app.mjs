@@ -158,6 +158,7 @@ async function takeAll(list, before, since, taps) {
     }
     if (wrong) tell(wrong, true);
   }
+  if (redraw) render();
   if (!wrong && list.length > 1) tell(t("taken", { n: list.length }));
 }
 
@@ -183,7 +184,7 @@ async function takeOne(file, before, taps) {
     tell(t(reply.answers?.length ? "taken" : "tap none", { n: 1 }));
     if (field?.file === file) outline(reply.answers ?? []);
   }
-  let whole = true;
+  let allStored = true;
   const found = reply.answers ?? [{ error, fault }];
   for (const { answer, error: why, fault: named, frame, map, place, tapped } of found) {
     const record = {
@@ -191,12 +192,12 @@ async function takeOne(file, before, taps) {
       place, tapped, thumb: frame ? await reduced(frame) : null, label: null, note: "", answered: new Date().toISOString(), bundle: site.bundle_digest, build: site.build,
     };
     if (since !== cleared) return true;
-    whole = (await saved(session.add(record, frame ? { frame, map } : null))) && whole;
+    allStored = (await saved(session.add(record, frame ? { frame, map } : null))) && allStored;
     if (before === chosen && !writes()) current = record.id;
     before = null;
-    render();
+    renderSoon();
   }
-  return whole;
+  return allStored;
 }
 
 // -- fields ----------------------------------------------------------------------------------------------------------
@@ -287,31 +288,70 @@ function render() {
   const told = part === null ? "" : t("share", { share: percent(part), low: percent(low), high: percent(high) });
   $("count").textContent = t("counts", { n: records.length, judged, blasts, share: told, labelled });
   if (!records.some(({ id }) => id === current)) current = records.at(-1)?.id ?? null;
-  const list = $("list");
-  while (list.children.length > records.length) list.lastChild.remove();
-  records.forEach((record, at) => dress(list.children[at] ?? list.appendChild(tile(record)), record));
+  clearTimeout(redraw);
+  redraw = 0;
+  drawn = performance.now();
+  while (tiles.length > records.length) {
+    const tile = tiles.pop(), group = tile.parentElement;
+    URL.revokeObjectURL(tile.firstChild.src);
+    tile.remove();
+    if (group.children.length) continue;
+    near.unobserve(group);
+    group.remove();
+  }
+  records.forEach((record, at) => dress(tiles[at] ?? tileOf(record), record));
   show(records.find(({ id }) => id === current) ?? null);
   showBack();
 }
 
 const decisionOf = ({ answer }) => answer?.decision ?? "unreadable";
 
-function tile({ id, thumb }) {
-  const image = make("img", { alt: "", width: THUMB, height: THUMB });
-  if (thumb instanceof Blob) near.observe(Object.assign(image, { thumb }));
-  const node = make("button", { type: "button", onclick: () => choose(id) }, image, make("span"));
+/** While many cells come, the list is drawn twice a second. */
+function renderSoon() {
+  const wait = drawn + 500 - performance.now();
+  if (wait <= 0) render();
+  else redraw ||= setTimeout(render, wait);
+}
+
+// Tiles lie in groups: one more moves its own group alone, and only groups in sight are laid out and have pictures.
+const GROUP = 25, tiles = [];
+let drawn = -1000, redraw = 0; // when the list was drawn, and the timer that draws it
+
+function tileOf(record) {
+  const node = make("button", { type: "button", record }, make("img", { alt: "", width: THUMB, height: THUMB }), make("span"));
   node.setAttribute("role", "option");
+  if (tiles.length % GROUP === 0) {
+    const group = make("div", { className: "group" });
+    group.setAttribute("role", "presentation");
+    $("list").append(group);
+    near.observe(group);
+  }
+  $("list").lastElementChild.append(node);
+  tiles.push(node);
+  pictured(node);
   return node;
 }
 
-/** Thumbnails are decoded where they are in sight, and let go of elsewhere. */
 const near = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
-    if (target.src) URL.revokeObjectURL(target.src);
-    if (isIntersecting) target.src = URL.createObjectURL(target.thumb);
-    else target.removeAttribute("src");
+    target.near = isIntersecting;
+    for (const tile of target.children) pictured(tile);
   }
 }, { rootMargin: "200px" });
+
+function pictured({ record: { thumb }, firstChild: image, parentElement: { near: seen = false } }) {
+  if (!(thumb instanceof Blob) || seen === Boolean(image.src)) return;
+  if (seen) image.src = URL.createObjectURL(thumb);
+  else {
+    URL.revokeObjectURL(image.src);
+    image.removeAttribute("src");
+  }
+}
+
+$("list").addEventListener("click", ({ target }) => {
+  const tile = target.closest(".tile");
+  if (tile) choose(tile.record.id);
+});
 
 /** What a tile says; one that says it already is left alone: with each cell that comes all the others are asked. */
 function dress(node, record) {
@@ -396,8 +436,8 @@ function show(record) {
   for (const button of $("labels").children) button.setAttribute("aria-pressed", String((button.dataset.label ?? null) === record.label));
   if (other) {
     $("note").value = record.note ?? "";
-    const tiles = $("list"), tile = tiles.querySelector("[aria-selected=true]"); // the page itself stays where it is
-    tiles.scrollLeft = Math.min(Math.max(tiles.scrollLeft, tile.offsetLeft + tile.offsetWidth - tiles.clientWidth), tile.offsetLeft);
+    const box = $("list").getBoundingClientRect(), own = $("list").querySelector("[aria-selected=true]").getBoundingClientRect();
+    $("list").scrollLeft += Math.max(0, own.right - box.right) || Math.min(0, own.left - box.left); // the page itself stays where it is
     if (record.thumb) void session.pixels(record.id).catch(() => null).then((pixels) => {
       if (record !== large.record) return;
       large.pixels = pixels;

@@ -19,6 +19,7 @@ export async function sha256(bytes) {
  */
 export async function decode(bytes) {
   const { format, type, size } = sniff(bytes);
+  if (!isWhole(bytes, format)) throw new Fault("damaged", { format });
   if (size && size[0] * size[1] > MAX_PIXELS)
     throw new Fault("pixels", { w: size[0], h: size[1], most: MAX_PIXELS.toLocaleString("en") });
   let bitmap;
@@ -72,6 +73,61 @@ export function sniff(bytes) {
   if (text(4, 4) === "ftyp")
     throw new Fault(/^(hei|hev|mif|msf)/.test(text(8, 4)) ? "heic" : "video");
   throw new Fault("unknown");
+}
+
+/**
+ * Whether a file is as long as it says of itself, and its checksums hold. Browsers fill in what is missing and say nothing;
+ * the command line calls such a picture unreadable.
+ */
+function isWhole(bytes, format) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (format === "WebP") return 8 + view.getUint32(4, true) <= bytes.length;
+  if (format === "BMP") {
+    const [width, height, bits, packing] = [view.getInt32(18, true), view.getInt32(22, true), view.getUint16(28, true), view.getUint32(30, true)];
+    const row = 4 * Math.ceil((bits * width) / 32); // packed rows have no length of their own
+    return ![0, 3].includes(packing) || view.getUint32(10, true) + row * Math.abs(height) <= bytes.length;
+  }
+  return format === "PNG" ? isWholePng(bytes, view) : isWholeJpeg(bytes, view);
+}
+
+function isWholePng(bytes, view) {
+  for (let at = 8; at + 12 <= bytes.length;) {
+    const end = at + 8 + view.getUint32(at), critical = !(bytes[at + 4] & 32);
+    if (end + 4 > bytes.length || (critical && view.getUint32(end) !== crc32(bytes, at + 4, end))) return false;
+    if (view.getUint32(at + 4) === 0x49454e44) return true; // IEND
+    at = end + 4;
+  }
+  return false;
+}
+
+/** Segments one after the other, and between them the codes of scans, until the end is told. */
+function isWholeJpeg(bytes, view) {
+  for (let at = 2; at + 1 < bytes.length;) {
+    const mark = bytes[at + 1];
+    if (bytes[at] !== 0xff) return false;
+    if (mark === 0xd9) return true;
+    if (mark === 0xff) at++;
+    else if (mark === 0x01 || (mark >= 0xd0 && mark <= 0xd7)) at += 2;
+    else {
+      if (at + 4 > bytes.length) return false;
+      at += 2 + view.getUint16(at + 2);
+      if (mark !== 0xda) continue;
+      while ((at = bytes.indexOf(0xff, at)) >= 0 && (bytes[at + 1] === 0 || (bytes[at + 1] >= 0xd0 && bytes[at + 1] <= 0xd7))) at += 2;
+      if (at < 0) return false;
+    }
+  }
+  return false;
+}
+
+const CRC = Uint32Array.from({ length: 256 }, (_, value) => {
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? 0xedb88320 ^ (value >>> 1) : value >>> 1;
+  return value;
+});
+
+function crc32(bytes, from, to) {
+  let sum = ~0;
+  for (let at = from; at < to; at++) sum = CRC[(sum ^ bytes[at]) & 255] ^ (sum >>> 8);
+  return ~sum >>> 0;
 }
 
 function jpegSize(bytes, view) {

@@ -39,17 +39,28 @@ async function start() {
   if (facts.format_version !== BUNDLE_FORMAT) throw new Fault("newer bundle", { found: facts.format_version, known: BUNDLE_FORMAT });
   const [graph, wasm, picture] = [await checked(GRAPH, facts.files["model.onnx"]), await checked(WASM), await checked("selftest.png")];
   const ort = await importing;
-  Object.assign(ort.env.wasm, { numThreads: 1, proxy: false, wasmPaths: new URL("runtime/", import.meta.url).href, wasmBinary: wasm.buffer });
+  Object.assign(ort.env.wasm, { numThreads: 1, proxy: false, wasmPaths: new URL("runtime/", import.meta.url).href });
   ort.env.logLevel = "error";
+  const fetched = globalThis.fetch;
+  globalThis.fetch = async () => streamed(wasm); // the runtime asks for its code once, and has what was checked
   // An arena keeps what it once had, and patterns are for batches: for one cell at a time both only hold memory.
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], enableCpuMemArena: false, enableMemPattern: false });
-  // 14 MB, compiled by now: the runtime keeps the buffer for good, so it is taken away from it.
-  ort.env.wasm.wasmBinary = undefined;
-  if (wasm.buffer.transfer) wasm.buffer.transfer(0);
-  else structuredClone(null, { transfer: [wasm.buffer] });
+  globalThis.fetch = fetched;
   const engine = { site, facts, ort, session, turn: Promise.resolve() };
   await selfTest(engine, picture);
   return engine;
+}
+
+/** WebAssembly as it comes, part by part: given whole, 14 MB of it would lie in memory once more for good. */
+function streamed(bytes, part = 2 ** 20) {
+  let at = 0;
+  const body = new ReadableStream({
+    pull(stream) {
+      if (at >= bytes.length) stream.close();
+      else stream.enqueue(bytes.slice(at, at += part));
+    },
+  });
+  return new Response(body, { headers: { "content-type": "application/wasm" } });
 }
 
 /** A picture whose pixels, frame and answer are known: a browser that alters any of them gives no answer. */
