@@ -1,9 +1,11 @@
 """A layer under all that writes: it takes down the disk at each write to a folder, or lets writes fail.
 
-Run as a script it is a process that has imported Leukoscope once and forks for every command that it reads as a JSON
-line, `{"root": FOLDER, "mode": MODE, "at": N, "args": [...]}`; it answers with a line `{"status": EXIT, "steps": [...],
-"told": OUTPUT}`. Steps are: opening a file to write, `fsync`, rename, exchange, unlink, making and removing a folder,
-below ROOT. Modes:
+Run as a script it is a process that has imported Leukoscope once, says `ready` and forks for every command that it
+reads as a JSON line, `{"root": FOLDER, "mode": MODE, "at": N, "args": [...], "seconds": S}`; it answers with a line
+`{"status": EXIT, "steps": [...], "sites": [...], "told": OUTPUT}`. A command that takes longer than S seconds by the
+clock is ended; its status is then `HUNG`, and it is told where each of its threads stood. Steps are: opening a file to
+write, `fsync`, rename, exchange, unlink, making and removing a folder, below ROOT. The site of a step is the kind of
+file, and the lines of our own code that led there. Modes:
 
 - `count` disturbs nothing.
 - `watch` takes down, before each step and at the end, the disk as it would be if the process were killed there, or the
@@ -19,7 +21,9 @@ without its heuristics may leave); `synced` has only the names that were in a fo
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import faulthandler
 import fcntl
 import gc
 import hashlib
@@ -28,6 +32,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -40,10 +45,15 @@ from typing import Any
 from PIL import Image
 
 KILLED = 137
+HUNG = -1000
+_LATE = "Timeout ("  # how `faulthandler` begins
 TAKES_NONE = {"os.remove", "os.rmdir"}
 _STEPS = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0, "os.link": 1, "os.symlink": 1}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 DRAWN = re.compile(r"[a-z0-9_]{8}(?=\.(part|old)\b)|(?<=cells-)\w{6,}|(?<=overlays-)\w{6,}")
+
+_NUMBERS = re.compile(r"[0-9]+|\b[0-9a-f]{16,}\b")
+_OURS = f"{os.sep}leukoscope{os.sep}"
 
 #: What a folder holds: by name, the bytes of a file, or None for a folder.
 Tree = dict[str, bytes | None]
@@ -136,6 +146,7 @@ class Layer:
     def __init__(self, root: Path, mode: str, at: int) -> None:
         self.root, self.mode, self.at = root, mode, at
         self.steps: list[str] = []
+        self.sites: list[str] = []
         self.disk = Disk(root) if mode == "watch" else None
         self.on = False
         self._states = root.with_name("states")
@@ -181,6 +192,7 @@ class Layer:
             return
         self.take_down()
         self.steps.append(f"{what} {place[len(str(self.root)) + 1 :]}")
+        self.sites.append(f"{_NUMBERS.sub('#', DRAWN.sub('*', self.steps[-1]))} {_way()}")
         struck = len(self.steps) == self.at
         if self.mode == "kill" and struck:
             os._exit(KILLED)
@@ -208,6 +220,22 @@ class Layer:
         return exchange
 
 
+def _way() -> str:
+    """The lines of our own code that led here."""
+    frame, lines = sys._getframe(1), []
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if _OURS in name:
+            lines.append(f"{name.rpartition(_OURS)[2]}:{frame.f_lineno}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return hashlib.sha256(" ".join(lines).encode()).hexdigest()[:12]
+
+
+def end_with_parent() -> None:
+    """Be killed as soon as the process that started this one ends, however that ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def run(job: dict[str, Any], told: int, steps: int) -> int:
     """One command under the layer, in this process; its output goes to the file ``told``."""
     from remembered import remember  # noqa: PLC0415 - beside this script
@@ -217,6 +245,9 @@ def run(job: dict[str, Any], told: int, steps: int) -> int:
     for name, number in (("stdout", 1), ("stderr", 2)):
         os.dup2(told, number)
         setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+    os.setpgid(0, 0)
+    end_with_parent()
+    faulthandler.dump_traceback_later(job["seconds"], exit=True, file=told)
     in_this_process()
     if job["mode"] != "nomemory":
         remember(Path(os.environ["LEUKOSCOPE_CACHE"], "remembered"))
@@ -241,7 +272,7 @@ def run(job: dict[str, Any], told: int, steps: int) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     layer.take_down()
-    os.write(steps, json.dumps(layer.steps).encode())
+    os.write(steps, json.dumps([layer.steps, layer.sites]).encode())
     return int(status)
 
 
@@ -308,6 +339,7 @@ def pipe() -> tuple[int, int]:
 
 def serve() -> None:
     """Fork for every line of standard input."""
+    end_with_parent()
     for heavy in _HEAVY:
         with suppress(ImportError):  # an extra that is not installed
             import_module(heavy)
@@ -315,6 +347,8 @@ def serve() -> None:
     gc.collect()
     gc.freeze()  # what is here is not looked through, and so not copied, by each child
     answers = os.fdopen(os.dup(1), "w")
+    answers.write("ready\n")
+    answers.flush()
     for line in sys.stdin:
         (heard, told), (counted, steps) = pipe(), pipe()
         child = os.fork()
@@ -327,10 +361,14 @@ def serve() -> None:
             finally:
                 os._exit(status)
         _, ended = os.waitpid(child, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # none that it started goes on
         os.close(told)
         os.close(steps)
         words, found = (os.fdopen(each, encoding="utf-8", errors="replace").read() for each in (heard, counted))
-        answer = {"status": os.waitstatus_to_exitcode(ended), "steps": json.loads(found or "[]"), "told": words}
+        status = HUNG if _LATE in words else os.waitstatus_to_exitcode(ended)
+        counted_steps, sites = json.loads(found or "[[], []]")
+        answer = {"status": status, "steps": counted_steps, "sites": sites, "told": words}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

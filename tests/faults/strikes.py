@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from .layer import DRAWN
+from .layer import DRAWN, HUNG
 from .verbs import Place, Verb, View, content
 
 
@@ -24,7 +24,7 @@ class Struck:
         before: a copy of what lay there.
         old: what a reader saw before.
         new: and after it.
-        steps: in words.
+        steps: in words; ``sites``: where each was taken, see `layer`.
         states: folders, as the disk may look if the process is killed or the power cut; named by step and way.
         tried: what was looked at, by way.
         ended: digests of disks from which the command has ended as undisturbed; it does not run from those again.
@@ -36,6 +36,7 @@ class Struck:
     old: View
     new: View
     steps: list[str]
+    sites: list[str]
     states: list[Path]
     tried: Counter[str] = field(default_factory=Counter)
     ended: set[str] = field(default_factory=set)
@@ -56,25 +57,24 @@ class Struck:
         assert len(answer["steps"]) > 2
         place.root.with_name("states").rename(kept / "states")
         states = sorted((kept / "states").iterdir())
-        found = cls(verb, place, kept / "before", old, new, answer["steps"], states, ended=ended)
+        found = cls(verb, place, kept / "before", old, new, answer["steps"], answer["sites"], states, ended=ended)
         for last in (each for each in states if each.name.startswith(f"{len(found.steps):04d}-")):
             found._take(shutil.copytree(last, kept / "last"))
             assert verb.seen(place) == new, last.name
         return found
 
-    def look(self, again: Callable[[Sequence[Path]], Iterable[Path]]) -> None:
-        """Look at all states; from those that ``again`` chooses, the command must end as undisturbed.
+    def look(self, states: Sequence[Path], *, again: bool) -> None:
+        """Look at disks, which are used up; with ``again`` the command must end from each as undisturbed.
 
         Raises:
             AssertionError: something stands between old and new, or the command does not end as undisturbed.
         """
-        chosen = set(again(self.states))
-        for state in self.states:
+        for state in states:
             where = (state.name, self._word(int(state.name[:4])))
             self._take(state)
             self._old_or_new(where)
             self.tried["states looked at"] += 1
-            if state in chosen:
+            if again:
                 self._ends(where)
 
     def fail(self, mode: str, at: int) -> None:
@@ -88,8 +88,8 @@ class Struck:
         self._take(shutil.copytree(self.before, self.before.with_name("struck")))
         answer = place.zygote(place.root, mode, at, list(verb.command(place)), verb.patches(place))
         where = (mode, at, self._word(at))
-        assert answer["status"] in {0, 1, 2}, (where, answer)
-        assert "Traceback" not in answer["told"], (where, answer)
+        assert answer["status"] in {0, 1, 2}, (where, _told(answer))
+        assert "Traceback" not in answer["told"], (where, _told(answer))
         if mode != "nomemory" or answer["status"] != 1:  # 1: written, with the pictures that could not be read
             self._old_or_new(where)
         self.tried[mode] += 1
@@ -107,8 +107,8 @@ class Struck:
         if digest in self.ended:
             return
         again = place.zygote(place.root, "count", 0, list(verb.command(place)), verb.patches(place))
-        assert again["status"] == verb.ends, (*where, again)
-        assert "Traceback" not in again["told"], (*where, again)
+        assert again["status"] == verb.ends, (*where, _told(again))
+        assert "Traceback" not in again["told"], (*where, _told(again))
         found = verb.seen(place)
         wrong = {unit for unit in {*found, *self.new} if found.get(unit) != self.new.get(unit)}
         assert not wrong, (*where, {unit: _unlike(found.get(unit), self.new.get(unit)) for unit in wrong})
@@ -125,6 +125,11 @@ class Struck:
         """Put a folder, which is used up, in the place where the verb writes."""
         shutil.rmtree(self.place.root, ignore_errors=True)
         folder.rename(self.place.root)
+
+
+def _told(answer: dict[str, Any]) -> tuple[Any, ...]:
+    """How a command ended, and the end of what it said."""
+    return "took too long" if answer["status"] == HUNG else answer["status"], answer["told"][-3000:]
 
 
 def _digest(root: Path) -> str:

@@ -2,8 +2,8 @@
 
 Ways to be stopped: the process is killed; the power is cut and all that was not synced is lost; a write fails for want
 of space, or that one and all after it. Then the same command runs again, and ends as if nothing had happened. Here
-every disk that a kill or a power cut may leave is looked at, and the command runs again from some; from all, and with
-every write failing, by `benchmarks/crashes.py` (docs/reliability.md).
+every disk that a kill or a power cut may leave is looked at, and the command runs again from one; from many, and with
+many writes failing, by `benchmarks/crashes.py` (docs/reliability.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from leukoscope.files import write_bytes
 
-from .layer import Disk
+from .layer import HUNG, Disk
 from .strikes import Struck
 from .verbs import OTHERS, WRITERS, Place, all_verbs, zygote_in
 
@@ -39,10 +39,27 @@ def test_every_verb_has_a_row_or_needs_none() -> None:
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_old_or_new(name: str, place: Place, tmp_path: Path) -> None:
-    struck, tried = Struck.watched(WRITERS[name], place, tmp_path), WRITERS[name].tried
-    struck.look(lambda states: states[1 :: len(states) // tried][:tried])
-    if tried > 1:  # the others are slow
+    struck, slow = Struck.watched(WRITERS[name], place, tmp_path), WRITERS[name].slow
+    middle = len(struck.states) // 2
+    for number, state in enumerate(list(struck.states)):
+        struck.look([state], again=number == middle)
+    if not slow:
         struck.fail("full", 1 + len(struck.steps) // 2)
+
+
+def test_a_command_that_hangs_is_ended_and_told_where(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.root.mkdir(exist_ok=True)
+    monkeypatch.setattr(place.zygote, "seconds", 1)
+    ends, held = os.pipe()
+    try:
+        answer = place.zygote(place.root, "count", 0, ["predict", f"@/proc/{os.getpid()}/fd/{ends}"])  # says nothing
+    finally:
+        os.close(ends)
+        os.close(held)
+    assert answer["status"] == HUNG
+    assert "most recent call first" in answer["told"]
+    monkeypatch.setattr(place.zygote, "seconds", 600)
+    assert place.zygote(place.root, "count", 0, ["recipes"])["status"] == 0
 
 
 def test_the_layer_loses_what_was_not_synced(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -46,17 +47,30 @@ NETWORK: Final = (
 
 
 class Zygote:
-    """The process that forks for each command; see `layer`."""
+    """The process that forks for each command; see `layer`.
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    Attributes:
+        seconds: by the clock, for a command.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
         self._process = process
+        self.seconds = seconds
+
+    def used(self) -> float:
+        """Seconds of a processor that it and its commands have taken."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
 
     def __call__(
         self, root: Path, mode: str, at: int, args: Sequence[object], patches: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        job = {"root": str(root), "mode": mode, "at": at, "args": [*map(str, args)], "patches": patches or {}}
+        job = {
+            "root": str(root), "mode": mode, "at": at, "args": [*map(str, args)], "patches": patches or {},
+            "seconds": self.seconds,
+        }  # fmt: skip
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -64,14 +78,16 @@ class Zygote:
 
 
 @contextmanager
-def zygote_in(folder: Path, environment: dict[str, str]) -> Iterator[Zygote]:
-    """Start the process; caches that a verb does not name go into ``folder``."""
+def zygote_in(folder: Path, environment: dict[str, str], seconds: float = 600) -> Iterator[Zygote]:
+    """Start the process; caches that a verb does not name go into ``folder``, and no command may take longer."""
     command = [sys.executable, str(Path(__file__).with_name("layer.py"))]
     own = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LEUKOSCOPE_CACHE": str(folder)}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment | own) as process:
-        yield Zygote(process)
         assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Zygote(process, seconds)
         process.stdin.close()
 
 
@@ -364,7 +380,7 @@ class Verb:
     command: Callable[[Place], Sequence[object]]
     before: Callable[[Place], object] = lambda place: None
     seen: Callable[[Place], View] = whole
-    tried: int = 2  # disks from which it runs again in the tests of every day; all by benchmarks/crashes.py
+    slow: bool = False  # no failure is tried in the tests of every day, but by benchmarks/crashes.py
     patches: Callable[[Place], dict[str, Any]] = field(default=lambda place: {})
     ends: int = 0  # exit code where nothing happens
     once: bool = False  # what is whole already is refused, and not written again
@@ -503,7 +519,7 @@ WRITERS: Final[dict[str, Verb]] = {
     ),
     "demo": Verb(
         lambda p: ["demo", "--bundle", p.one, "--replace", "--out", p.out],
-        lambda p: p.do("demo", "--bundle", p.other, "--out", p.out), seen=seen_demo, tried=1,
+        lambda p: p.do("demo", "--bundle", p.other, "--out", p.out), seen=seen_demo, slow=True,
     ),
     "field": Verb(
         lambda p: ["field", p.cells, "--bundle", p.one, "--out", p.out, "--threads", 1], seen=seen_fields
@@ -536,30 +552,30 @@ WRITERS: Final[dict[str, Verb]] = {
     ),
     "data index": Verb(lambda p: ["data", "index", p.labelled, "--replace", "--out", p.out / "cells.csv"]),
     "data combine": Verb(lambda p: ["data", "combine", *_two_sets(p), "--replace", "--out", p.out / "cells.csv"]),
-    "data cut": Verb(lambda p: ["data", "cut", p.labelled, "--out", p.out, "--jobs", 1], seen=each_file, tried=1),
+    "data cut": Verb(lambda p: ["data", "cut", p.labelled, "--out", p.out, "--jobs", 1], seen=each_file, slow=True),
     "data audit": Verb(
         lambda p: ["data", "audit", p.cells, "--out", p.out, "--work", p.root / "work", "--jobs", 1]
     ),
-    "train": Verb(_train, seen=seen_run, tried=1),
+    "train": Verb(_train, seen=seen_run, slow=True),
     "pretrain": Verb(
         lambda p: ["pretrain", "--data", p.labelled, "--out", p.out / "start.safetensors", "--recipe", "paper",
                    *NETWORK[:-2], "--cache", p.root / "cache", "--jobs", 1, "--replace"],
-        tried=1,
+        slow=True,
     ),
     "evaluate": Verb(
         lambda p: _evaluate(p, p.one, *_two_sets(p)), lambda p: p.do(*_evaluate(p, p.other, *_two_sets(p))),
-        tried=1,
+        slow=True,
     ),
     "evaluate: one set": Verb(
         lambda p: _evaluate(p, p.one, p.labelled), lambda p: p.do(*_evaluate(p, p.one, *_two_sets(p))),
-        tried=1,
+        slow=True,
     ),
-    "compare": Verb(lambda p: _compare(p, *p.drawn), lambda p: p.do(*_compare(p, p.drawn[0])), tried=1),
-    "crossval": Verb(lambda p: _crossval(p, p.out), _run_on_each_fold, seen=seen_crossval, tried=1),
-    "reproduce paper": Verb(lambda p: _reproduce(p, 1), ends=1, tried=1),
+    "compare": Verb(lambda p: _compare(p, *p.drawn), lambda p: p.do(*_compare(p, p.drawn[0])), slow=True),
+    "crossval": Verb(lambda p: _crossval(p, p.out), _run_on_each_fold, seen=seen_crossval, slow=True),
+    "reproduce paper": Verb(lambda p: _reproduce(p, 1), ends=1, slow=True),
     "calibrate": Verb(lambda p: ["calibrate", p.out, "--data", p.labelled, "--level", 0.25], _copied("one")),
-    "audit explanations": Verb(lambda p: _audit(p, "explanations"), _copied("network"), seen=seen_audited, tried=1),
-    "audit shortcuts": Verb(lambda p: _audit(p, "shortcuts"), _copied("network"), seen=seen_audited, tried=1),
+    "audit explanations": Verb(lambda p: _audit(p, "explanations"), _copied("network"), seen=seen_audited, slow=True),
+    "audit shortcuts": Verb(lambda p: _audit(p, "shortcuts"), _copied("network"), seen=seen_audited, slow=True),
     "federate key": Verb(lambda p: ["federate", "key", p.out / "key"], seen=seen_key, once=True),
     "federate summary": Verb(lambda p: [*_summary(p, "site")[:-1], p.out / "site.json"]),
     "federate pool": Verb(lambda p: _pooled(p, "a", "b"), lambda p: p.do(*_pooled(p, "a"))),
