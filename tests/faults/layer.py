@@ -238,7 +238,7 @@ def end_with_parent() -> None:
 
 def run(job: dict[str, Any], told: int, steps: int) -> int:
     """One command under the layer, in this process; its output goes to the file ``told``."""
-    from remembered import remember  # noqa: PLC0415 - beside this script
+    from remembered import forget  # noqa: PLC0415 - beside this script
 
     from leukoscope.cli import main  # noqa: PLC0415
 
@@ -248,9 +248,8 @@ def run(job: dict[str, Any], told: int, steps: int) -> int:
     os.setpgid(0, 0)
     end_with_parent()
     faulthandler.dump_traceback_later(job["seconds"], exit=True, file=told)
-    in_this_process()
-    if job["mode"] != "nomemory":
-        remember(Path(os.environ["LEUKOSCOPE_CACHE"], "remembered"))
+    if job["mode"] == "nomemory":
+        forget()
     for name, value in job["patches"].items():
         module, _, attribute = name.rpartition(".")
         setattr(import_module(module), attribute, value)
@@ -338,12 +337,22 @@ def pipe() -> tuple[int, int]:
 
 
 def serve() -> None:
-    """Fork for every line of standard input."""
+    """Fork for every line of standard input.
+
+    What each command would do first is done before: a page of memory that a child writes to is copied, and to look
+    through all modules writes to most of them.
+    """
+    from remembered import remember  # noqa: PLC0415 - beside this script
+
+    from leukoscope.cli import VERBS  # noqa: PLC0415
+
     end_with_parent()
-    for heavy in _HEAVY:
+    for heavy in (*_HEAVY, *(module for module, _ in VERBS.values())):
         with suppress(ImportError):  # an extra that is not installed
             import_module(heavy)
     warm()
+    in_this_process()
+    remember(Path(os.environ["LEUKOSCOPE_CACHE"], "remembered"))
     gc.collect()
     gc.freeze()  # what is here is not looked through, and so not copied, by each child
     answers = os.fdopen(os.dup(1), "w")

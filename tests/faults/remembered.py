@@ -10,6 +10,7 @@ import hashlib
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -22,6 +23,8 @@ _SLOW = (
     ("leukoscope.datasets.synthetic", "render_cell"),
     ("leukoscope.studies.paper.rulings", "parameters"),
 )
+
+_forgotten = threading.Event()
 
 
 def remember(folder: Path) -> None:
@@ -40,6 +43,11 @@ def remember(folder: Path) -> None:
             plots.DRAWINGS[name] = _remembered(draw, folder, _by_arguments)  # type: ignore[index]
 
 
+def forget() -> None:
+    """Take nothing from what is known any more, in this process."""
+    _forgotten.set()
+
+
 def _by_arguments(*args: Any, **options: Any) -> bytes:
     return pickle.dumps((args, options))
 
@@ -53,6 +61,8 @@ def _by_network(model: Any, *sizes: int) -> bytes:
 def _remembered(real: Callable[..., Any], folder: Path, key: Callable[..., bytes]) -> Callable[..., Any]:
     @functools.wraps(real)
     def found(*args: Any, **options: Any) -> Any:
+        if _forgotten.is_set():
+            return real(*args, **options)
         try:
             name = hashlib.sha256(real.__qualname__.encode() + key(*args, **options)).hexdigest()
         except (TypeError, AttributeError, pickle.PicklingError):  # of what cannot be told apart

@@ -27,7 +27,6 @@ from leukoscope.inference.batch import (
 )
 from leukoscope.inference.cells import BATCH_SIZE
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.gallery import PAGE
 from leukoscope.inference.graph import offered_providers
 from leukoscope.inference.order import ORDER
 from leukoscope.inference.owners import Owners
@@ -117,6 +116,8 @@ def _tell(
     if claim:
         click.echo(claim, err=True)
     if kind == "html":
+        from leukoscope.inference.gallery import PAGE
+
         click.echo(f"gallery: {printable(str((out or DEFAULT_GALLERY) / PAGE))}", err=True)
     elif out is not None:
         click.echo(f"written: {printable(str(out / f'predictions.{SUFFIX[kind]}'))}", err=True)

@@ -18,8 +18,6 @@ from leukoscope.files import atomic_path, exclusive, write_json, write_text
 from leukoscope.inference.answer import Answer, Decision
 from leukoscope.inference.cells import BATCH_SIZE, Cell, ReadOptions
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.folder import FieldFolder
-from leukoscope.inference.gallery import gallery
 from leukoscope.inference.journal import Journal, Stamp, settings_of, stamp
 from leukoscope.inference.order import places
 from leukoscope.inference.owners import Owners
@@ -148,6 +146,8 @@ def run_batch(
             yield from each
 
     if format == "html":
+        from leukoscope.inference.gallery import gallery  # noqa: PLC0415 - rows need no templates
+
         folder = out or DEFAULT_GALLERY
         with exclusive(folder, "writes into"):
             with (
@@ -214,6 +214,8 @@ def run_fields(
     Raises:
         LeukoscopeError: ``out`` holds results of other settings, or cannot be written.
     """
+    from leukoscope.inference.folder import FieldFolder  # noqa: PLC0415 - rows need no pages
+
     options = replace(options, keep=True)
     tally = BatchTally(pictures)
     with (
