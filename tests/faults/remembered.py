@@ -22,6 +22,7 @@ _SLOW = (
     ("leukoscope.datasets.rendered_field", "render_field"),
     ("leukoscope.datasets.synthetic", "render_cell"),
     ("leukoscope.studies.paper.rulings", "parameters"),
+    ("leukoscope.web.packed", "packed"),
 )
 
 _forgotten = threading.Event()
