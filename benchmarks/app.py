@@ -21,6 +21,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,13 +119,37 @@ class Tab:
         )
         os.write(self._give, json.dumps(told).encode() + b"\0")
         while True:
-            while b"\0" not in self._rest:
-                self._rest += os.read(self._take, 1 << 16)
-            line, _, self._rest = self._rest.partition(b"\0")
-            answer = json.loads(line)
+            answer = self._told()
             if answer.get("id") == self._number:
                 found: dict[str, Any] = answer["result"]
                 return found
+
+    def _told(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            self._rest += os.read(self._take, 1 << 16)
+        line, _, self._rest = self._rest.partition(b"\0")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    @contextmanager
+    def outside_of_the_page(self) -> Iterator[None]:
+        """Commands are for the browser, not for the page."""
+        session, self._session = self._session, ""
+        try:
+            yield
+        finally:
+            self._session = session
+
+    def traced(self) -> list[dict[str, Any]]:
+        """End a trace that was begun; its events."""
+        self.do("Tracing.end")
+        events: list[dict[str, Any]] = []
+        while True:
+            told = self._told()
+            if told.get("method") == "Tracing.dataCollected":
+                events += told["params"]["value"]
+            elif told.get("method") == "Tracing.tracingComplete":
+                return events
 
     def until(self, expression: str) -> None:
         """Wait until an expression is true in the page."""
