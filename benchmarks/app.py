@@ -33,7 +33,7 @@ from playwright.sync_api import Page, sync_playwright
 from _common import command_line, load_of_machine, report
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import build_site
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import read_bundle
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.machine import describe_machine
 from leukoscope.web.packed import CODINGS, packed_beside
@@ -218,7 +218,7 @@ def main() -> None:
     given = command_line(__doc__, runtime=Path, out=Path, cells=1000).parse_args()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        build_site(place / "site", read_bundle(default_bundle()), given.runtime, pack=True)
+        build_site(place / "site", read_bundle("light"), given.runtime, pack=True)
         paths = []
         for seed in range(given.cells):
             paths.append(place / f"{seed}.png")

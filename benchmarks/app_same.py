@@ -28,7 +28,7 @@ from _common import Needed, command_line, report
 from app import CHROMIUM, READY
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import PAGES, build_site
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.quality import measure_quality
 from leukoscope.cells.read import read_picture
@@ -140,7 +140,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         figures: dict[str, Any] = {"frames": framed(cells, 340, place), "malformed": framed(malformed(200), 200, place)}
-        build_site(place / "site", read_bundle(default_bundle()), given.runtime)
+        build_site(place / "site", read_bundle("light"), given.runtime)
         with site_server(place / "site") as server, sync_playwright() as driver:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -16,7 +16,7 @@ from app_page import ARGUMENTS, CHROMIUM
 from leukoscope.app.runtime import runtime_files
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import POLICY, build_site
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import read_bundle
 from leukoscope.errors import LeukoscopeError
 
 
@@ -39,7 +39,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("app") / "site"
-    build_site(folder, read_bundle(default_bundle()), runtime)
+    build_site(folder, read_bundle("light"), runtime)
     return folder
 
 

@@ -24,7 +24,7 @@ from playwright.sync_api import expect
 from app_page import answers, exported, in_spanish, sees
 from app_same import malformed
 from leukoscope.app.site import LOGIT_TOLERANCE, POLICY, build_site
-from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
+from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.cells.frame import frame_cell
 from leukoscope.cells.quality import measure_quality
 from leukoscope.cells.read import read_picture
@@ -135,7 +135,7 @@ def test_answers_are_those_of_the_command_line_also_offline(site: Path, opened: 
     page = opened(site)
     paths = rendered(tmp_path)
     first = answers(page, paths)
-    for found, own in zip(first, load(threads=1).predict([str(path) for path in paths]), strict=True):
+    for found, own in zip(first, load("light", threads=1).predict([str(path) for path in paths]), strict=True):
         agree(found, own)
         assert found["sha256"] == own.sha256
         # The same words, without the command line's advice on its options.
@@ -160,7 +160,7 @@ def test_answers_for_real_cells(site: Path, opened: Opener, tmp_path: Path) -> N
     for number, path in enumerate(real_cells("*.webp", 500)):
         paths.append(tmp_path / f"{number}.{'bmp' if number % 2 else 'png'}")
         Image.fromarray(read_picture(path).rgb).save(paths[-1])
-    own = load(threads=1).predict([str(path) for path in paths])
+    own = load("light", threads=1).predict([str(path) for path in paths])
     apart = [agree(found, mine) for found, mine in zip(answers(page, paths), own, strict=True)]
     assert np.median(apart) < 3e-5
 
@@ -177,7 +177,7 @@ def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_pat
     document = exported(page)
     assert [each["label"] for each in document["cells"]] == ["blast", "normal", "other"]
     assert document["format"] == "leukoscope-app-session"
-    assert document["bundle"]["digest"] == load(threads=1).bundle.digest
+    assert document["bundle"]["digest"] == load("light", threads=1).bundle.digest
     assert "never a diagnosis" in document["statement"]
     with page.expect_download() as waiting:
         page.click("#review")
@@ -189,7 +189,7 @@ def test_labels_by_key_are_kept_and_exported(site: Path, opened: Opener, tmp_pat
 def test_an_answer_of_an_earlier_bundle_keeps_its_digest(
     site: Path, runtime: Path, opened: Opener, tmp_path: Path
 ) -> None:
-    own = read_bundle(default_bundle())
+    own = read_bundle("light")
     folder = tmp_path / "site"
     build_site(folder, own, runtime)
     page = opened(folder, service_workers="block")
@@ -222,7 +222,7 @@ def test_a_pasted_picture_is_answered(site: Path, opened: Opener, tmp_path: Path
         base64.b64encode(path.read_bytes()).decode(),
     )
     page.wait_for_selector(".tile", timeout=60_000)
-    agree(exported(page)["cells"][0], load(threads=1).predict(str(path)))
+    agree(exported(page)["cells"][0], load("light", threads=1).predict(str(path)))
 
 
 CONTRAST = """() => {

@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 
 from app_page import answers, exported, in_spanish, sees
 from leukoscope.app.site import build_site
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.read import read_picture
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import PictureError
@@ -112,7 +112,7 @@ def test_an_update_that_did_not_arrive_whole_leaves_what_works(
     page.wait_for_selector("html[data-offline=ready]", state="attached")
     (first,) = answers(page, [cell])
     build = json.loads((folder / "app.json").read_text(encoding="utf-8"))["build"]
-    own = read_bundle(default_bundle())
+    own = read_bundle("light")
     ungated = own.facts.model_copy(update={"gate": None})
     build_site(folder, type(own)(own.folder, ungated, own.graph), runtime)
     (folder / "runtime" / "ort-wasm-simd-threaded.wasm").write_bytes(b"\0asm")  # the connection broke here
@@ -145,7 +145,9 @@ def test_a_picture_that_its_exif_turns_is_turned_as_the_command_line_turns_it(
         upright.rotate(90, expand=True).save(path, exif=exif, **({"quality": 98} if path.suffix == ".jpg" else {}))
     assert read_picture(paths[1]).rgb.shape == (450, 370, 3)
     page = opened(site)
-    for found, own in zip(answers(page, paths), load(threads=1).predict([str(path) for path in paths]), strict=True):
+    for found, own in zip(
+        answers(page, paths), load("light", threads=1).predict([str(path) for path in paths]), strict=True
+    ):
         assert (found["width"], found["height"]) == (370, 450)
         assert found["logit"] == pytest.approx(own.logit, abs=0.01 if found["format"] == "JPEG" else 1e-4)
         assert found["decision"] == own.decision

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from leukoscope.app.runtime import RUNTIME_FILES, runtime_files
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import build_site
-from leukoscope.bundle.read import Bundle, default_bundle, read_bundle
+from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.cells.frame import Clahe, Preparation
 from leukoscope.cli import main
 from leukoscope.errors import BundleError, LeukoscopeError
@@ -35,14 +35,14 @@ def test_each_file_is_listed_by_its_digest(site: Path) -> None:
         assert hashlib.sha256((site / name).read_bytes()).hexdigest() == digest
     facts = json.loads((site / "app.json").read_text(encoding="utf-8"))
     assert facts["build"] == kept["build"]
-    assert facts["bundle_digest"] == read_bundle(default_bundle()).digest
+    assert facts["bundle_digest"] == read_bundle("light").digest
     assert "@" + "POLICY@" not in (site / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_same_build_is_the_same_bytes_and_takes_its_own_place(site: Path, runtime: Path, tmp_path: Path) -> None:
     folder = tmp_path / "site"
     for _ in range(2):
-        build_site(folder, read_bundle(default_bundle()), runtime)
+        build_site(folder, read_bundle("light"), runtime)
     for path in site.rglob("*"):
         if path.is_file():
             assert (folder / path.relative_to(site)).read_bytes() == path.read_bytes()
@@ -51,12 +51,12 @@ def test_the_same_build_is_the_same_bytes_and_takes_its_own_place(site: Path, ru
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(LeukoscopeError, match="is no app"):
-        build_site(tmp_path, read_bundle(default_bundle()), tmp_path)
+        build_site(tmp_path, read_bundle("light"), tmp_path)
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_bundle_that_equalises_contrast_is_refused(tmp_path: Path) -> None:
-    own = read_bundle(default_bundle())
+    own = read_bundle("light")
     facts = own.facts.model_copy(update={"preparation": Preparation(frame_size=340, clahe=Clahe())})
     with pytest.raises(BundleError, match="CLAHE"):
         build_site(tmp_path / "site", Bundle(own.folder, facts, own.graph), tmp_path)

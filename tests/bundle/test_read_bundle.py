@@ -124,6 +124,7 @@ def test_the_light_bundle_is_light() -> None:
     training = read_bundle("light").facts.training
     assert training is not None
     assert training.parameters <= 100_000
+    assert read_bundle("light").digest != read_bundle("default").digest
 
 
 def test_a_name_that_is_none_is_told_those_that_are(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import leukoscope
+from leukoscope.bundle.read import PACKAGED
 from leukoscope.cli import main
 from leukoscope.datasets.synthetic import write_synthetic
 from smears.smear import with_red_cells
@@ -185,11 +186,14 @@ def test_default_bundle_to_the_last_bit(cells: Path) -> None:
     held("default_logits.txt", "".join(f"{np.float32(each.logit).tobytes().hex()}\n" for each in answers))
 
 
-def test_default_bundle_is_unchanged() -> None:
+def test_packaged_bundles_are_unchanged() -> None:
     package = Path(leukoscope.__file__).parent
-    (graph,) = package.rglob("model.onnx")
-    files = (graph, graph.with_name("bundle.json"))
-    held("default_files.txt", "".join(f"{hashlib.sha256(f.read_bytes()).hexdigest()} {f.name}\n" for f in files))
+    graphs = sorted(package.rglob("model.onnx"))
+    assert [graph.parent.name for graph in graphs] == list(PACKAGED)
+    files = [file for graph in graphs for file in (graph, graph.with_name("bundle.json"))]
+    held("default_files.txt", "".join(
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()} {file.parent.name}/{file.name}\n" for file in files
+    ))  # fmt: skip
 
 
 @pytest.mark.data

@@ -29,11 +29,14 @@ def app() -> None:
     help="Each file also compressed, as nginx, Caddy and our own servers send it: .gz, and .br where Node is.",
 )  # fmt: skip
 def build(out: Path, bundle: Path | None, runtime: Path | None, packed: bool) -> None:
-    """Write the site into the folder --out. Serve it over https: browsers keep no app from plain http."""
-    from leukoscope.app.site import build_site
-    from leukoscope.bundle.read import default_bundle, read_bundle
+    """Write the site into the folder --out.
 
-    done = build_site(out, read_bundle(bundle or default_bundle()), runtime, pack=packed)
+    Where no bundle is named it answers with `light`. Serve it over https: browsers keep no app from plain http.
+    """
+    from leukoscope.app.site import build_site
+    from leukoscope.bundle.read import read_bundle
+
+    done = build_site(out, read_bundle(bundle or "light"), runtime, pack=packed)
     click.echo(f"app: {done.folder} ({done.files} files, {done.size:,} bytes, build {done.build[:8]})")
 
 

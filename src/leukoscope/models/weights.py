@@ -17,6 +17,7 @@ from torch import Tensor
 from leukoscope.errors import ModelError, missing_extra
 from leukoscope.models.backbones import Backbone
 from leukoscope.models.eye import Eye
+from leukoscope.models.masked import TRUNKS
 from leukoscope.models.registry import CellClassifier, HubWeights, model_spec
 
 _HEADS = ("head", "classifier", "fc", "last_linear", "AuxLogits", "aux1", "aux2")  # of other tasks: not wanted here
@@ -76,7 +77,9 @@ def load_weights(model: CellClassifier, path: str | Path, sha256: str | None = N
     if isinstance(model, Eye):
         taken_count = model.trunk.load(file)
         own = tuple(key for key in model.state_dict() if not key.startswith("features.trunk."))
-        return LoadedWeights(f"file:{file.name}", found, _licence(file), taken_count, fresh=own)
+        published = found == TRUNKS[model.trunk.name].sha256
+        licence = f"Apache-2.0, as the hub states it of timm/{model.trunk.name}.in1k" if published else None
+        return LoadedWeights(f"file:{file.name}", found, _licence(file) or licence, taken_count, fresh=own)
     given = _read(file)
     wanted = model.state_dict()
     prefix = "" if not isinstance(model, Backbone) or any(k.startswith("trunk.net.") for k in given) else "trunk.net."
