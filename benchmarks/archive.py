@@ -104,7 +104,7 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
     home, rows = folder / "archive", folder / "rows.jsonl"
     for _ in range(args.rounds):
         for engine in ENGINES:
-            plans.append(leukoscope("archive", "plan", table, "--out", home))
+            plans.append(leukoscope("archive", "plan", table, "--bundle", args.bundle, "--out", home))
             runs[engine].append(leukoscope("archive", "run", home, "--engine", engine, "--workers", args.workers))
             collections.append(leukoscope("archive", "collect", home, "--replace", "--out", rows))
             digests.add(digest_of(rows))
@@ -112,7 +112,7 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
             print(engine, runs[engine][-1], flush=True)
             shutil.rmtree(home)
     for engine in ENGINES:
-        leukoscope("archive", "plan", table, "--out", home, "--part-size", SMALL_PART)
+        leukoscope("archive", "plan", table, "--bundle", args.bundle, "--out", home, "--part-size", SMALL_PART)
         small = Archive.open(home).planned.parts
         spent = leukoscope("archive", "run", home, "--engine", engine, "--workers", args.workers)
         leukoscope("archive", "collect", home, "--replace", "--out", rows)
@@ -154,7 +154,7 @@ def scaling(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
     ways += [(engine, 2, small, table) for engine in ENGINES]
     for _ in range(args.rounds):
         for engine, workers, size, which in ways:
-            leukoscope("archive", "plan", which, "--out", home, "--part-size", size)
+            leukoscope("archive", "plan", which, "--bundle", args.bundle, "--out", home, "--part-size", size)
             planned = Archive.open(home).planned
             run = leukoscope("archive", "run", home, "--engine", engine, "--workers", workers)
             spent.setdefault((engine, workers, size, planned.pictures), []).append(run | {"parts": planned.parts})
@@ -301,7 +301,7 @@ def slope(rows: list[tuple[int, float, float]], column: int) -> float | None:
 def million(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, Any]:
     """One archive by local processes, gone on with where it was stopped, its memory looked at."""
     home = folder / "archive"
-    plan = None if home.exists() else leukoscope("archive", "plan", table, "--out", home)
+    plan = None if home.exists() else leukoscope("archive", "plan", table, "--bundle", args.bundle, "--out", home)
     archive = Archive.open(home)
     start, missing = time.perf_counter(), len(archive.missing())
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -330,7 +330,8 @@ def million(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
 def disturbed(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, Any]:
     """Workers killed again and again, coordinators too, two at once, by both engines; rows against a plain run."""
     home, rows = folder / "archive", folder / "rows.jsonl"
-    plan = ("archive", "plan", table, "--out", home, "--part-size", max(1, args.pictures // 100))
+    size = max(1, args.pictures // 100)
+    plan = ("archive", "plan", table, "--bundle", args.bundle, "--out", home, "--part-size", size)
     leukoscope(*plan)
     leukoscope("archive", "run", home, "--workers", args.workers)
     leukoscope("archive", "collect", home, "--replace", "--out", rows)
@@ -374,6 +375,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--bundle", default="light", help="Name or folder of the bundle.")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="Folder that keeps the archive: one run, gone on with.")
@@ -398,10 +400,11 @@ def main() -> None:
     if args.scaling:
         told = f" --scaling{told}"
     report: dict[str, Any] = {
-        "command": f"python benchmarks/archive.py --data DATA --pictures {args.pictures}{told}",
+        "command": f"python benchmarks/archive.py --data DATA --pictures {args.pictures} --bundle {args.bundle}{told}",
         "machine": describe_machine(),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "pictures": args.pictures,
+        "bundle": args.bundle,
         **found,
     }
     print(json.dumps(report, indent=1))

@@ -158,11 +158,11 @@ def _encoded(rgb: NDArray[np.uint8]) -> Iterator[bytes]:
         yield simplejpeg.encode_jpeg(tile, 80, "RGB", "444")
 
 
-def read(path: Path, out: Path) -> dict[str, float]:
+def read(path: Path, out: Path, bundle: str) -> dict[str, float]:
     """Run `leukoscope slide` in a process of one thread: seconds of its processor, and its peak in MB."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    command = ["slide", str(path), "--out", str(out), "--threads", "1"]
+    command = ["slide", str(path), "--out", str(out), "--bundle", bundle, "--threads", "1"]
     code = (
         "import resource, sys\nfrom leukoscope.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
@@ -234,6 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--gigapixels", type=float, default=1.0)
+    parser.add_argument("--bundle", default="light", help="Name or folder of the bundle.")
     parser.add_argument("--zones", action="store_true")
     parser.add_argument("--keep", type=Path, help="Folder that keeps the slide and its results; a stopped run goes on.")
     parser.add_argument("--out", type=Path)
@@ -259,10 +260,11 @@ def main() -> None:
         width, height, share = json.loads(facts.read_text())
         print(f"{width} x {height} px, {path.stat().st_size / 1e6:,.0f} MB, single layer {share:.0%}", flush=True)
         before = read_before(folder / f"results-{args.gigapixels:g}")
-        spent = read(path, folder / f"results-{args.gigapixels:g}")
+        spent = read(path, folder / f"results-{args.gigapixels:g}", args.bundle)
         told = json.loads((folder / f"results-{args.gigapixels:g}/slide.json").read_text())
     report = {
-        "command": f"python benchmarks/slide.py --data DATA --gigapixels {args.gigapixels:g}", **about, "width": width,
+        "command": f"python benchmarks/slide.py --data DATA --gigapixels {args.gigapixels:g} --bundle {args.bundle}",
+        **about, "width": width,
         "height": height, "gigapixels": round(width * height / 1e9, 3), "share_single_layer": round(share, 3), **spent,
         "megapixels_read": round(told["pixels"] / 1e6), "megapixels_of_an_earlier_run": round(before / 1e6),
         "windows": told["windows"], "cells": told["decisions"], "red_cells": told["red_cells"],
