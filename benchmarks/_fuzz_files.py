@@ -1,4 +1,4 @@
-"""What `fuzz` alters besides pictures: bundles, graphs, recipes, tables, JSON lines, checkpoints, summaries, archives.
+"""What `fuzz` alters besides pictures: bundles, graphs, recipes, tables, checkpoints, archives, reviews and more.
 
 Each reader gets the altered file among sound neighbours; where a checksum or a signature covers it, half of the files
 are given a right one again.
@@ -27,13 +27,17 @@ from _fuzz_pictures import Alter, Kind, altered_bytes
 from leukoscope.archive.collect import collect
 from leukoscope.archive.plan import Archive, plan
 from leukoscope.bundle.read import read_bundle
+from leukoscope.cli._paths import listed
 from leukoscope.datasets.dataset import read_manifest
+from leukoscope.datasets.readers.review import read_review
+from leukoscope.dicom.results import read_readings
 from leukoscope.federation.pool import pool_sites
 from leukoscope.federation.summary import GroupCounts, Moments, SiteSummary, read_summary
 from leukoscope.files import write_checked_json
 from leukoscope.inference.classifier import load
 from leukoscope.inference.journal import Journal
 from leukoscope.inference.owners import find_owners
+from leukoscope.inference.sources import find_pictures
 from leukoscope.keys import SiteKey
 from leukoscope.tables import csv_text, read_rows, stream_rows
 from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
@@ -440,6 +444,60 @@ def _read_archive(data: bytes, folder: Path) -> object:
         _written(place, name, sound)
 
 
+# What people give: lists of pictures for `predict @FILE`, reviews of galleries, tables of readings.
+
+
+def _cells(folder: Path) -> list[Path]:
+    """Three cells, drawn once."""
+    paths = [folder / f"cell-{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            Image.fromarray(disc((40 + 25 * number, 100, 90), size=48, radius=15)).save(path)
+    return paths
+
+
+def _lists(_large: bool) -> list[bytes]:
+    return [b"cell-0.png\ncell-1.png\n", "cell-2.png\r\n\r\nä/not there.tif\r\n".encode()]
+
+
+def _read_list(data: bytes, folder: Path) -> object:
+    _cells(folder)
+    found = listed([Path(f"@{_written(folder, 'list.txt', data)}")])
+    return find_pictures([folder / each for each in found if ".." not in each.parts and not each.is_absolute()])
+
+
+def _reviews(_large: bool) -> list[bytes]:
+    rows = [
+        {"path": f"cell-{n}.png", "cell": None, "sha256": None, "decision": "refer", "probability": 0.5,
+         "label": ("blast", "normal", "unsure")[n], "note": "n"}
+        for n in range(3)
+    ]  # fmt: skip
+    told = {
+        "format": "leukoscope-review", "version": 1, "root": "", "created": "2026-01-01", "bundle": "b",
+        "bundle_digest": "0" * 64, "leukoscope": "0", "cells": rows,
+    }  # fmt: skip
+    return [json.dumps(told, indent=2).encode()]
+
+
+def _read_review(data: bytes, folder: Path) -> object:
+    pictures, path = _cells(folder), _written(folder, "review.json", data)
+    read_readings(path, "somebody", pictures)
+    return read_review(path)
+
+
+def _readings(_large: bool) -> list[bytes]:
+    named = [(f"cell-{n}.png", n, "a", "blast") for n in range(3)]
+    handed = [(f"pictures/{n}{'0123456789abcdef' * 2}"[:29] + f"-{n}.png", "a", "blast", 1) for n in range(3)]
+    return [
+        csv_text(("path", "cell", "reader", "label"), named).encode(),
+        csv_text(("path", "reader", "label", "suggestion_seen"), handed).encode(),
+    ]
+
+
+def _read_readings(data: bytes, folder: Path) -> object:
+    return read_readings(_written(folder, "readings.csv", data), None, _cells(folder))
+
+
 FILES = {
     "bundle": Kind(_facts, _resealed(altered_json, _sealed), _read_bundle),
     "graph": Kind(_graphs, altered_bytes, _read_graph),
@@ -451,4 +509,7 @@ FILES = {
         lambda _: [_summary("Aachen").signed(_KEY).to_text().encode()], _resealed(altered_json, _signed), _read_summary
     ),
     "archive": Kind(_archives, _alter_archive, _read_archive),
+    "list": Kind(_lists, altered_text, _read_list),
+    "review": Kind(_reviews, altered_json, _read_review),
+    "readings": Kind(_readings, altered_text, _read_readings),
 }

@@ -9,7 +9,7 @@ five seconds, ends in any error but our own or makes anything write to the termi
 number, from which it can be made again. What ran into the bound on memory and said so is counted apart.
 
 Kinds: bmp, png, jpeg, tiff, webp (with --large of 450 px, of crops and of a field); bundle, graph, recipe, table,
-lines, checkpoint, summary and archive. Figures are in docs/reliability.md.
+lines, checkpoint, summary, archive, list, review and readings. Figures are in docs/reliability.md.
 """
 
 from __future__ import annotations

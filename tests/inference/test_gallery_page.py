@@ -130,6 +130,7 @@ def test_print_shows_every_cell_and_keys_in_a_field_are_text(browser: Any, expec
         ({"surplus": 1}, "at surplus"),
         ({"cells": []}, "labels no cell as blast or normal"),
         ({"cells": [{"path": "gone.png", "decision": "refer", "label": "blast"}]}, "neither under"),
+        ({"cells": [{"path": "x" * 5000, "decision": "refer", "label": "blast"}]}, "neither under"),  # no file can
         ({"cells": [{"path": "c1.png", "cell": 3, "decision": "refer", "label": "blast"}]}, "cells of fields only"),
         ({"cells": [{"path": "c1.png", "decision": "refer", "label": "maybe"}]}, "at cells.0.label"),
     ],

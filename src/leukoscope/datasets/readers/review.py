@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
@@ -152,6 +153,7 @@ def reviewed_places(cells: Sequence[ReviewedCell], review: Review, file: Path) -
 
 def _locate(cell: ReviewedCell, root: Path, file: Path) -> Path | None:
     for place in (root / cell.path, file.parent / cell.path, file.parent / Path(cell.path).name):
-        if place.is_file():
-            return place
+        with suppress(OSError):  # a name that no file can have
+            if place.is_file():
+                return place
     return None
