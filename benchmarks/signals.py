@@ -4,8 +4,9 @@
 
 Each verb works on rendered cells and fields in a process group of its own, as a terminal makes them. It runs once
 undisturbed, at most twelve seconds of it; then after a time drawn at random from what that took SIGINT, SIGTERM or
-SIGHUP goes to the whole group. It must end with 128 and the signal's number, or have been done already, say one line
-that is its last and no traceback, and leave no process. `seconds` are by the clock, from the signal to the last
+SIGHUP goes to the whole group. It must end with 128 and the signal's number, or have been done already (a signal that
+comes while Python closes down is Python's: its status is the signal), say one line that is its last and no traceback,
+and leave no process. `seconds` are by the clock, from the signal to the last
 process: on a busy machine they say little, so the load stands beside them, and `processor`, the seconds of a processor
 that the group took after the signal: with a core for each of its threads it would have ended no later. A verb that is
 in FILE.json already is not struck again, but with `--again`, which takes the place of what stood there.
@@ -181,8 +182,9 @@ def main() -> None:
 
 
 def _ended_by(one: dict[str, Any]) -> bool:
+    """With its line and number; or by the signal itself, which the verb had ended before: Python was closing down."""
     number = signal.Signals[one["signal"]]
-    return bool((one["status"], one["last"]) == (128 + number, SIGNALS[number]))
+    return bool((one["status"], one["last"]) == (128 + number, SIGNALS[number]) or one["status"] == -number)
 
 
 def tell(found: dict[str, list[dict[str, Any]]], out: Path | None) -> dict[str, Any]:
