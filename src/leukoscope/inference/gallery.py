@@ -149,6 +149,7 @@ def render_page(
         facts=facts,
         claim=refer_claim(facts.decision),
         synthetic=synthetic,
+        drawn_words=_drawn_words(cards) if synthetic else "",
         patients=[] if states is None else states.statements(),
         patients_how=None if states is None else states.owners.how,
         by_number={card.number: card for card in cards},
@@ -160,6 +161,15 @@ def render_page(
         normal="rgb({} {} {})".format(*NORMAL_RGB),
         refer="rgb({} {} {})".format(*REFER_RGB),
     )
+
+
+def _drawn_words(cards: list[Card]) -> str:
+    """How many of the cells drawn as each kind are called so; the demo's names tell what each was drawn as."""
+    told = []
+    for kind in ("blast", "normal"):
+        called = [card.decision for card in cards if f"-{kind}-like-" in card.short]
+        told.append(f"of {len(called)} cells drawn as {kind}, {called.count(kind)} called so")
+    return f"Truth beside the answer: {'; '.join(told)}."
 
 
 def safe_stem(number: int, name: str) -> str:
