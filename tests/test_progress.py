@@ -82,6 +82,25 @@ def test_work_of_a_thread_that_is_gone_is_not_waited_for(
         outcome(pool.submit(math.sqrt, 4.0), pool)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nor_that_of_one_that_could_not_hand_over_what_it_made(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = Event()
+
+    def lost(_: object) -> None:
+        raise MemoryError
+
+    with ThreadPoolExecutor(threads) as pool:
+        other = pool.submit(math.sqrt, 4.0)
+        assert outcome(other, pool) == 2.0
+        work = pool.submit(begun.wait)
+        monkeypatch.setattr(work, "set_result", lost)
+        later = [pool.submit(math.sqrt, 9.0) for _ in range(threads - 1)]
+        begun.set()
+        with pytest.raises(MemoryError, match="a thread got no memory"):
+            outcome(work, pool)
+        assert [outcome(each, pool) for each in later] == [3.0] * (threads - 1)
+
+
 def test_work_that_takes_longer_than_a_look_is_waited_for() -> None:
     go = Event()
     with ThreadPoolExecutor(1) as pool:

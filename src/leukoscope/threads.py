@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,8 +16,8 @@ _PATIENCE: Final = 1.0  # seconds after which the threads of a pool are looked a
 def outcome(future: Future[_Result], pool: ThreadPoolExecutor) -> _Result:
     """What a thread of ``pool`` makes of a piece of work, waited for.
 
-    A thread that gets no memory while it starts, or as it takes a piece of work, ends without a word, and
-    `Future.result` would wait for ever: Python's pool neither starts another nor tells.
+    A thread that gets no memory while it starts, as it takes a piece of work, or as it hands over what it made, ends
+    without a word, and `Future.result` would wait for ever: Python's pool neither starts another nor tells.
 
     Raises:
         MemoryError: the work was lost in this way; and whatever the work raises.
@@ -24,12 +25,24 @@ def outcome(future: Future[_Result], pool: ThreadPoolExecutor) -> _Result:
     missed = 0
     while not (future.done() or wait([future], timeout=_PATIENCE).done):
         # Private names, as the public ones do not tell: who is alive, and whether the work still lies in the queue.
-        alive = any(thread.is_alive() for thread in pool._threads)
-        lost = not future.running() and (not alive or pool._work_queue.empty())
+        waits = any(thread.is_alive() for thread in pool._threads) and not pool._work_queue.empty()
+        lost = not _in_hand(future, pool) and (future.running() or not waits)
         missed = missed + 1 if lost else 0  # twice: it may have been taken and not begun
         if missed == 2:
             raise MemoryError("a thread got no memory")
     return future.result()
+
+
+def _in_hand(future: Future[_Result], pool: ThreadPoolExecutor) -> bool:
+    """Whether a thread of ``pool`` is at the work of ``future``: its frames hold the piece of work that does."""
+    frames = sys._current_frames()
+    for thread in pool._threads:
+        frame = frames.get(thread.ident or 0)
+        while frame is not None:
+            if frame.f_code.co_name == "run" and getattr(frame.f_locals.get("self"), "future", None) is future:
+                return True
+            frame = frame.f_back
+    return False
 
 
 def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: int) -> Iterator[_Result]:
