@@ -27,6 +27,7 @@ def keeps_results(
     *names: str,
     default: Callable[[Mapping[str, Any]], Path] | None = None,
     asked: tuple[str, ...] = (),
+    own: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Callable[[_Verb], _Verb]:
     """A verb whose `--out` keeps what another run wrote there, unless `--replace` is given.
 
@@ -39,6 +40,7 @@ def keeps_results(
         default: the folder where no `--out` is given, from the arguments; None: then the verb writes nothing, or in the
             place of what it was given, as it says.
         asked: arguments that tell one run from another; empty: all but those that change no result.
+        own: whether results that bear no mark are what is asked for now, from the arguments: those of `train`, say.
     """
 
     def decorate(verb: _Verb) -> _Verb:
@@ -53,7 +55,8 @@ def keeps_results(
             name = click.get_current_context().command_path.partition(" ")[2]
             run = _digest({key: values[key] for key in asked or sorted(values.keys() - _ASIDE)})
             held = _made_by(out)
-            if not replace and _holds(out, names) and held.get(name) != run:
+            same = held.get(name) == run if name in held else own is not None and own(values)
+            if not replace and _holds(out, names) and not same:
                 raise _taken(out, f"`{name}` of something else" if name in held else "it is not known which")
             if not names:
                 return verb(*arguments, **values)

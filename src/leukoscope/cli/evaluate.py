@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @keeps_results(
     "metrics.json", "explanations.json", "shortcuts.json",
     default=lambda asked: (asked["run"] or Path()) / "evaluation",
+    own=lambda asked: asked["run"] is not None and asked["bundle"] is None and asked["out"] is None,
 )  # fmt: skip
 @research_use
 def evaluate(
