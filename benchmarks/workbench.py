@@ -3,7 +3,7 @@
 A real server on a temporary folder, asked over HTTP; the grid in Chromium where it is installed. Writes
 docs/figures/workbench.json, with the machine and its load.
 
-python benchmarks/workbench.py --out docs/figures/workbench.json [--cells 1000]
+python benchmarks/workbench.py --out docs/figures/workbench.json [--cells 1000] [--bundle light]
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import insert, select
 
-from leukoscope.bundle.read import default_bundle
+from leukoscope.bundle.read import read_bundle
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.files import write_json
 from leukoscope.machine import describe_machine
@@ -230,10 +230,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--bundle", default="default", help="Name or folder of the bundle.")
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp())
-    result: dict[str, Any] = {"machine": describe_machine(), "load": [round(each, 1) for each in os.getloadavg()]}
-    server = Served(place / "workbench", default_bundle())
+    bundle = read_bundle(given.bundle)
+    result: dict[str, Any] = {
+        "machine": describe_machine(),
+        "bundle": bundle.facts.name,
+        "load": [round(each, 1) for each in os.getloadavg()],
+    }
+    server = Served(place / "workbench", bundle.folder)
     try:
         first = {"token": server.first_token(), "login": "a", "name": "A", "password": PASSWORD, "roles": ["signer"]}
         assert server.ask("POST", "/first", first)[0] == 200

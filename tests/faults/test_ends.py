@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,3 +153,20 @@ def test_what_is_closed_without_memory_says_nothing(monkeypatch: pytest.MonkeyPa
         guarded(run, Settings())
     assert (end.value.code, told) == (2, [ValueError])
     assert sys.unraisablehook is hook
+
+
+def test_a_thread_that_ends_without_memory_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(error: type[Exception]) -> None:
+        raise error
+
+    def run() -> None:
+        for error in (MemoryError, ValueError):
+            thread = threading.Thread(target=ends, args=(error,))
+            thread.start()
+            thread.join()
+
+    told: list[type] = []
+    monkeypatch.setattr(threading, "excepthook", lambda found: told.append(found.exc_type))
+    with pytest.raises(SystemExit) as end:
+        guarded(run, Settings())
+    assert (end.value.code, told) == (0, [ValueError])

@@ -75,18 +75,22 @@ def guarded(run: Callable[[], Any], settings: Settings) -> NoReturn:
 
 @contextmanager
 def _closed_quietly(settings: Settings) -> Iterator[None]:
-    """What is closed while memory runs out finds none either: the line that `guarded` tells says it once."""
-    before = sys.unraisablehook
+    """What is closed, and a thread that ends, without memory: the line that `guarded` tells says it once."""
+    before, of_threads = sys.unraisablehook, threading.excepthook
 
     def unraised(found: sys.UnraisableHookArgs) -> None:
         if settings.debug or not isinstance(found.exc_value, MemoryError):
             before(found)
 
-    sys.unraisablehook = unraised
+    def ended(found: threading.ExceptHookArgs) -> None:
+        if settings.debug or not issubclass(found.exc_type, MemoryError):
+            of_threads(found)
+
+    sys.unraisablehook, threading.excepthook = unraised, ended
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook, threading.excepthook = before, of_threads
 
 
 def _end_now(number: signal.Signals) -> None:

@@ -13,6 +13,9 @@ from leukoscope.errors import BundleError, PictureError
 
 _CPU = "CPUExecutionProvider"
 _INPUT = ("frames", "tensor(uint8)", 4)
+#: Cells that a processor is asked for at a time: their feature maps stay in its cache, while more of them take longer
+#: each, and much memory. Other providers want large batches.
+_AT_ONCE = 2
 _OUTPUTS = (("logit", "tensor(float)", 1), ("heatmap", "tensor(float)", 3), ("embedding", "tensor(float)", 2))
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -49,6 +52,12 @@ class Graph:
                 f"frames must be uint8 [N, {size}, {size}, 3], not {frames.dtype} {list(frames.shape)}",
                 remedy="pass them through leukoscope.cells.frame.prepare",
             )
+        some = _AT_ONCE if self._session.get_providers() == [_CPU] else max(1, len(frames))
+        parts = [self._part(frames[at : at + some]) for at in range(0, max(1, len(frames)), some)]
+        logit, heatmap, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return logit, heatmap, embedding
+
+    def _part(self, frames: NDArray[np.uint8]) -> Outputs:
         try:
             logit, heatmap, embedding = self._session.run(
                 [name for name, _, _ in _OUTPUTS], {_INPUT[0]: np.ascontiguousarray(frames)}
