@@ -21,11 +21,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -94,6 +94,9 @@ def _below(pid: int, ancestor: int) -> bool:
             return True
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return False
+
+
+Look = TypeVar("Look")
 
 
 class Tab:
@@ -169,21 +172,27 @@ class Tab:
         self.browser.wait()
 
 
+def looked_at(tab: Tab, url: str, paths: list[Path], look: Callable[[], Look]) -> dict[str, Look]:
+    """What ``look`` gives once the app has started, once it has answered these pictures, and after a collection."""
+    tab.do("Page.navigate", url=url)
+    tab.until("['state', 'offline'].every((name) => document.documentElement.dataset[name] === 'ready')")
+    found = {"after_start": look()}
+    tab.give(paths)
+    tab.until(f"document.querySelectorAll('.tile').length === {len(paths)}")
+    found["after_cells"] = look()
+    tab.do("HeapProfiler.collectGarbage")
+    time.sleep(2)
+    found["after_collection"] = look()
+    return found
+
+
 def memory(url: str, paths: list[Path], profile: Path) -> dict[str, float]:
     """Private memory of the tab, MB."""
     tab = Tab(profile)
     pid = tab.browser.pid
     tab.until("document.readyState === 'complete'")
     found = {"empty_page": private_mb(pid)}
-    tab.do("Page.navigate", url=url)
-    tab.until("['state', 'offline'].every((name) => document.documentElement.dataset[name] === 'ready')")
-    found["after_start"] = private_mb(pid)
-    tab.give(paths)
-    tab.until(f"document.querySelectorAll('.tile').length === {len(paths)}")
-    found["after_cells"] = private_mb(pid)
-    tab.do("HeapProfiler.collectGarbage")
-    time.sleep(2)
-    found["after_collection"] = private_mb(pid)
+    found |= looked_at(tab, url, paths, lambda: private_mb(pid))
     tab.close()
     return found
 

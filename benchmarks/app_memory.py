@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from _common import command_line, load_of_machine, report
-from app import Tab, private_mb
+from app import Tab, looked_at, private_mb
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import build_site
-from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.read import read_bundle
 from leukoscope.datasets.synthetic import render_cell
 from leukoscope.machine import describe_machine
 
@@ -60,7 +59,7 @@ def main() -> None:
     given = command_line(__doc__, runtime=Path, out=Path, cells=1000).parse_args()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        build_site(place / "site", read_bundle(default_bundle()), given.runtime)
+        build_site(place / "site", read_bundle("light"), given.runtime)
         paths = [place / f"{seed}.png" for seed in range(given.cells)]
         for seed, path in enumerate(paths):
             Image.fromarray(render_cell(seed % 50, "blast" if seed % 2 else "normal")).save(path)
@@ -68,15 +67,8 @@ def main() -> None:
         with site_server(place / "site") as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             tab = Tab(place / "profile")
-            tab.do("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/")
-            tab.until("['state', 'offline'].every((name) => document.documentElement.dataset[name] === 'ready')")
-            figures["after_start"] = accounts(tab)
-            tab.give(paths)
-            tab.until(f"document.querySelectorAll('.tile').length === {len(paths)}")
-            figures["after_cells"] = accounts(tab)
-            tab.do("HeapProfiler.collectGarbage")
-            time.sleep(2)
-            figures["after_collection"] = accounts(tab)
+            url = f"http://127.0.0.1:{server.server_port}/"
+            figures |= looked_at(tab, url, paths, lambda: accounts(tab))
             figures["nodes"] = tab.do("Memory.getDOMCounters")["nodes"]
             tab.close()
             server.shutdown()
