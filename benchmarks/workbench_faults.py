@@ -75,6 +75,13 @@ def killed(place: Path, turns: int, seed: int) -> dict[str, Any]:
     restarts: list[tuple[float, float]] = []
     moments: Counter[str] = Counter()
     made = alone = 0
+    first = picture((251, 0, 0))
+    assert server.ask("PUT", f"{path}/pictures/{sha256(first).hexdigest()}", first)[0] == 201
+    pictures.add(sha256(first).hexdigest())
+    until = time.monotonic() + 120
+    while not server.ask("GET", f"{path}/cells?limit=1")[1]["cells"]:  # a slow machine is not killed before it can read
+        assert time.monotonic() < until, "no picture was answered"
+        time.sleep(0.05)
     for _ in range(turns):  # the loop goes by acts and not by time: a slow machine is killed in the same moments
         by_itself = rng.random() < 0.5
         timer = threading.Timer(rng.uniform(0, AFTER), server.kill, kwargs={"alone": by_itself})
