@@ -2,9 +2,9 @@
 
     python .ci/again.py
 
-After a `pytest` that failed, in the project's root. At most `FEW` tests are asked again, one after the other with nothing
-beside them; all must pass, and the coverage of the first run must hold. A test that passes only alone is named at the
-end: a fault to be understood, not one to be forgotten.
+After a `pytest` that failed, in the project's root. At most `FEW` tests are asked again, one after the other with
+nothing beside them; all must pass, and the coverage of the first run must hold. A test that passes only alone is named
+at the end: a fault to be understood, not one to be forgotten.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def main() -> int:
         print(f"{len(names)} tests failed: not asked again")
         return 1
     alone = os.environ | {"PYTEST_ADDOPTS": "-o tmp_path_retention_policy=none"}
-    if subprocess.run([sys.executable, "-m", "coverage", "report", "--fail-under=90", "--format=total"]).returncode:
-        return 1
-    if subprocess.run([sys.executable, "-m", "pytest", *names], env=alone).returncode:
+    covered = [sys.executable, "-m", "coverage", "report", "--fail-under=90", "--format=total"]
+    tested = [sys.executable, "-m", "pytest", *names]
+    if subprocess.call(covered) or subprocess.call(tested, env=alone):
         return 1
     for name in names:
         print(f"FAILED AMONG OTHERS, PASSED ALONE: {name}")

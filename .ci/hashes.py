@@ -49,7 +49,7 @@ def pins(text: str) -> dict[str, str]:
 def make() -> None:
     """Ask pip what it would install, and write the file of this platform."""
     asked = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-", "-c", "constraints.txt", ".[dev]", BUILD[0]]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "pip", "install", *asked], cwd=ROOT, check=True, capture_output=True, text=True
     )
     lines = []
