@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import numpy as np
 import pytest
+from PIL import Image
 from pypdf import PdfReader
 from sqlalchemy import text
 
 from bundle_factory import by_hand, disc
 from leukoscope.cells.frame import frame_cell
 from leukoscope.inference.classifier import load
+from leukoscope.inference.overlay import BLAST_RGB, NORMAL_RGB
+from leukoscope.service.oracle import _heat
 from leukoscope.service.problems import Problem
 from workbench_client import PASSWORD, answered, cells_of, key, picture, put, read_all, sign
 
@@ -191,3 +195,14 @@ def test_a_drawing_that_was_lost_is_drawn_again(guest, make_case) -> None:
     files[0].unlink()
     files[1].write_bytes(b"")  # as a failing power leaves it
     assert {what: viewer.get(f"{own}/{what}").content for what in before} == before
+
+
+def test_a_large_heat_map_is_drawn_small() -> None:
+    fine = np.zeros((306, 306), np.float32)
+    fine[30:33, 60:63] = 2.0
+    fine[90, 90] = -9.0  # the mean of nine is -1
+    drawn = np.asarray(Image.open(BytesIO(_heat(fine))))
+    assert drawn.shape == (102, 102, 4)
+    assert tuple(drawn[10, 20]) == (*BLAST_RGB, round(255 * 0.65))
+    assert tuple(drawn[30, 30]) == (*NORMAL_RGB, round(255 * 0.65 / 2))
+    assert np.count_nonzero(drawn[..., 3]) == 2

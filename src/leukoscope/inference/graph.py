@@ -10,12 +10,10 @@ from leukoscope.bundle.label import told_otherwise
 from leukoscope.bundle.operators import check_operators
 from leukoscope.bundle.read import Bundle
 from leukoscope.errors import BundleError, PictureError
+from leukoscope.threads import in_order
 
 _CPU = "CPUExecutionProvider"
 _INPUT = ("frames", "tensor(uint8)", 4)
-#: Cells that a processor is asked for at a time: their feature maps stay in its cache, while more of them take longer
-#: each, and much memory. Other providers want large batches.
-_AT_ONCE = 2
 _OUTPUTS = (("logit", "tensor(float)", 1), ("heatmap", "tensor(float)", 3), ("embedding", "tensor(float)", 2))
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -36,7 +34,8 @@ class Graph:
 
     def __init__(self, bundle: Bundle, threads: int, provider: str | None = None) -> None:
         self._bundle = bundle
-        self._session = _session(bundle, threads, _providers(provider))
+        self._threads = threads
+        self._session = _session(bundle, _providers(provider))
         _check_gate(bundle, self._session)
 
     @property
@@ -52,9 +51,12 @@ class Graph:
                 f"frames must be uint8 [N, {size}, {size}, 3], not {frames.dtype} {list(frames.shape)}",
                 remedy="pass them through leukoscope.cells.frame.prepare",
             )
-        some = _AT_ONCE if self._session.get_providers() == [_CPU] else max(1, len(frames))
-        parts = [self._part(frames[at : at + some]) for at in range(0, max(1, len(frames)), some)]
-        logit, heatmap, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if self.provider != _CPU or len(frames) < 2:
+            return self._part(frames)
+        # Each core has a cell of its own: its feature maps stay in the cache, no thread waits for another's share of a
+        # layer, and an answer does not depend on the cells beside it.
+        cells = (frames[at : at + 1] for at in range(len(frames)))
+        logit, heatmap, embedding = map(np.concatenate, zip(*in_order(self._part, cells, self._threads), strict=True))
         return logit, heatmap, embedding
 
     def _part(self, frames: NDArray[np.uint8]) -> Outputs:
@@ -81,12 +83,10 @@ def offered_providers() -> list[str]:
     return [name.removesuffix("ExecutionProvider").lower() for name in ort.get_available_providers()]
 
 
-def _session(bundle: Bundle, threads: int, providers: list[str]) -> ort.InferenceSession:
+def _session(bundle: Bundle, providers: list[str]) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # `Graph.run` shares out cells, not the inside of a layer
     options.inter_op_num_threads = 1
-    # Threads that wait by spinning take a quarter of the processor from those that decode the next pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # failures come as exceptions; its log would repeat them on stderr
     check_operators(bundle.graph, str(bundle.folder / "model.onnx"))
     try:

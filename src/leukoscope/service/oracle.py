@@ -33,6 +33,7 @@ from leukoscope.smears.find import SAME_CELL, box_overlap
 from leukoscope.smears.normalise import Normalisation
 
 _THREADS = 4  # at most: the process yields to the server, and each holds a picture
+_HEAT = 102  # pixels of a side of a map that is drawn
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
@@ -185,8 +186,10 @@ def _draw(
 
 def _heat(heatmap: NDArray[np.float32]) -> bytes:
     """The map as a small PNG with transparency, to be laid over the frame: orange for blast, blue for normal."""
-    top = map_scale(heatmap) or 1.0
-    signed = np.clip(np.nan_to_num(heatmap) / top, -1, 1)
+    seen = np.nan_to_num(heatmap)
+    if max(seen.shape) > _HEAT:  # a large one takes as long to be compressed as a third of its graph
+        seen = cv2.resize(seen, (_HEAT, _HEAT), interpolation=cv2.INTER_AREA).astype(np.float32)
+    signed = np.clip(seen / (map_scale(seen) or 1.0), -1, 1)
     rgba = np.zeros((*signed.shape, 4), np.uint8)
     rgba[..., :3] = np.where(signed[..., None] > 0, np.array(BLAST_RGB), np.array(NORMAL_RGB)).astype(np.uint8)
     rgba[..., 3] = np.rint(255 * 0.65 * np.abs(signed)).astype(np.uint8)
