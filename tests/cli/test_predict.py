@@ -34,7 +34,7 @@ def test_the_table(run, cells: Path, small_bundle: Path) -> None:
     )
     assert result.stderr.splitlines() == [
         "2 pictures: 1 blast, 1 normal, 0 unreadable (model by-hand, blast from 0.5); picture quality not checked",
-        "Probabilities are not calibrated: use them to rank cells, not as a chance.",
+        "Probabilities are not calibrated: they rank cells and are no chance.",
         "Research use only: decision support, never a diagnosis.",
     ]
 

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import leukoscope
-from leukoscope.bundle.read import PACKAGED
+from leukoscope.bundle.read import PACKAGED, default_bundle
 from leukoscope.cli import main
 from leukoscope.datasets.synthetic import write_synthetic
 from smears.smear import with_red_cells
@@ -94,6 +94,7 @@ def _alike(got: Any, wanted: Any, tolerance: float, where: str) -> None:
 
 def plain(text: str, *folders: Path) -> str:
     """Text without what differs from day to day: folders, times, digests, versions."""
+    text = text.replace(str(default_bundle().parent), "PACKAGE")
     for folder in folders:
         text = text.replace(str(folder), "FOLDER")
     text = _DIGEST.sub("DIGEST", _TIMES.sub("TIME", _DAY.sub("DAY", text)))

@@ -95,7 +95,7 @@ def test_every_output_names_the_cell(classifier: Classifier, folder: Path, tmp_p
     run_batch(classifier, paths, format="html", out=tmp_path / "page")
     page = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
     assert page.count("<li class=") == 3
-    assert "1 referred without being asked" in page
+    assert "1 referred without an answer of the model" in page
     assert "2 unreadable" in page
     assert HONEST in page
     assert all((tmp_path / "page" / "cells" / name).is_file() for name in ("00001-a-cell.webp", "00005-d-crop.webp"))
@@ -133,7 +133,7 @@ def test_the_command_says_what_fields_mean(folder: Path, tmp_path: Path) -> None
     bundle = make_bundle(tmp_path / "bundle")
     done = CliRunner().invoke(main, ["predict", str(folder / "d-crop.png"), "--bundle", str(bundle), "--threads", "1"])
     assert done.exit_code == 0, done.output
-    assert "1 answer, 1 for white cells found in fields" in done.stderr
+    assert "1 answer, 1 for white cells found in fields or crops" in done.stderr
     assert HONEST in done.stderr
     alone = Smear().white(320, 240, 110, 75).picture()
     Image.fromarray(alone).save(tmp_path / "alone.png")

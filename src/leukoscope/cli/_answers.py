@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
-from leukoscope.bundle.decision import UNCALIBRATED, refer_claim
-from leukoscope.bundle.patients import subject_claim
+from leukoscope.bundle.decision import refer_claim
+from leukoscope.bundle.patients import subject_claim, subject_rule
+from leukoscope.bundle.read import Bundle
+from leukoscope.bundle.schema import CARD_FILE
 from leukoscope.cells.read import MAX_PIXELS
 from leukoscope.cli._results import check_results
 from leukoscope.cli._show import JsonProgress, Terminal
@@ -104,17 +106,12 @@ def _tell(
     if owners is not None:
         people = len(set(owners.patient.values()))
         click.echo(f"{people} {'patient' if people == 1 else 'patients'}, named by {printable(owners.how)}", err=True)
-        click.echo(subject_claim(classifier.bundle.facts), err=True)
     if tally.in_fields:
         click.echo(HONEST, err=True)
-    rule = classifier.bundle.facts.decision
-    if not rule.calibrated:
-        click.echo(UNCALIBRATED, err=True)
+    for line in claims(classifier.bundle, patients=owners is not None):
+        click.echo(line, err=True)
     if order == "score":
         click.echo(ORDER, err=True)
-    claim = refer_claim(rule)
-    if claim:
-        click.echo(claim, err=True)
     if kind == "html":
         from leukoscope.inference.gallery import PAGE
 
@@ -123,6 +120,24 @@ def _tell(
         click.echo(f"written: {printable(str(out / f'predictions.{SUFFIX[kind]}'))}", err=True)
         if owners is not None:
             click.echo(f"written: {printable(str(out / f'patients.{SUFFIX[kind]}'))}", err=True)
+
+
+def claims(bundle: Bundle, *, patients: bool) -> list[str]:
+    """In a line or two what answers rest on; its card, where it has one, tells what was measured, with intervals."""
+    facts = bundle.facts
+    told = [] if facts.decision.calibrated else ["Probabilities are not calibrated: they rank cells and are no chance."]
+    if facts.decision.refer is None and facts.decision.no_refer:
+        told.append(refer_claim(facts.decision))
+    stated = patients and not isinstance(subject_rule(facts), str)
+    if patients and not stated:
+        told.append(subject_claim(facts))
+    asked = [
+        *(["what referring is worth"] if facts.decision.refer or facts.gate else []),
+        *(["how often a patient's statement was wrong"] if stated else []),
+    ]
+    if asked and CARD_FILE in facts.files:
+        told.append(f"The model's card tells {' and '.join(asked)}: {printable(str(bundle.folder / CARD_FILE))}")
+    return told
 
 
 def fallen_back(classifier: Classifier, provider: str | None) -> str:

@@ -76,7 +76,7 @@ def field(
     Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle. Files of a folder that hold no
     picture do not count; they are named, and counted in summary.json.
     """
-    from leukoscope.cli._answers import fallen_back
+    from leukoscope.cli._answers import claims, fallen_back
     from leukoscope.inference.answer import HONEST
     from leukoscope.inference.batch import find_pictures, run_fields
     from leukoscope.inference.cells import ReadOptions
@@ -95,10 +95,15 @@ def field(
     with Terminal().stage("fields", len(pictures)) as progress:
         tally = run_fields(classifier, pictures, out, options, owners=owners, progress=progress)
     counts = ", ".join(f"{tally[name]} {name}" for name in ("blast", "normal", "refer"))
+    cells = sum(tally[name] for name in ("blast", "normal", "refer"))
     old = f" ({tally.resumed} of an earlier run)" if tally.resumed else ""
-    click.echo(f"{tally.pictures - tally.unread} fields{old}, {tally.unread} unreadable: {counts}", err=True)
+    fields = f"{tally.pictures - tally.unread} field{'' if tally.pictures - tally.unread == 1 else 's'}{old}"
+    white = f"{cells} white cell{'' if cells == 1 else 's'}: {counts}"
+    click.echo(f"{fields}, {tally.unread} unreadable; {white}", err=True)
     if owners is not None:
         _say_patients(out / "patients.json")
+    for line in claims(classifier.bundle, patients=owners is not None):
+        click.echo(line, err=True)
     click.echo(HONEST, err=True)
     click.echo(printable(str(out / "report.html")), err=True)
     if said := pictures.left_out_words():
@@ -107,7 +112,7 @@ def field(
 
 
 def _say_patients(path: Path) -> None:
-    """The patients' sentences on standard output, and what they rest on."""
+    """The patients' sentences on standard output, and how they are named."""
     import json
 
     from leukoscope.text import printable
@@ -117,7 +122,7 @@ def _say_patients(path: Path) -> None:
         click.echo(printable(f"{patient['patient']}: {patient['words']}"))
         for warning in patient["warnings"]:
             click.echo(printable(f"  {warning}"))
-    click.echo(printable(f"patients named by {told['named_by']}. {told['rule']}"), err=True)
+    click.echo(printable(f"patients named by {told['named_by']}"), err=True)
 
 
 def _score(

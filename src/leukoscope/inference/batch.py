@@ -254,7 +254,8 @@ def summary(tally: BatchTally, classifier: Classifier) -> str:
     unchecked = "" if facts.gate else "; picture quality not checked"
     what = f"{total} {'picture' if total == 1 else 'pictures'}"
     if tally.in_fields:
-        what = f"{total} {'answer' if total == 1 else 'answers'}, {tally.in_fields} for white cells found in fields"
+        many = "answer" if total == 1 else "answers"
+        what = f"{total} {many}, {tally.in_fields} for white cells found in fields or crops"
     old = f" ({tally.resumed} pictures of an earlier run)" if tally.resumed else ""
     return f"{what}{old}: {counts} (model {facts.name}, {rule}){unchecked}"
 

@@ -52,6 +52,7 @@ class Card:
         cell: number of the cell in its field or crop; None for a picture of one cell on black.
         sha256: of the picture's file, hexadecimal; None where it is not known.
         short_reason: the reason in a few words.
+        gated: the gate refers it: its probability stands in brackets.
         embedding: float32 [E].
     """
 
@@ -70,6 +71,7 @@ class Card:
     cell: int | None = None
     sha256: str | None = None
     short_reason: str = ""
+    gated: bool = False
     embedding: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
@@ -196,7 +198,7 @@ def _save(answer: Answer, number: int, cells: Path, overlays: Path) -> Card:
         number, printable(name), f"{printable(PurePath(file).name)}{cell}", answer.decision, answer.probability,
         answer.logit, None if answer.error is None else printable(answer.error), answer.reason,
         stem, scale, extent, answer.words, None if answer.place is None else answer.place.number, answer.sha256,
-        short_reason(answer), answer.embedding,
+        short_reason(answer), answer.gate == "turned down", answer.embedding,
     )  # fmt: skip
 
 
@@ -204,7 +206,7 @@ def short_reason(answer: Answer) -> str:
     """Why the cell is referred, in a few words; the whole reason has the numbers."""
     if answer.findings:
         return ", ".join(dict.fromkeys(finding.reason for finding in answer.findings))
-    return "" if answer.reason is None else "in doubt" if answer.asked else "not asked"
+    return "" if answer.reason is None else "in doubt" if answer.asked else "no answer"
 
 
 def _write(path: Path, picture: NDArray[np.uint8], options: list[int]) -> None:

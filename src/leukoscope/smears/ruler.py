@@ -160,7 +160,8 @@ def ruler_of(cells: Sequence[RedCell], *, um_per_px: float | None = None, red_ce
     if um_per_px is not None:
         return Ruler(um_per_px, None, None, "given", len(sizes), median, _against(um_per_px, median, red_cell_um))
     if median is None:
-        why = "no red cell was found" if not len(sizes) else f"only {len(sizes)} red cells were found"
+        some = "red cell was" if len(sizes) == 1 else "red cells were"
+        why = f"only {len(sizes)} {some} found" if len(sizes) else "no red cell was found"
         return Ruler(None, None, None, "unknown", len(sizes), None, (f"scale unknown: {why}",))
     random = np.random.default_rng(0)
     picks = random.integers(len(sizes), size=(_DRAWS, len(sizes)))
