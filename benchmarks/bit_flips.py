@@ -2,9 +2,10 @@
 
     python benchmarks/bit_flips.py [--flips 2000] [--out FILE.json]
 
-Graph, facts and card of the default bundle, every file of a checkpoint, both of a cache of frames, and a part of a
-cache of features. A flip is `noticed` where reading ends in our own error (or the cache is built anew), `harmless`
-where what is read is the same; anything else is a fault, and the script ends with 1.
+Graph, facts and card of the default bundle, every file of a checkpoint, both of a cache of frames, a part of a cache of
+features, and what a stopped run goes on from: the record of a field, the row and the cells of a slide. A flip is
+`noticed` where reading ends in our own error (or what was damaged is made anew), `harmless` where what is read is the
+same; anything else is a fault, and the script ends with 1.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ import numpy as np
 import torch
 
 from leukoscope.bundle.read import default_bundle, read_bundle
+from leukoscope.bundle.seal import sealed
 from leukoscope.cells.frame import Preparation
 from leukoscope.datasets import cache as room
 from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.rendered_field import render_field
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import LeukoscopeError
+from leukoscope.files import sha256_of
+from leukoscope.inference.classifier import load
+from leukoscope.inference.folder import read_record
+from leukoscope.slides.reading import read_row
+from leukoscope.slides.results import CELLS, FACTS, read_facts, stored_cells
 from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.features import read_part, write_part
 
@@ -119,6 +127,31 @@ def features(folder: Path, flips: int) -> dict[str, Counter[str]]:
     return {"cache/features": flip_each(file, flips, read)}
 
 
+def results(folder: Path, flips: int) -> dict[str, Counter[str]]:
+    """What runs on fields and slides go on from, and other verbs take; where damage is noticed it is made anew."""
+    picture, _ = render_field(1, ["blast", "normal"], height=900, width=1200)
+    record = load(default_bundle(), threads=1).read_field(picture).to_json()
+    row, cells, facts = folder / "row", folder / CELLS, folder / FACTS
+    row.write_bytes(sealed({"row": 0, "windows": [{"cells": record["cells"], "error": None}]})[0])
+    cells.write_text("".join(json.dumps(cell) + "\n" for cell in record["cells"]))
+    facts.write_bytes(sealed({"path": "a.svs", "cells_sha256": sha256_of(cells)})[0])
+    file = folder / "field"
+    file.write_bytes(sealed(record)[0])
+
+    def kept() -> Any:
+        found = read_record(file)
+        if found is None:
+            raise LeukoscopeError("read anew")
+        return found
+
+    return {
+        "field/record": flip_each(file, flips, kept),
+        "slide/row": flip_each(row, flips, lambda: read_row(row)),
+        f"slide/{FACTS}": flip_each(facts, flips, lambda: read_facts(folder)),
+        f"slide/{CELLS}": flip_each(cells, flips, lambda: list(stored_cells(folder, read_facts(folder)))),
+    }
+
+
 def main() -> None:
     """Run it and print the counts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -126,7 +159,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     found: dict[str, Counter[str]] = {}
-    for part in (bundle, checkpoint, cache, features):
+    for part in (bundle, checkpoint, cache, features, results):
         with tempfile.TemporaryDirectory() as folder:
             found |= part(Path(folder), given.flips)
     text = json.dumps(found, indent=1)

@@ -287,7 +287,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 def write_checked_json(path: str | os.PathLike[str], value: Any, files: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Write ``value`` as JSON with its SHA-256, and with those of files beside it, for `read_checked_json`."""
-    digests = {Path(file).name: _sha256(Path(file)) for file in files}
+    digests = {Path(file).name: sha256_of(Path(file)) for file in files}
     text = json.dumps({"value": value, "files": digests}, ensure_ascii=False, allow_nan=False)
     write_json(path, {"text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
 
@@ -307,12 +307,13 @@ def read_checked_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError("its SHA-256 is another")
     checked = json.loads(text)
     for name, digest in checked["files"].items():
-        if _sha256(Path(path).with_name(name)) != digest:
+        if sha256_of(Path(path).with_name(name)) != digest:
             raise ValueError(f"the SHA-256 of {name} is another")
     return checked["value"]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -20,6 +20,7 @@ from leukoscope.inference.answer import HONEST
 from leukoscope.inference.batch import run_fields
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier, load
+from leukoscope.inference.folder import read_record
 from leukoscope.inference.writers import geojson
 from leukoscope.smears import standard_cell
 from leukoscope.smears.normalise import normaliser, read_reference
@@ -191,6 +192,27 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
     other = CliRunner().invoke(main, [*call, "--um-per-px", "0.1"])
     assert other.exit_code == 2
     assert "other settings" in other.output
+
+
+def test_no_flipped_bit_of_a_kept_record_is_taken_for_an_answer(
+    classifier: Classifier, folder: Path, tmp_path: Path
+) -> None:
+    out, pictures = tmp_path / "out", [folder / "ann" / "a.png", folder / "ann" / "b.png"]
+    run_fields(classifier, pictures, out, ReadOptions())
+    first, second = sorted((out / "fields").glob("*.json"))
+    content = first.read_bytes()
+    assert read_record(first) == {key: value for key, value in json.loads(content).items() if key != "digest"}
+    for bit in np.random.default_rng(0).choice(8 * len(content), 300, replace=False).tolist():
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        first.write_bytes(damaged)
+        assert read_record(first) is None
+    table = (out / "cells.csv").read_bytes()
+    tally = run_fields(classifier, pictures, out, ReadOptions())  # the damaged one is read anew, the other kept
+    assert tally.resumed == 1
+    assert (out / "cells.csv").read_bytes() == table
+    assert first.read_bytes() == content
+    assert second.exists()
 
 
 def test_two_threads_give_what_one_gives(bundle: Path, folder: Path, tmp_path: Path) -> None:

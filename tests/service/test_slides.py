@@ -20,6 +20,7 @@ from sqlalchemy import text
 pytest.importorskip("openslide", reason="the extra `slides` is not installed")
 
 from bundle_factory import make_bundle
+from leukoscope.bundle.seal import sealed
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import load
 from leukoscope.service import answers, tiles
@@ -243,13 +244,13 @@ def test_what_cannot_become_part_of_a_case_is_told(guest, read, tmp_path, what) 
     elif what == "the slide was changed":
         os.utime(slide, ns=(1, 1))
     elif what == "another bundle":
-        (folder / "slide.json").write_text(json.dumps(facts | {"bundle": "0" * 64}))
+        (folder / "slide.json").write_bytes(sealed(facts | {"bundle": "0" * 64})[0])
     elif what == "not to its end":
         (folder / "slide.json").unlink()
     elif what == "damaged":
         (folder / "slide.json").write_text("{")
     elif what == "too many":
-        (folder / "slide.json").write_text(json.dumps(facts | {"decisions": {"blast": 100_001}}))
+        (folder / "slide.json").write_bytes(sealed(facts | {"decisions": {"blast": 100_001}})[0])
     reader = guest.as_("reader")
     (listed,) = reader.get("/api/v1/slides").json()["slides"]
     assert BROKEN[what] in listed["refused"]

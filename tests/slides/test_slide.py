@@ -20,7 +20,8 @@ from click.testing import CliRunner, Result
 from bundle_factory import make_bundle
 from leukoscope.cli import main
 from leukoscope.dicom.objects import read_annotations
-from leukoscope.errors import PictureError
+from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.slides.results import read_facts, stored_cells
 from leukoscope.slides.source import Slide
 from leukoscope.slides.source import open_slide as open_any
 from leukoscope.slides.survey import scale_of, survey, thumbnail_of
@@ -217,6 +218,28 @@ def test_damaged_tiles_cost_their_windows_alone(slides: dict[str, Path], bundle:
     with pytest.raises(PictureError, match="a part of it is damaged or cannot be unpacked"):
         slide.read(0, 1200, 400, 300, 300)
     assert slide.read(0, 1800, 400, 100, 100).shape == (100, 100, 3)
+
+
+def test_what_was_altered_in_results_is_read_anew_or_told(
+    slides: dict[str, Path], results: dict[str, Path], bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(results["tiled"], out)
+    row = next(path for path in sorted((out / "rows").glob("*.json")) if b'"number": 1' in path.read_bytes())
+    whole, cells = row.read_bytes(), cells_of(out)
+    row.write_bytes(whole.replace(b'"number": 1', b'"number": 7', 1))
+    command = ("slide", slides["tiled"], "--out", out, "--bundle", bundle, "--window", WINDOW, "--threads", 1)
+    assert leukoscope(*command).exit_code == 0  # the row is read anew
+    assert row.read_bytes() == whole
+    assert list(stored_cells(out, read_facts(out))) == cells
+    lines = (out / "cells.jsonl").read_text()
+    (out / "cells.jsonl").write_text(lines.replace('"box": [', '"box": [1', 1))
+    with pytest.raises(LeukoscopeError, match="altered"):
+        next(stored_cells(out, read_facts(out)))
+    facts = (out / "slide.json").read_text()
+    (out / "slide.json").write_text(facts.replace('"red_cells": ', '"red_cells": 1', 1))
+    with pytest.raises(LeukoscopeError, match="damaged"):
+        read_facts(out)
 
 
 def broken(name: str, folder: Path) -> Path:

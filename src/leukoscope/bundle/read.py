@@ -115,7 +115,7 @@ def _read_facts(path: Path) -> tuple[BundleFacts, str | None]:
         value, seal = unsealed(content)
     except AlteredError as error:
         raise BundleError(f"is damaged or was altered ({error})", path=path, remedy=_AGAIN) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"is not JSON ({error})", path=path, remedy=_AGAIN) from error
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:

@@ -1,13 +1,14 @@
-"""The text of `bundle.json` with a checksum of all of it in itself: no bit of what decides changes unnoticed.
+"""JSON with a checksum of all of it in itself: no bit of what decides, or of what a run goes on from, flips unnoticed.
 
-It is the SHA-256 of the text in which the checksum's own 64 digits are zeros, and names the bundle (`Bundle.digest`).
-Text without one is of a bundle that was written before there were checksums, or by hand.
+It is the SHA-256 of the text in which the checksum's own 64 digits are zeros. That of `bundle.json` names the bundle
+(`Bundle.digest`); text without one is of a bundle that was written before there were checksums, or by hand.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, Final
 
 SEAL: Final = "digest"
@@ -34,10 +35,13 @@ def unsealed(content: bytes) -> tuple[Any, str | None]:
     """What JSON says, and its checksum, checked and taken out; None where it has none.
 
     Raises:
-        ValueError: it is not JSON, names something twice, or has a number that is not finite.
+        ValueError: it is not JSON, is nested too deeply, names something twice, or has a number that is not finite.
         AlteredError: it is not what was written.
     """
-    value = json.loads(content, object_pairs_hook=_once, parse_constant=_not_finite)
+    try:
+        value = json.loads(content, object_pairs_hook=_once, parse_constant=_not_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict) or SEAL not in value:
         return value, None
     told = value.pop(SEAL)
@@ -46,6 +50,19 @@ def unsealed(content: bytes) -> tuple[Any, str | None]:
     if hashlib.sha256(content.replace(_line(told), _line(_BLANK))).hexdigest() != told:
         raise AlteredError("its SHA-256 is not the one in it")
     return value, told
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What a file says that holds what `sealed` made.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what was written, or has no checksum.
+    """
+    value, seal = unsealed(path.read_bytes())
+    if seal is None:
+        raise ValueError("it has no checksum")
+    return dict(value)
 
 
 def _line(digest: str) -> bytes:

@@ -34,9 +34,15 @@ from leukoscope.cells.read import read_picture
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.digests import Digests, pixel_digest, pixel_digests
 from leukoscope.datasets.pictures import shorten
-from leukoscope.datasets.verify import sha256_of
 from leukoscope.errors import DataError, LeukoscopeError, PictureError
-from leukoscope.files import atomic_folder, read_checked_json, write_bytes, write_checked_json, write_json
+from leukoscope.files import (
+    atomic_folder,
+    read_checked_json,
+    sha256_of,
+    write_bytes,
+    write_checked_json,
+    write_json,
+)
 from leukoscope.machine import cpu_count
 from leukoscope.progress import SILENT, Advance, Progress
 from leukoscope.threads import in_order

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from leukoscope.datasets.pictures import is_picture, list_pictures
 from leukoscope.errors import DataError
+from leukoscope.files import sha256_of
 from leukoscope.progress import SILENT, Progress
 from leukoscope.tables import read_rows
 
@@ -36,12 +36,6 @@ class VerificationReport:
         if partial:
             return bool(self.ok or self.re_encoded) and not (self.altered or self.extra)
         return not (self.missing or self.altered or self.re_encoded or self.extra)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify_checksums(

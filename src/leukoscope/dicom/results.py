@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -30,10 +29,10 @@ from leukoscope.dicom.objects import (
 from leukoscope.dicom.web import STORED, DicomWeb, is_address
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.files import atomic_path
-from leukoscope.inference.folder import FIELDS
+from leukoscope.inference.folder import FIELDS, read_record
+from leukoscope.slides.results import FACTS, read_facts, stored_cells
 from leukoscope.tables import read_rows
 
-SLIDE, CELLS = "slide.json", "cells.jsonl"  # of the results of `leukoscope slide`
 _READING = ("path", "cell", "reader", "label")
 _DIGITS = 20  # of a digest, by which a workbench names pictures that it hands out
 _HANDED_OUT = re.compile(rf"pictures/([0-9a-f]{{{_DIGITS}}})(?:-(\d+))?\.\w+")
@@ -177,7 +176,7 @@ def _give_statements(store: _Store, results: Path, of_patient: dict[str, list[He
     path = results / "patients.json"
     if not path.exists():
         return 0
-    told = _json(path)
+    told = _written(path)
     by_folder = {folder_name(patient): headers for patient, headers in of_patient.items()}
     count = 0
     for each in told["patients"]:
@@ -205,16 +204,16 @@ def _annotated(cell: dict[str, Any]) -> AnnotatedCell:
 
 def _records(results: Path) -> Iterator[dict[str, Any]]:
     """The answered fields of a folder of results; of one on a slide, the slide as one field."""
-    if (results / SLIDE).exists():
-        facts = _json(results / SLIDE)
-        yield {"path": facts["path"], "cells": [json.loads(line) for line in _bytes(results / CELLS).splitlines()]}
+    if (results / FACTS).exists():
+        facts = read_facts(results)
+        yield {"path": facts["path"], "cells": list(stored_cells(results, facts))}
         return
     paths = sorted((results / FIELDS).glob("*.json"))
     if not paths:
         raise LeukoscopeError("holds no answers", path=results, remedy="give the --out folder of `leukoscope field`")
     for path in paths:
-        record = _json(path)
-        if record.get("error") is None:
+        record = _written(path)
+        if record["error"] is None:
             yield record
 
 
@@ -270,11 +269,11 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from error
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError("is damaged", path=path, remedy="run `leukoscope field` again") from error
+def _written(path: Path) -> dict[str, Any]:
+    found = read_record(path)
+    if found is None:
+        raise DataError("is damaged or was altered", path=path, remedy="run `leukoscope field` again")
+    return found
 
 
 def told_objects(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.schema import BundleFacts
+from leukoscope.bundle.seal import read_sealed, sealed
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.files import write_bytes, write_json
 from leukoscope.inference.answer import HONEST, Answer, Answers
@@ -104,7 +105,8 @@ class FieldFolder:
         if tally is not None:
             statements = [each.to_json() for each in tally.statements()]
             claim = {"statement": HONEST, "rule": subject_claim(facts), "named_by": tally.owners.how}
-            write_json(self._out / "patients.json", self._stated | claim | {"patients": statements})
+            stated = self._stated | claim | {"patients": statements}
+            write_bytes(self._out / "patients.json", sealed(stated)[0])
         stems = list(self._stems.values())
         shown = (self._record(name) for name in self._stems)
         write_page(self._out / PAGE, shown, stems, statements, doubted, order, counts)
@@ -119,7 +121,7 @@ class FieldFolder:
             why = "; ".join(part for part in (error.what, error.remedy) if part)
             path = decodable(answers.reading.path or "")
             record = self._stated | {"path": path, "statement": HONEST, "cells": [], "error": why, "file": before}
-            write_json(out / FIELDS / f"{stem}.json", record)
+            write_bytes(out / FIELDS / f"{stem}.json", sealed(record)[0])
             return
         record = self._stated | answers.to_json() | {"file": before}
         write_bytes(out / OVERLAYS / f"{stem}.png", encode(annotated(answers), Path("a.png")))
@@ -130,7 +132,7 @@ class FieldFolder:
                 name = out / CELLS / f"{stem}-{number:03d}-asked.webp"
                 write_bytes(name, encode(reduced(answer.frame), name))
         write_geojson(out / GEOJSON / f"{stem}.geojson", record)
-        write_json(out / FIELDS / f"{stem}.json", record)
+        write_bytes(out / FIELDS / f"{stem}.json", sealed(record)[0])
 
     def _records(self) -> Iterator[Record]:
         for name in self._stems:
@@ -139,8 +141,15 @@ class FieldFolder:
                 yield record
 
     def _record(self, name: str) -> Record | None:
-        found = _json(self._out / FIELDS / f"{self._stems[name]}.json")
-        return found if isinstance(found, dict) and "error" in found else None
+        return read_record(self._out / FIELDS / f"{self._stems[name]}.json")
+
+
+def read_record(path: Path) -> Record | None:
+    """What was written of a field, or of patients; None where it is not there, or no longer what was written."""
+    try:
+        return read_sealed(path)
+    except (OSError, ValueError):
+        return None
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from leukoscope.inference.words import GateState
 from leukoscope.metrics.schemas import Written
 
 ROW_FORMAT: Final = 1
+SEALED: Final = "SHA-256 of this very file with these 64 digits as zeros: nobody altered it"
 
 
 class PredictionRow(Written):
@@ -118,6 +119,7 @@ class PatientsFile(Written):
     rule: str = Field(description="for patients, and what was measured of it, in words")
     named_by: str = Field(description="how it is known whose a picture is")
     patients: list[PatientRow]
+    digest: str = Field(description=SEALED)
 
 
 class FieldCell(Written):
@@ -163,6 +165,7 @@ class FieldRecord(Written):
     cells: list[FieldCell]
     error: str | None = Field(description="why the picture could not be read")
     file: list[int] | None = Field(description="size and time of change of the file, by which it is known again")
+    digest: str = Field(description=SEALED)
 
 
 def row_facts(bundle: Bundle) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from leukoscope.errors import ModelError, missing_extra
+from leukoscope.files import sha256_of
 from leukoscope.models.backbones import Backbone
 from leukoscope.models.eye import Eye
 from leukoscope.models.masked import TRUNKS
@@ -128,8 +128,7 @@ def fetch_weights(weights: HubWeights) -> Path:
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         raise ModelError(
             f"cannot be read ({error.strerror or error})", path=file, remedy="give a file of weights, none or hub"

@@ -6,7 +6,6 @@ its middle. A row of windows is one file that appears whole: a run that was stop
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.bundle.seal import read_sealed, sealed
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.files import write_json
+from leukoscope.files import write_bytes
 from leukoscope.inference.answer import Answers
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier
@@ -91,7 +91,7 @@ def read_rows_of(
             found.append(_record(window, origins[number], answers))
             if progress is not None:
                 progress(1)
-        write_json(path, {"row": row, "windows": found})
+        write_bytes(path, sealed({"row": row, "windows": found})[0])
     return earlier
 
 
@@ -115,7 +115,7 @@ def each_cell(out: Path, survey: Survey, tally: SlideTally) -> Iterator[Record]:
     before = _Near()
     for row in sorted({window.row for window in survey.chosen}):
         kept, here = list[Record](), _Near()
-        for window in _read(row_path(out, row))["windows"]:
+        for window in read_row(row_path(out, row))["windows"]:
             tally.windows += 1
             tally.pixels += window["pixels"]
             tally.red_cells += window["red_cells"]
@@ -218,19 +218,23 @@ def _moved(ring: list[list[float]], x: int, y: int) -> list[list[float]]:
 def _whole(path: Path, windows: list[Window]) -> bool:
     """Whether all these windows were read; what could not be, for want of memory say, is tried again."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["windows"]
-        read = [each["column"] for each in found if each["error"] is None]
-        return len(read) == len(found) and read == [window.column for window in windows]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_row(path)["windows"]
+    except LeukoscopeError:
         return False
+    read = [each["column"] for each in found if each["error"] is None]
+    return len(read) == len(found) and read == [window.column for window in windows]
 
 
-def _read(path: Path) -> Record:
+def read_row(path: Path) -> Record:
+    """What was written of a row of windows.
+
+    Raises:
+        LeukoscopeError: it is missing, or is not what was written.
+    """
     try:
-        found: Record = json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed(path)
     except (OSError, ValueError) as error:
         raise LeukoscopeError("is missing or damaged", path=path, remedy="give the same command again") from error
-    return found
 
 
 def survey_json(survey: Survey) -> Record:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.bundle.seal import read_sealed, sealed
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.files import atomic_path, exclusive, write_bytes, write_json, write_text
+from leukoscope.files import atomic_path, exclusive, sha256_of, write_bytes, write_text
 from leukoscope.inference.answer import HONEST
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier
@@ -37,6 +39,7 @@ from leukoscope.text import decodable
 SETTINGS, FACTS, CELLS, TABLE, CONTOURS, PAGE, THUMBNAIL = (
     "leukoscope-slide.json", "slide.json", "cells.jsonl", "cells.csv", "cells.geojson", "report.html", "thumbnail.jpg",
 )  # fmt: skip
+_AGAIN = "give the same `leukoscope slide` command again"
 _SHOWN = 48  # cells in the page
 _FEW = 24  # of those that were found, where none was fit to be judged
 _DOTS = 4000  # cells on its map
@@ -99,6 +102,38 @@ def read_slide(
         slide.close()
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `slide.json` of a folder of results says.
+
+    Raises:
+        LeukoscopeError: it is missing, or is not what was written.
+    """
+    try:
+        return read_sealed(folder / FACTS)
+    except (OSError, ValueError) as error:
+        raise LeukoscopeError("is missing or damaged", path=folder / FACTS, remedy=_AGAIN) from error
+
+
+def stored_cells(folder: Path, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The cells of a slide from top to bottom, as `cells.jsonl` holds them.
+
+    Args:
+        folder: of the results.
+        facts: from `read_facts`.
+
+    Raises:
+        LeukoscopeError: they are missing, or are not what was written.
+    """
+    try:
+        whole = sha256_of(folder / CELLS) == facts["cells_sha256"]
+    except OSError as error:
+        raise LeukoscopeError("cannot be read", path=folder / CELLS, remedy=_AGAIN) from error
+    if not whole:
+        raise LeukoscopeError("is damaged or was altered", path=folder / CELLS, remedy=_AGAIN)
+    with (folder / CELLS).open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     path = out / SETTINGS
     if path.exists():
@@ -152,9 +187,9 @@ def _written(
         "width": slide.levels[0].width, "height": slide.levels[0].height, "decisions": dict(tally.decisions),
         "windows": {zone or "unread": found.count(zone) for zone in (*ZONES, None)},
         "faults": dict(tally.faults), "warnings": dict(tally.warnings), "pixels": tally.pixels,
-        "red_cells": tally.red_cells, "map": survey_json(found),
+        "red_cells": tally.red_cells, "map": survey_json(found), "cells_sha256": sha256_of(out / CELLS),
     }  # fmt: skip
-    write_json(out / FACTS, facts)
+    write_bytes(out / FACTS, sealed(facts)[0])
     write_bytes(out / THUMBNAIL, encode(thumbnail, Path("a.jpg")))
     cards = [(cell, _uri(_crop(slide, cell))) for cell in _strongest(best) or first]
     page = render(

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from leukoscope._version import __version__
 from leukoscope.bundle.read import read_bundle
+from leukoscope.errors import LeukoscopeError
 from leukoscope.files import write_bytes
 from leukoscope.service import answers
 from leukoscope.service.casework.bundles import active_bundle
@@ -30,7 +31,7 @@ from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import SYSTEM, Workbench
-from leukoscope.slides.results import CELLS, FACTS, SETTINGS, THUMBNAIL
+from leukoscope.slides.results import CELLS, FACTS, SETTINGS, THUMBNAIL, read_facts, stored_cells
 
 MEDIA: Final = "application/x-slide"
 MOST_CELLS: Final = 100_000  # of one slide in a case
@@ -106,11 +107,11 @@ def read_results(bench: Workbench, name: str) -> SlideResults:
         raise Problem(409, f"{name} was not read to its end", remedy="give the same `leukoscope slide` command again")
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = read_facts(folder)
         path, (size, changed) = Path(settings["slide"]), settings["file"]
         found = SlideResults(folder, name, path, int(size), int(changed), facts["bundle"], facts, settings)
         known = found.cells, facts["width"], facts["height"], facts["map"]["ruler"]["um_per_px"] > 0
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (LeukoscopeError, OSError, ValueError, KeyError, TypeError) as error:
         raise Problem(422, f"the results {name} are damaged", remedy="read the slide again") from error
     if not path.resolve().is_relative_to(root):
         raise Problem(409, f"the slide of {name} does not lie in the folder of slides", remedy="move it there first")
@@ -258,23 +259,20 @@ def _ended(
 def _rows(
     results: SlideResults, job: Job, run: str, number: int, sha256: str, threshold: float
 ) -> Iterator[dict[str, Any]]:
-    with (results.folder / CELLS).open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                cell = json.loads(line)
-                x, y, w, h = (int(side) for side in cell["box"])
-                p, gate = cell["probability"], cell["gate"] or "not checked"
-                row = {
-                    "id": new_id(), "run_id": run, "case_id": job.case_id, "picture": sha256,
-                    "number": int(cell["number"]), "place": number * PLACES + int(cell["number"]), "x": x, "y": y,
-                    "w": w, "h": h, "logit": cell["logit"], "probability": p,
-                    "doubt": answers.doubt_of(p, gate, threshold), "strength": -1.0 if p is None else p,
-                    "decision": cell["decision"], "reason": cell["reason"], "gate": gate, "words": None,
-                    "embedding": None,
-                }  # fmt: skip
-            except (ValueError, KeyError, TypeError) as error:
-                raise Problem(422, f"{CELLS} is damaged", remedy="read the slide again") from error
-            yield row
+    try:
+        for cell in stored_cells(results.folder, results.facts):
+            x, y, w, h = (int(side) for side in cell["box"])
+            p, gate = cell["probability"], cell["gate"] or "not checked"
+            yield {
+                "id": new_id(), "run_id": run, "case_id": job.case_id, "picture": sha256,
+                "number": int(cell["number"]), "place": number * PLACES + int(cell["number"]), "x": x, "y": y,
+                "w": w, "h": h, "logit": cell["logit"], "probability": p,
+                "doubt": answers.doubt_of(p, gate, threshold), "strength": -1.0 if p is None else p,
+                "decision": cell["decision"], "reason": cell["reason"], "gate": gate, "words": None,
+                "embedding": None,
+            }  # fmt: skip
+    except (LeukoscopeError, ValueError, KeyError, TypeError) as error:
+        raise Problem(422, f"{CELLS} is damaged", remedy="read the slide again") from error
 
 
 def ask_again(
