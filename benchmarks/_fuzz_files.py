@@ -274,7 +274,7 @@ def _read_journal(data: bytes, folder: Path) -> object:
                 if str(picture) in journal._place:  # as `holds` asks, whose file would have to be there
                     journal.answers(picture)
     finally:
-        journal.close(done=False)
+        journal.close()
     return journal
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from bundle_factory import by_hand, make_bundle, make_graph
 from leukoscope.cells.frame import Preparation, prepare
+from leukoscope.inference.batch import KEPT
 
 
 def expected(picture: Path) -> tuple[float, float]:
@@ -69,7 +70,13 @@ def test_out_alone_makes_a_gallery(run, cells: Path, small_bundle: Path, tmp_pat
     result = run("predict", cells, "--bundle", small_bundle, "--out", tmp_path / "out")
     assert result.exit_code == 0
     assert f"gallery: {tmp_path}/out/report.html" in result.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cells", "overlays", "report.html", "summary.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        KEPT,
+        "cells",
+        "overlays",
+        "report.html",
+        "summary.json",
+    ]
 
 
 def test_threads_and_batches_do_not_change_the_answers(run, cells: Path, small_bundle: Path) -> None:

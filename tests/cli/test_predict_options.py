@@ -5,15 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Literal
 
+import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from leukoscope._version import __version__
 from leukoscope.bundle.read import read_bundle
 from leukoscope.cli import main
+from leukoscope.inference.cells import CellReader
 from leukoscope.inference.graph import offered_providers
 from leukoscope.inference.schemas import BatchSummary, PredictionRow
+from leukoscope.inference.writers import SUFFIX, RowFormat
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -85,6 +92,59 @@ def test_each_row_says_how_it_came_about(run, cells: Path, small_bundle: Path) -
     for row in csv.DictReader(io.StringIO(text)):
         assert (row["bundle"], row["threshold"], row["software"]) == (digest, "0.5", __version__)
         assert row["x"] == row["um_per_px"] == ""  # one cell on black has no place
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "table", "html"])
+def test_of_a_folder_that_has_grown_only_what_is_new_is_read(
+    kind: RowFormat | Literal["html"],
+    run,
+    cells: Path,
+    small_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rows(out: Path) -> list[str]:
+        if kind == "html":
+            return re.findall(r'data-name="(.*?)"', (out / "report.html").read_text("utf-8"))
+        text = (out / f"predictions.{SUFFIX[kind]}").read_text("utf-8")
+        return re.sub(r'"ms":[^,]*|(?<=by-hand,)[0-9.]+', "", text).splitlines()
+
+    def predict(out: Path, *more: str) -> str:
+        done = run("predict", cells, "--bundle", small_bundle, "--format", kind, "--out", out, *more)
+        assert done.exit_code == 0, done.stderr
+        return done.stderr
+
+    asked: list[str] = []
+    read = CellReader.read
+    monkeypatch.setattr(CellReader, "read", lambda self, each: (asked.append(Path(each).name), read(self, each))[1])
+    out = tmp_path / "out"
+    assert "answered before" not in predict(out)
+    shutil.copy(cells / "red.png", cells / "also.png")
+    asked.clear()
+    told = predict(out)
+    assert told.startswith("2 of 3 pictures were answered before")
+    assert (kind == "html") == ("the gallery is made of all anew" in told)
+    assert sorted(asked) == (["also.png"] if kind != "html" else ["also.png", "green.png", "red.png"])
+    predict(tmp_path / "whole")
+    assert rows(out) == rows(tmp_path / "whole")
+    assert len(rows(out)) == {"csv": 4, "table": 4}.get(kind, 3)
+
+    Image.open(cells / "red.png").save(cells / "green.png", compress_level=0)  # another file
+    (cells / "also.png").unlink()
+    asked.clear()
+    told = predict(out)
+    assert (
+        "2 of 2 pictures were answered before; changed since, so read again: green.png; there no more, so left" in told
+    )
+    assert sorted(asked) == (["green.png"] if kind != "html" else ["green.png", "red.png"])
+    predict(tmp_path / "whole", "--replace")
+    assert rows(out) == rows(tmp_path / "whole")
+
+    other = run("predict", cells, "--bundle", small_bundle, "--out", out, "--threshold", "0.4", "--format", kind)
+    assert (other.exit_code, "holds the results of another run" in other.stderr) == (2, True)
+    asked.clear()
+    predict(out, "--replace")
+    assert sorted(asked) == ["green.png", "red.png"]
 
 
 def test_the_results_of_another_run_are_not_replaced_in_silence(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bundle_factory import disc, make_bundle
-from leukoscope.inference.batch import JOURNAL
+from leukoscope.inference.batch import JOURNAL, KEPT
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -55,4 +55,4 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     subprocess.run(command(undisturbed), check=True, capture_output=True)
     assert rows(out / "predictions.csv") == rows(undisturbed / "predictions.csv")
     assert len(rows(out / "predictions.csv")) == 900
-    assert sorted(path.name for path in out.iterdir()) == ["predictions.csv", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [KEPT, "predictions.csv", "summary.json"]

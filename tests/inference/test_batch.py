@@ -17,7 +17,7 @@ from PIL import Image
 from bundle_factory import disc, make_bundle
 from leukoscope.bundle.schema import ReferFacts
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.inference.batch import JOURNAL, find_pictures, run_batch, summary
+from leukoscope.inference.batch import JOURNAL, KEPT, find_pictures, run_batch, summary
 from leukoscope.inference.cells import CellReader
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.gallery import safe_stem
@@ -85,7 +85,7 @@ def test_rows_agree_between_formats(classifier: Classifier, folder: Path, tmp_pa
     assert len(lines) == 5  # a line break in a name is escaped
     assert len({line.index(str(folder)) for line in lines[1:]}) == 1
     assert [line.split()[2] for line in lines[1:]] == [expected["decision"] for expected in truth]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv", "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [KEPT, "predictions.csv", "summary.json"]
 
 
 def test_the_gallery_is_whole_safe_and_needs_nothing_outside(
@@ -98,7 +98,7 @@ def test_the_gallery_is_whole_safe_and_needs_nothing_outside(
     files = [value for _, attrs in page.tags for key, value in attrs.items() if key in {"src", "href"} and value]
     assert len(files) == 6  # per cell: picture and map
     assert all((out / file).is_file() for file in files)
-    assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {*files, "report.html", "summary.json"}
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {*files, KEPT, "report.html", "summary.json"}
     assert "://" not in text
     assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
     cells = [attrs for tag, attrs in page.tags if tag == "li" and "data-p" in attrs]
@@ -139,10 +139,10 @@ def test_an_earlier_gallery_is_replaced_and_foreign_folders_are_left_alone(
     run_batch(classifier, find_pictures([folder]), format="html", out=out)
     run_batch(classifier, [folder / "b.png"], format="html", out=out)
     assert [path.name for path in (out / "cells-2").iterdir()] == ["00001-b.webp"]
-    assert sorted(path.name for path in out.iterdir()) == ["cells-2", "overlays-2", "report.html", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [KEPT, "cells-2", "overlays-2", "report.html", "summary.json"]
     assert 'src="cells-2/00001-b.webp"' in (out / "report.html").read_text()
     run_batch(classifier, [folder / "b.png"], format="html", out=out)
-    assert sorted(path.name for path in out.iterdir()) == ["cells", "overlays", "report.html", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [KEPT, "cells", "overlays", "report.html", "summary.json"]
     foreign = tmp_path / "mine"
     (foreign / "cells").mkdir(parents=True)
     (foreign / "cells/precious.tif").write_bytes(b"x")
@@ -179,7 +179,7 @@ def test_an_interrupted_run_goes_on(
     tally = run_batch(classifier, pictures, format=kind, out=out, progress=done.append, batch_size=1)
     assert (tally.resumed, sum(done)) == (1, len(pictures))
     assert asked == list(pictures)[1:]
-    assert sorted(path.name for path in out.iterdir()) == [f"predictions.{SUFFIX[kind]}", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [KEPT, f"predictions.{SUFFIX[kind]}", "summary.json"]
     one, other = (_without_times(folder / f"predictions.{SUFFIX[kind]}", kind) for folder in (tmp_path / "whole", out))
     assert one == other
     assert (out / "summary.json").read_text() == (tmp_path / "whole/summary.json").read_text()

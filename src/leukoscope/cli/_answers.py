@@ -23,6 +23,7 @@ from leukoscope.inference.batch import (
     BatchTally,
     Order,
     OutputFormat,
+    grown,
     run_batch,
     run_digest,
     summary,
@@ -51,6 +52,7 @@ def answer_all(
     owners: Owners | None = None,
     um_per_px: float | None = None,
     order: Order = "given",
+    anew: bool = False,
     quiet: bool = False,
     as_json: bool = False,
 ) -> BatchTally:
@@ -60,7 +62,7 @@ def answer_all(
         return run_batch(
             classifier, pictures, format=kind, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
             progress=progress, synthetic=synthetic, morphology=morphology, owners=owners,
-            um_per_px=um_per_px, order=order,
+            um_per_px=um_per_px, order=order, anew=anew,
         )  # fmt: skip
 
     try:
@@ -90,13 +92,26 @@ def check_batch(
     *,
     max_pixels: int = MAX_PIXELS,
     um_per_px: float | None = None,
-) -> None:
-    """Refuse to answer into a folder that holds the answers of another run; see `check_results`."""
+    morphology: bool | None = None,
+) -> str:
+    """Refuse to answer into a folder that holds the answers of another run; see `check_results`.
+
+    Returns:
+        What is gone on with, where pictures were added or changed since, or are gone; else empty.
+    """
     folder = out or (DEFAULT_GALLERY if kind == "html" else None)
-    if folder is not None:
+    if folder is None:
+        return ""
+    known = grown(
+        classifier, pictures, folder, format=kind, max_pixels=max_pixels, um_per_px=um_per_px, morphology=morphology
+    )
+    if known is None:
         run = run_digest(classifier, pictures, max_pixels=max_pixels, um_per_px=um_per_px)
         said = "{0[pictures]} pictures, model {0[model]}"
         check_results(folder / SUMMARY, run, said.format)
+        return ""
+    told = known.words()
+    return f"{told}; the gallery is made of all anew" if told and kind == "html" else told
 
 
 def _tell(

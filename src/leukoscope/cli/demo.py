@@ -50,8 +50,9 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool, replac
         pictures = find_pictures(write_rendered(out / PICTURES))
     else:
         pictures = find_pictures([folder])
-    if not replace:
-        check_batch(classifier, pictures, out, "html")
+    told = "" if replace else check_batch(classifier, pictures, out, "html")
+    if told and folder is not None:  # what is rendered is always new
+        click.echo(told, err=True)
     tally = answer_all(classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None)
     if show:
         click.launch((out / PAGE).resolve().as_uri())

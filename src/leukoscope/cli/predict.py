@@ -91,8 +91,9 @@ def predict(
 
     `-` in the place of a path reads paths from standard input, one a line; `@FILE` reads them from a file.
 
-    With --out, answers are kept as they come: a run that was stopped goes on when the same command is given again.
-    summary.json counts the answers, and the files that were left out.
+    With --out, answers are kept as they come: a run that was stopped goes on when the same command is given again, and
+    of a folder that has grown only what is new or changed is read (a gallery is made of all anew). summary.json
+    counts the answers, and the files that were left out.
 
     Exit code: 0 all pictures read, 1 some unreadable, 2 wrong usage or unusable bundle. Files of a folder that hold no
     picture do not count; they are named.
@@ -115,11 +116,15 @@ def predict(
     owners = owners_of(pictures, by, patients)
     chosen: OutputFormat = kind or ("html" if out else "table")
     if not replace:
-        check_batch(classifier, pictures, out, chosen, max_pixels=max_pixels, um_per_px=um_per_px)
+        told = check_batch(
+            classifier, pictures, out, chosen, max_pixels=max_pixels, um_per_px=um_per_px, morphology=morphology
+        )
+        if told and not quiet:
+            click.echo(told, err=True)
     emit = None if out else emitter(chosen)
     tally = answer_all(
         classifier, pictures, kind=chosen, out=out, emit=emit, batch_size=batch_size, max_pixels=max_pixels,
-        morphology=morphology, owners=owners, um_per_px=um_per_px, order=order, quiet=quiet,
+        morphology=morphology, owners=owners, um_per_px=um_per_px, order=order, anew=replace, quiet=quiet,
         as_json=progress == "json",
     )  # fmt: skip
     if not quiet and (said := pictures.left_out_words()):

@@ -18,7 +18,7 @@ from leukoscope.files import atomic_path, exclusive, write_json, write_text
 from leukoscope.inference.answer import Answer, Decision
 from leukoscope.inference.cells import BATCH_SIZE, Cell, ReadOptions
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.journal import Journal, Stamp, settings_of, stamp
+from leukoscope.inference.journal import Growth, Journal, Kept, Stamp, settings_of, stamp
 from leukoscope.inference.order import places
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
@@ -35,6 +35,7 @@ Order = Literal["given", "score"]
 DEFAULT_GALLERY = Path("leukoscope-report")
 SUMMARY = "summary.json"
 JOURNAL = "predictions.unfinished.jsonl"
+KEPT = ".answers.jsonl"  # the journal of a run that is done
 
 Sink = Callable[[Answer], None]
 
@@ -97,11 +98,13 @@ def run_batch(
     owners: Owners | None = None,
     um_per_px: float | None = None,
     order: Order = "given",
+    anew: bool = False,
 ) -> BatchTally:
     """Answer for every picture and write the answers down.
 
     Rows for ``out`` are kept as they come, in `JOURNAL`: a run that was stopped goes on where it was when it is called
-    again with the same settings, and the journal is gone when all is written.
+    again with the same settings. When all is written it becomes `KEPT`: where pictures were added since, only those are
+    read. A gallery needs all pictures.
 
     Args:
         classifier: what answers.
@@ -120,6 +123,7 @@ def run_batch(
         um_per_px: the scale of the pictures, micrometres per pixel, where it is known.
         order: of the rows of text: ``score`` puts the highest first, whatever was decided, states each cell's place,
             and writes when all are answered. The gallery always states places.
+        anew: read all, whatever a run that is done has kept.
 
     Returns:
         How many answers got each decision: one for each picture of a cell on black, one for each white cell of a field.
@@ -141,38 +145,41 @@ def run_batch(
             if states is not None:
                 states.add(answer)
 
-    def fresh() -> Iterator[Answer]:
-        for each in classifier.answers(pictures, options, batch_size=batch_size, progress=progress):
-            yield from each
+    settings = settings_of(classifier.bundle, options)
+
+    def answers(journal: Journal | None = None, kept: Kept | None = None) -> Iterator[Answer]:
+        return _answers(classifier, pictures, journal, kept, options, batch_size, progress, tally)
 
     if format == "html":
         from leukoscope.inference.gallery import gallery  # noqa: PLC0415 - rows need no templates
 
         folder = out or DEFAULT_GALLERY
-        with exclusive(folder, "writes into"):
+        facts, digest = classifier.bundle.facts, classifier.bundle.digest
+        with (
+            exclusive(folder, "writes into"),
+            atomic_path(folder / KEPT) as kept,
+            closing(Journal(kept, settings)) as journal,
+        ):
             with (
-                gallery(
-                    folder, classifier.bundle.facts, digest=classifier.bundle.digest, synthetic=synthetic, states=states
-                ) as add,
+                gallery(folder, facts, digest=digest, synthetic=synthetic, states=states) as add,
                 _rows("table", emit, "given", made) as rows,
             ):
-                fill(lambda answer: (add(answer), rows(answer))[1], fresh())
+                fill(lambda answer: (add(answer), rows(answer))[1], answers(journal))
             write_json(folder / SUMMARY, tally.to_json(classifier) | run)
     elif out is None:
         with _rows(format, None if states is not None else emit, order, made) as rows:
-            fill(rows, fresh())
+            fill(rows, answers())
         if states is not None and emit is not None:
             for line in patient_lines(format, states.statements()):
                 emit(line)
     else:
-        with exclusive(out, "writes into"), _journal(out / JOURNAL, settings_of(classifier.bundle, options)) as journal:
-            kept = _resumed(classifier, pictures, journal, options, batch_size, progress, tally)
+        with exclusive(out, "writes into"), _journal(out, settings) as journal:
             with (
                 atomic_path(out / f"predictions.{SUFFIX[format]}") as temporary,
                 temporary.open("w", encoding="utf-8", newline="") as file,
                 _rows(format, lambda line: file.write(f"{line}\n"), order, made) as rows,
             ):
-                fill(rows, kept)
+                fill(rows, answers(journal, None if anew else Kept(out / KEPT, settings)))
             if states is not None:
                 lines = patient_lines(format, states.statements())
                 write_text(out / f"patients.{SUFFIX[format]}", "".join(f"{line}\n" for line in lines))
@@ -187,6 +194,26 @@ def run_digest(
     told = settings_of(classifier.bundle, ReadOptions(max_pixels, um_per_px))
     names = [str(each.path) if isinstance(each, PictureError) else str(each) for each in pictures]
     return hashlib.sha256(json.dumps([told, names]).encode()).hexdigest()
+
+
+def grown(
+    classifier: Classifier,
+    pictures: Sequence[Path | PictureError],
+    out: Path,
+    *,
+    format: OutputFormat,  # noqa: A002  (as in `run_batch`)
+    max_pixels: int,
+    um_per_px: float | None,
+    morphology: bool | None,
+) -> Growth | None:
+    """How ``pictures`` differ from those whose answers ``out`` has kept; None where these are of another run.
+
+    That is a run of another bundle or other settings, of other pictures alone, or of some that are still there but are
+    not among ``pictures``.
+    """
+    options = ReadOptions(max_pixels, um_per_px, measure=format == "html" if morphology is None else morphology)
+    found = Kept(out / KEPT, settings_of(classifier.bundle, options)).growth(pictures)
+    return None if found.others or not (found.same or found.changed) else found
 
 
 def run_fields(
@@ -261,28 +288,34 @@ def summary(tally: BatchTally, classifier: Classifier) -> str:
 
 
 @contextmanager
-def _journal(path: Path, settings: dict[str, Any]) -> Iterator[Journal]:
-    journal = Journal(path, settings)
+def _journal(out: Path, settings: dict[str, Any]) -> Iterator[Journal]:
+    journal = Journal(out / JOURNAL, settings)
     done = False
     try:
         yield journal
         done = True
     finally:
-        journal.close(done=done)
+        journal.close(out / KEPT if done else None)
 
 
-def _resumed(
+def _answers(
     classifier: Classifier,
     pictures: Sequence[Path | PictureError],
-    journal: Journal,
+    journal: Journal | None,
+    done: Kept | None,
     options: ReadOptions,
     batch_size: int,
     progress: Advance | None,
     tally: BatchTally,
 ) -> Iterator[Answer]:
     """The answers for all pictures in their order: those that an earlier run kept, the others anew."""
-    # By name: a path that is looked up keeps its hash, for each of millions of pictures.
-    kept = {str(picture) for picture in pictures if isinstance(picture, Path) and journal.holds(picture)}
+
+    def held(by: Kept | None) -> set[str]:
+        # By name: a path that is looked up keeps its hash, for each of millions of pictures.
+        return set() if by is None else {str(each) for each in pictures if isinstance(each, Path) and by.holds(each)}
+
+    stopped, finished = held(journal), held(done)
+    kept = stopped | finished if finished else stopped
     tally.resumed = len(kept)
     before: dict[str, Stamp | None] = {}
 
@@ -291,19 +324,25 @@ def _resumed(
             if isinstance(picture, PictureError):
                 yield picture
             elif str(picture) not in kept:
-                before[str(picture)] = stamp(picture)
+                if journal is not None:
+                    before[str(picture)] = stamp(picture)
                 yield picture
 
     fresh = classifier.answers(todo(), options, batch_size=batch_size, progress=progress)
     for picture in pictures:
-        if isinstance(picture, Path) and str(picture) in kept:
-            yield from journal.answers(picture)
+        name = str(picture)
+        if isinstance(picture, PictureError) or name not in kept:
+            answers: Sequence[Answer] = next(fresh).each
+            if journal is not None and isinstance(picture, Path):
+                journal.write(picture, before.pop(name, None), answers)
+        else:
+            if journal is not None and name in stopped:
+                answers = journal.answers(picture)
+            elif journal is not None and done is not None:
+                answers = done.answers(picture)
+                journal.write(picture, done.stamp(picture), answers)
             if progress is not None:
                 progress(1)
-            continue
-        answers = next(fresh).each
-        if isinstance(picture, Path):
-            journal.write(picture, before.pop(str(picture)), answers)
         yield from answers
     for _ in fresh:  # to its end: the last batch is told to `progress`
         pass

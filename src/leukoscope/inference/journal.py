@@ -1,4 +1,4 @@
-"""Answers kept as they come, so that a run that was stopped goes on where it was."""
+"""Answers kept as they come: a run that was stopped, or whose folder of pictures has grown, goes on from there."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from leukoscope._version import __version__
 from leukoscope.bundle.read import Bundle
 from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.files import place
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.cells import ReadOptions
+from leukoscope.text import printable
 
 FORMAT = 3
 
@@ -35,41 +37,71 @@ def settings_of(bundle: Bundle, options: ReadOptions) -> dict[str, Any]:
     return {"version": __version__, "form": FORMAT, "bundle": bundle.digest, **asdict(options)}
 
 
-class Journal:
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How pictures that are to be answered differ from those that an earlier run answered.
+
+    Attributes:
+        same: how many are as they were.
+        new: how many are not among those.
+        changed: those whose file is another now.
+        gone: those of the earlier run whose file is there no more.
+        others: those of the earlier run that are there, but not to be answered now.
+    """
+
+    same: int
+    new: int
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def words(self) -> str:
+        """What is gone on with, in one line; empty where nothing has changed."""
+        if not (self.new or self.changed or self.gone):
+            return ""
+        known = self.same + len(self.changed)
+        told = [f"{known} of {known + self.new} pictures were answered before"]
+        if self.changed:
+            told.append(f"changed since, so read again: {_some(self.changed)}")
+        if self.gone:
+            told.append(f"there no more, so left out: {_some(self.gone)}")
+        return "; ".join(told)
+
+
+class Kept:
     """A file of lines, each the CRC-32 of some JSON, and that: the settings, then one for each picture answered.
 
-    From the first line on that was cut short by the end of an earlier run, or altered, lines are dropped; a journal of
-    other settings is begun anew.
+    From the first line on that was cut short by the end of a run, or altered, lines count as absent; of other settings,
+    all.
 
     Args:
-        path: the file.
+        path: the file, which need not be there.
         settings: from `settings_of`.
-
-    Raises:
-        LeukoscopeError: the file cannot be written.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self._path = path
         self._place: dict[str, tuple[int, Stamp]] = {}  # path of a picture -> offset of its line, stamp of its file
-        end = self._scan(settings)
-        try:
-            self._file: IO[bytes] = path.open("r+b" if end else "w+b")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            self._file.truncate(end)
-            self._file.seek(end)
-            if not end:
-                self._line(settings)
-        except OSError as error:
-            self.close(done=False)
-            raise self._unwritable(error) from error
+        self._end = self._scan(settings)
+
+    def growth(self, pictures: Sequence[Path | PictureError]) -> Growth:
+        """How ``pictures`` differ from those that are held."""
+        given = {str(each.path) if isinstance(each, PictureError) else str(each) for each in pictures}
+        absent = [name for name in self._place if name not in given]
+        changed = [name for name, (_, was) in self._place.items() if name in given and stamp(Path(name)) != was]
+        known = len(self._place) - len(absent)
+        gone = [name for name in absent if stamp(Path(name)) is None]
+        others = [name for name in absent if name not in set(gone)]
+        return Growth(known - len(changed), len(given) - known, tuple(changed), tuple(gone), tuple(others))
 
     def holds(self, picture: Path | PictureError) -> bool:
         """Whether an earlier run answered for this very file."""
         known = self._place.get(str(picture)) if isinstance(picture, Path) else None
         return known is not None and isinstance(picture, Path) and stamp(picture) == known[1]
+
+    def stamp(self, picture: Path) -> Stamp:
+        """That of the file whose answers `holds` spoke of."""
+        return self._place[str(picture)][1]
 
     def answers(self, picture: Path) -> list[Answer]:
         """The answers that `holds` spoke of, without their arrays.
@@ -83,30 +115,6 @@ class Journal:
                 return [Answer.from_json(each, str(picture)) for each in _whole(file.readline())["answers"]]
             except (ValueError, TypeError, KeyError) as error:
                 raise LeukoscopeError("is damaged", path=self._path, remedy="remove it, and begin anew") from error
-
-    def write(self, picture: Path, before: Stamp | None, answers: Sequence[Answer]) -> None:
-        """Add the answers for a picture whose file bore this stamp before it was read.
-
-        Raises:
-            LeukoscopeError: the disk is full.
-        """
-        if before is None:
-            return
-        try:
-            values = [answer.to_json() for answer in answers]
-            self._line({"picture": str(picture), "stamp": before, "answers": values})
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def close(self, *, done: bool) -> None:
-        """Close the file; a run that is done needs it no more."""
-        try:
-            self._file.close()
-            if done:
-                self._path.unlink(missing_ok=True)
-        except OSError as error:
-            if done:  # else the error that ended the run is told
-                raise self._unwritable(error) from error
 
     def _scan(self, settings: dict[str, Any]) -> int:
         """Read what is there; give the offset behind the last whole line, 0 where nothing can be taken over."""
@@ -126,6 +134,53 @@ class Journal:
                 end += len(line)
         return end
 
+
+class Journal(Kept):
+    """What is kept while it is answered; of other settings it is begun anew.
+
+    Raises:
+        LeukoscopeError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        super().__init__(path, settings)
+        try:
+            self._file: IO[bytes] = path.open("r+b" if self._end else "w+b")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            if not self._end:
+                self._line(settings)
+        except OSError as error:
+            self.close()
+            raise self._unwritable(error) from error
+
+    def write(self, picture: Path, before: Stamp | None, answers: Sequence[Answer]) -> None:
+        """Add the answers for a picture whose file bore this stamp before it was read.
+
+        Raises:
+            LeukoscopeError: the disk is full.
+        """
+        if before is None:
+            return
+        try:
+            values = [answer.to_json() for answer in answers]
+            self._line({"picture": str(picture), "stamp": before, "answers": values})
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self, final: Path | None = None) -> None:
+        """Close the file; that of a run that is done gets its ``final`` name."""
+        try:
+            self._file.close()
+            if final is not None:
+                place(self._path, final)
+        except OSError as error:
+            if final is not None:  # else the error that ended the run is told
+                raise self._unwritable(error) from error
+
     def _line(self, value: dict[str, Any]) -> None:
         text = json.dumps(value, allow_nan=False).encode("ascii")  # any path's bytes survive
         self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
@@ -136,6 +191,11 @@ class Journal:
         return LeukoscopeError(
             f"cannot be written ({error.strerror or os.strerror(error.errno or 0)})", path=self._path, remedy=remedy
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(printable(Path(name).name) for name in names[:3])}{more}"
 
 
 def _whole(line: bytes) -> Any:
