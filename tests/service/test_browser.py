@@ -239,6 +239,19 @@ def test_a_lost_session_a_new_window_and_undo_lose_nothing(anna: Visitor, cells:
     assert len(acts) == 8
 
 
+def test_a_case_that_was_made_without_pictures_takes_them_later(anna: Visitor, cells: list[Path]) -> None:
+    page = anna.page
+    anna.new_case("later", "P-later", [])
+    expect(page.locator(".pane")).to_contain_text("No cell was found in the pictures of this case yet")
+    page.click("text=Add pictures")
+    page.click("text=Send the pictures")
+    expect(page.locator("dialog .error")).to_have_text("choose pictures or a folder first")
+    page.set_input_files("dialog input[accept]", [str(path) for path in cells[:3]])
+    page.click("text=Send the pictures")
+    expect(page.locator("dialog")).to_have_count(0, timeout=60_000)
+    expect(page.locator(".tile")).to_have_count(3, timeout=120_000)
+
+
 def test_each_control_of_the_review_page_does_what_it_says(anna: Visitor, cells: list[Path], tmp_path: Path) -> None:
     from smear import with_red_cells  # noqa: PLC0415  (painted fields, of the tests beside these)
 

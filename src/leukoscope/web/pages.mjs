@@ -1,9 +1,9 @@
 // The pages beside the review: cases and their pictures, readers who differ, accounts, models, the record.
-import { OfflineError, ProblemError, ask, get, post, sha256 } from "./api.mjs";
+import { get, post } from "./api.mjs";
 import { choice, dialog, el, field, fill, form, table, told } from "./dom.mjs";
+import { Pictures } from "./pictures.mjs";
 
 const ROLES = ["viewer", "reader", "signer", "manager", "auditor", "admin"];
-const AT_ONCE = 4;
 
 function checkboxes(name, values, chosen) {
   return el("fieldset", {}, el("legend", {}, "Roles"), values.map((value) => el("label", { class: "check" }, el("input", { type: "checkbox", name, value, checked: chosen.includes(value) }), value)));
@@ -50,54 +50,23 @@ async function newCase(app, done) {
   const { slides } = await get("/slides");
   if (app.left) return;
   const usable = slides.filter((each) => !each.refused), refused = slides.filter((each) => each.refused);
-  const progress = el("p", { class: "progress", role: "status" });
-  const faults = el("ul", { class: "faults" });
-  const files = el("input", { type: "file", multiple: true, accept: ".bmp,.png,.jpg,.jpeg,.tif,.tiff,.webp", "aria-label": "pictures" });
-  const folder = el("input", { type: "file", webkitdirectory: true, "aria-label": "a folder of pictures" });
-  /** @type {File[]} */
-  let dropped = [];
-  const area = el("div", { class: "drop", ondragover: (event) => event.preventDefault(), ondrop: (event) => { event.preventDefault(); dropped = [...event.dataTransfer.files]; area.lastChild.textContent = ` ${dropped.length} dropped`; } },
-    el("label", {}, "Pictures ", files), el("label", {}, "or a folder ", folder), el("span", {}, " or drop them here"));
+  const pictures = new Pictures();
   const id = crypto.randomUUID();
   const { box } = dialog("New case", form([
     field("Order number", "order_no"), field("Subject (a pseudonym, no name)", "subject"),
     choice("Readers", "readers", [["1", "one"], ["2", "two, apart from each other"]], "1"),
     el("label", { class: "check" }, el("input", { type: "checkbox", name: "blind" }), "blind: no suggestions until one has read"),
     field("White cells to count", "target", { type: "number", value: "100", min: 1, max: 100000 }),
-    field("Scale in µm per pixel, if known", "um_per_px", { type: "number", step: "any", required: false, min: 0.006, max: 4.9 }), area,
+    field("Scale in µm per pixel, if known", "um_per_px", { type: "number", step: "any", required: false, min: 0.006, max: 4.9 }), pictures.area,
     slides.length ? choice("A slide on the server", "slide", [["", "none"], ...usable.map((each) => [each.name, `${each.name}: ${each.width} × ${each.height}, ${each.cells} cells`])], "") : null,
     refused.length ? el("ul", { class: "faults" }, refused.map((each) => el("li", {}, `${each.name}: ${each.refused}`))) : null].filter(Boolean),
   "Make it and send the pictures", async (values) => {
     await post("/cases", { id, order_no: values.order_no, subject: values.subject, readers: Number(values.readers), blind: values.blind, target: Number(values.target), um_per_px: values.um_per_px ? Number(values.um_per_px) : null });
-    const wanted = [...files.files, ...folder.files, ...dropped].filter((file) => !file.name.startsWith("."));
     if (values.slide) await post(`/cases/${id}/slides`, { name: values.slide });
-    const bad = await send(id, wanted, (sent) => { progress.textContent = `${sent} of ${wanted.length} pictures sent`; }, faults);
+    const bad = await pictures.send(id);
     await done();
     if (!bad) { box.close(); location.hash = `#/case/${id}`; }
-  }), progress, faults);
-}
-
-/** Send pictures, a few at once; what cannot be taken is listed with its reason. */
-async function send(id, files, say, faults) {
-  const todo = [...files];
-  let sent = 0, bad = 0;
-  const work = async () => {
-    for (let file = todo.shift(); file; file = todo.shift()) {
-      try {
-        const name = file.webkitRelativePath || file.name;
-        const digest = await sha256(file);
-        for (let wait = 500; ; wait = Math.min(8000, wait * 2)) {
-          try { await ask("PUT", `/cases/${id}/pictures/${digest}?name=${encodeURIComponent(name)}`, file); break; } catch (error) {
-            if (!(error instanceof OfflineError) && !(error instanceof ProblemError && error.status === 429)) throw error;
-            await new Promise((resolve) => setTimeout(resolve, wait));
-          }
-        }
-      } catch (error) { bad += 1; faults.append(el("li", {}, `${file.name}: ${told(error)}`)); }
-      say(sent += 1);
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return bad;
+  }), pictures.said);
 }
 
 export async function differingPage(app, id) {

@@ -2,6 +2,7 @@
 import { get, post } from "./api.mjs";
 import { choice, dialog, el, field, fill, form, told } from "./dom.mjs";
 import { Grid } from "./grid.mjs";
+import { Pictures } from "./pictures.mjs";
 import { inLane, nextUnread, shareWords, stakesWords, tally } from "./orders.mjs";
 import { Viewer } from "./viewer.mjs";
 
@@ -173,6 +174,7 @@ export class Review {
       this.pictures.size ? el("button", { type: "button", onclick: () => this.look(), title: "whole fields and slides" }, "Fields") : null,
       el("button", { type: "button", onclick: () => this.undo(), title: "undo (u)", disabled: !reading }, "Undo"),
       el("button", { type: "button", onclick: () => this.help(), title: "keys (?)" }, "Keys"),
+      this.about.state === "open" && (this.app.may("reader") || this.app.may("manager")) ? el("button", { type: "button", onclick: () => this.addPictures() }, "Add pictures") : null,
       reading && !this.about.blind ? el("button", { type: "button", onclick: () => this.fromApp(), title: "labels that were given in the app in the pocket, or in a gallery" }, "From the app") : null,
       reading ? el("button", { type: "button", class: "main", onclick: () => this.finish() }, "I have finished") : null,
       this.about.state === "complete" && this.about.readers > 1 ? el("a", { class: "button", href: `#/differing/${this.id}` }, "Where readers differ") : null,
@@ -184,6 +186,16 @@ export class Review {
     fill(this.app.main, el("div", { class: "review" }, tools, this.bar, this.count, this.work = el("div", { class: "work" }, this.grid.box, this.field, this.pane), this.spoken));
     this.lanes();
     this.grid.box.focus({ preventScroll: true });
+  }
+
+  async addPictures() {
+    const pictures = new Pictures();
+    const { box, done } = dialog("Add pictures to this case", form([pictures.area], "Send the pictures", async () => {
+      if (!pictures.chosen().length) throw new Error("choose pictures or a folder first");
+      if (!await pictures.send(this.id)) box.close();  // else each is listed with its reason
+    }), pictures.said);
+    await done;
+    this.app.reload();
   }
 
   /** Take the labels of a session of the app in the pocket, or of a review of a gallery, by the digests of its pictures. */
@@ -351,7 +363,7 @@ export class Review {
       this.summary?.before?.statement ? el("span", { class: "statement", title: this.summary.before.words }, `model: ${this.summary.before.statement}`) : null,
       this.summary?.as_read && read ? el("span", { class: "stakes" }, stakesWords(this.summary.as_read, left)) : null,
       this.summary?.agreement ? el("span", {}, `two readers: kappa ${this.summary.agreement.kappa === null ? "not defined" : this.summary.agreement.kappa.toFixed(2)}, ${this.summary.agreement.differ} to decide`) : null);
-    if (left === 0 && this.reading && !this.toldDone) { this.toldDone = true; this.say("all cells are read: finish when you are sure"); }
+    if (read && left === 0 && this.reading && !this.toldDone) { this.toldDone = true; this.say("all cells are read: finish when you are sure"); }
   }
 
   summarise() {
@@ -387,7 +399,8 @@ export class Review {
 
   detail() {
     const cell = this.grid.items[this.grid.current];
-    if (!cell) { fill(this.pane, el("p", {}, this.about.waiting ? `${this.about.waiting} pictures wait for their answers; their cells are shown as they come.` : "There is no cell to show.")); return; }
+    if (!cell) { fill(this.pane, el("p", {}, this.about.waiting ? `${this.about.waiting} pictures wait for their answers; their cells are shown as they come.`
+      : this.cells.length ? "There is no cell to show." : "No cell was found in the pictures of this case yet; the button Add pictures takes more.")); return; }
     if (this.shown === cell.id) { this.suggestion(cell); return; }
     this.shown = cell.id;
     const own = `./api/v1/cells/${cell.id}`;
