@@ -10,7 +10,8 @@ with mixed dyes, another gamma, blurred and smaller, always in the same way. Hal
 local, again and again: so many of their cells are labelled, the others come without a label, and figures are of the
 other half, of whom nothing was known (`other patients`). Or half of the cells of everybody are local (`same patients`).
 Whose the labelled cells are is not told to the command, as most laboratories would have it; `told` is the AUC that it
-then states. Bundles of one NAME are folds of one recipe: their figures are averaged.
+then states. Each time once more with `--keep-head`, and once with the means of the features alone brought home, which
+takes no label. Bundles of one NAME are folds of one recipe: their figures are averaged.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from leukoscope.datasets.patients import unknown_patient
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.record import class_words
 from leukoscope.errors import DataError
+from leukoscope.fitting.head import BIAS_ALONE, PULLS
 from leukoscope.fitting.laboratory import Home, LocalCells, changed_logits, fit_laboratory
 from leukoscope.fitting.moments import Moments
 from leukoscope.inference.classifier import Classifier
@@ -49,7 +51,8 @@ LABORATORIES = {
 LEFT_OUT = {"pbc": ("basophil", "eosinophil", "neutrophil", "platelet")}
 DYES = np.array([[1.10, 0.12, -0.05], [-0.10, 0.85, 0.12], [0.08, -0.06, 1.15]])  # of optical densities
 GAMMA, BLUR, SCALE = 1.2, 1.0, 0.92
-SIZES, EACH, REPEATS = (20, 40, 80), 40, 2
+SIZES, EACH = (20, 40, 80), 40
+HEADS = {"": PULLS, ", head kept": BIAS_ALONE}
 
 
 def strange(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -111,7 +114,7 @@ def labelled(cells: LocalCells, half: NDArray[np.bool_], size: int, rng: np.rand
     return chosen
 
 
-def bench(bundle: Bundle, data: Path, seed: int) -> list[dict[str, Any]]:
+def bench(bundle: Bundle, data: Path, seed: int, repeats: int) -> list[dict[str, Any]]:
     """Adapt to some of the cells under the strange finish, again and again; one row each."""
     rng = np.random.default_rng(seed)
     home, cells = away(bundle, data, rng)
@@ -119,7 +122,7 @@ def bench(bundle: Bundle, data: Path, seed: int) -> list[dict[str, Any]]:
     label, group = cells.scores.label, cells.scores.group
     names, first = np.unique(group, return_index=True)
     rows: list[dict[str, Any]] = []
-    for repeat in range(REPEATS):
+    for repeat in range(repeats):
         drawn = [rng.permutation(names[label[first] == k]) for k in (0, 1)]
         chosen = np.concatenate([each[: -(-len(each) // 2)] for each in drawn])
         for whose, half in (
@@ -128,6 +131,14 @@ def bench(bundle: Bundle, data: Path, seed: int) -> list[dict[str, Any]]:
             test = cells.take(~half)
             if len(np.unique(test.scores.label)) < 2:
                 continue
+            truth = test.scores.label
+            ranks = {"home": auc(truth, home.take(~half).scores.logit), "before": auc(truth, test.scores.logit)}
+            if moments is not None:
+                scale, shift = Moments.of(cells.embedding[half]).brought_to(moments, "mean")
+                brought = auc(truth, head.logits(test.embedding * scale + shift))
+                rows.append(
+                    {"whose": f"{whose}, means alone", "labels": 0, "repeat": repeat, **ranks, "after": brought}
+                )
             for size in SIZES:
                 taken = labelled(cells, half, size, rng)
                 local = cells.take(taken)
@@ -136,18 +147,19 @@ def bench(bundle: Bundle, data: Path, seed: int) -> list[dict[str, Any]]:
                 nobody = np.full(len(unknown), "")
                 hidden = LocalCells(Scores(s.path, s.label, s.probability, s.logit, nobody, unknown), local.embedding)
                 known = None if moments is None else Home(head.logits, moments, cells.embedding[half & ~taken])
-                try:
-                    found = fit_laboratory(hidden, bundle.facts.decision, data="away", home=known, replicates=50)
-                except DataError:
-                    continue
-                truth = test.scores.label
-                rows.append({
-                    "whose": whose, "labels": size, "repeat": repeat, "home": auc(truth, home.take(~half).scores.logit),
-                    "before": auc(truth, test.scores.logit),
-                    "after": auc(truth, changed_logits(test, found.change, known)),
-                    "told": found.after["auc"].value, "alignment": found.alignment, "trust": found.pull.trust,
-                    "better": found.better,
-                })  # fmt: skip
+                for kept, pulls in HEADS.items():
+                    try:
+                        found = fit_laboratory(
+                            hidden, bundle.facts.decision, data="away", home=known, pulls=pulls, replicates=50
+                        )
+                    except DataError:
+                        continue
+                    rows.append({
+                        "whose": whose + kept, "labels": size, "repeat": repeat, **ranks,
+                        "after": auc(truth, changed_logits(test, found.change, known)),
+                        "told": found.after["auc"].value, "alignment": found.alignment, "trust": found.pull.trust,
+                        "better": found.better,
+                    })  # fmt: skip
     return rows
 
 
@@ -156,20 +168,24 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in sorted({(row["whose"], row["labels"]) for row in rows}):
         these = [row for row in rows if (row["whose"], row["labels"]) == key]
-        mean = {name: float(np.mean([row[name] for row in these])) for name in ("home", "before", "after", "told")}
+        told = ("told",) if "told" in these[0] else ()
+        mean = {name: float(np.mean([row[name] for row in these])) for name in ("home", "before", "after", *told)}
         found[f"{key[0]}, {key[1]}"] = {
-            **mean, "of_home": mean["after"] / mean["home"],
+            **mean, "of_home": mean["after"] / mean["home"], "repeats": len(these),
             "after_5_95": np.quantile([row["after"] for row in these], [0.05, 0.95]).tolist(),
-            "aligned": float(np.mean([row["alignment"] != "none" for row in these])),
-            "written": f"{sum(row['better'] for row in these)} of {len(these)}",
         }  # fmt: skip
+        if told:
+            found[f"{key[0]}, {key[1]}"] |= {
+                "aligned": float(np.mean([row["alignment"] != "none" for row in these])),
+                "written": f"{sum(row['better'] for row in these)} of {len(these)}",
+            }
     return found
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = command_line(
-        __doc__, "step", bundle=Needed(str, many=True), data=Needed(), cache=cache_folder(), seed=0,
+        __doc__, "step", bundle=Needed(str, many=True), data=Needed(), cache=cache_folder(), seed=0, repeats=10,
         out=Path("docs/figures/adapt.json"),
     )  # fmt: skip
     args = parser.parse_args()
@@ -184,7 +200,9 @@ def main() -> None:
             place.mkdir(parents=True, exist_ok=True)
             known[name] = {each: laboratory(bundles[0], each, args.data, args.cache, place) for each in LABORATORIES}
         else:
-            known[name] = summary([row for bundle in bundles for row in bench(bundle, args.data, args.seed)])
+            known[name] = summary(
+                [row for bundle in bundles for row in bench(bundle, args.data, args.seed, args.repeats)]
+            )
         print(name, json.dumps(known[name], indent=1))
         write_part(args.out, step, known | {"machine": describe_machine()})
 

@@ -64,6 +64,22 @@ def test_an_adapted_bundle_names_its_parent_and_answers_by_its_new_head(run, par
     assert "seen are left out" in run("adapt", tmp_path / "new", "--data", table, "--out", tmp_path / "again").stderr
 
 
+def test_a_kept_head_ranks_as_the_parent_does(run, parent: Path, tmp_path: Path) -> None:
+    table = make_cells(tmp_path / "site")
+    result = run("adapt", parent, "--data", table, "--out", tmp_path / "new", "--keep-head", "--force")
+    assert result.exit_code == 0, result.output
+    assert "head fitted: only its bias moved" in result.stdout
+    cells = sorted((tmp_path / "site").glob("*.png"))
+    old, new = (load(folder).predict(cells) for folder in (parent, tmp_path / "new"))
+    moved = np.array([a.logit - b.logit for a, b in zip(new, old, strict=True)])
+    assert moved == pytest.approx(np.full(len(cells), moved[0]), abs=1e-5)
+    assert abs(moved[0]) > 1e-3
+    assert all(np.allclose(a.heatmap, b.heatmap, atol=1e-6) for a, b in zip(new, old, strict=True))
+    origin = read_bundle(tmp_path / "new").facts.parent
+    assert origin is not None
+    assert (origin.strength, origin.trust) == (None, 1.0)
+
+
 def test_cells_of_unnamed_patients_come_with_a_caution(run, parent: Path, tmp_path: Path) -> None:
     table = make_cells(tmp_path / "site")
     lines = [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()]

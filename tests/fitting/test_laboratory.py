@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from leukoscope.bundle.decision import sigmoid
 from leukoscope.bundle.gate import GateFacts, LimitFacts, StainFacts
 from leukoscope.bundle.schema import DecisionFacts
 from leukoscope.cells.quality import MEASURES
 from leukoscope.fitting.gate import GateCells, choose_gate, fit_embedding, fit_gate, flagged
-from leukoscope.fitting.head import PULLS, Pull, refit, refits
+from leukoscope.fitting.head import BIAS_ALONE, PULLS, Pull, refit, refits
 from leukoscope.fitting.laboratory import Home, LocalCells, changed_logits, fit_laboratory
 from leukoscope.fitting.mixture import apart, mixture_warning
 from leukoscope.fitting.moments import Moments
@@ -76,6 +77,34 @@ def test_a_moved_head_is_repaired_by_alignment_and_measured_without_the_patient(
     alone = fit_laboratory(held, DecisionFacts(), data="site", replicates=200)  # the moments are not known
     assert alone.alignment == "none"
     assert len(alone.steps) == 1
+
+
+def test_a_kept_head_learns_nothing_of_those_who_gave_the_labels() -> None:
+    """Each patient leaves a mark of its own on the features: a fitted head learns it, and states too much."""
+    rng = np.random.default_rng(0)
+
+    def drawn(patients: int, each: int) -> LocalCells:
+        label = np.arange(patients) % 2
+        marks = rng.normal(scale=3, size=(patients, 20))
+        whose = np.repeat(np.arange(patients), each)
+        seen = marks[whose] + rng.normal(size=(len(whose), 20))
+        logit = 2.0 * label[whose] - 1 + rng.normal(size=len(whose))  # of what is not among these features
+        alone = np.array([f"cell {k}" for k in range(len(whose))])  # whose they are is not told
+        return LocalCells(Scores(tuple(alone), label[whose], sigmoid(logit), logit, alone, alone), seen)
+
+    local, others = drawn(6, 20), drawn(40, 10)
+    told, true = {}, {}
+    for name, pulls in (("fitted", PULLS), ("kept", BIAS_ALONE)):
+        found = fit_laboratory(local, DecisionFacts(), data="site", pulls=pulls, replicates=50)
+        logit = changed_logits(others, found.change, None)
+        told[name] = found.after["auc"].value
+        true[name] = float(roc_auc_score(others.scores.label, logit))
+        if name == "kept":
+            assert not found.change.weight.any()
+    assert true["kept"] == pytest.approx(roc_auc_score(others.scores.label, others.scores.logit))
+    assert true["fitted"] < true["kept"] - 0.1
+    assert told["fitted"] > true["fitted"] + 0.2
+    assert abs(told["kept"] - true["kept"]) < 0.1
 
 
 def test_the_curve_ends_with_all_labels_and_grows() -> None:

@@ -47,6 +47,8 @@ PULLS: Final = (
     *(Pull(0.0, strength) for strength in (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)),
 )
 
+BIAS_ALONE: Final = PULLS[:1]  # the head stays, but for its bias
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:

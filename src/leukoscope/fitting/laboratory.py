@@ -8,7 +8,7 @@ without each part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ from leukoscope.datasets.patients import Patients
 from leukoscope.errors import DataError
 from leukoscope.fitting.decision import calibrate, log_loss
 from leukoscope.fitting.folds import clearly_lower, deal_cells, deal_groups
-from leukoscope.fitting.head import PULLS, Pull, choose_pull, loss_by_part, refit
+from leukoscope.fitting.head import BIAS_ALONE, PULLS, Pull, choose_pull, loss_by_part, refit
 from leukoscope.fitting.moments import ALIGNMENTS, Alignment, Moments
 from leukoscope.metrics.bootstrap import REPLICATES, Estimate, Resampling
 from leukoscope.metrics.counts import Array, ratio
@@ -154,6 +154,7 @@ def fit_laboratory(
     *,
     data: str,
     home: Home | None = None,
+    pulls: Sequence[Pull] = PULLS,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Adaptation:
@@ -169,6 +170,7 @@ def fit_laboratory(
         rule: of the bundle, used for `before`; its threshold is kept as a probability.
         data: name of the cells, for the record.
         home: of the bundle; None: features are not aligned.
+        pulls: how far the head may go from the old one, from the least; see ``choose_pull``.
         seed: of the parts, of the draws of the curve and of the bootstrap.
         replicates: of the bootstrap over patients, or over cells where no patient is known.
 
@@ -181,11 +183,11 @@ def fit_laboratory(
     stated, called = np.empty(len(part)), np.empty(len(part), dtype=np.bool_)
     for left in np.unique(part):
         out = part == left
-        found = _fit(cells.take(~out), part[~out], home)
+        found = _fit(cells.take(~out), part[~out], home, pulls)
         fitted = _rule(found.crossed, plain, data)
         stated[out] = probability_of(changed_logits(cells.take(out), found.change, home), fitted)
         called[out] = stated[out] >= fitted.threshold
-    whole = _fit(cells, part, home)
+    whole = _fit(cells, part, home, pulls)
     label = cells.scores.label
     first = probability_of(cells.scores.logit, rule)
     plan = Resampling.by_group(label, cells.scores.group, replicates=replicates, seed=seed)
@@ -220,7 +222,7 @@ def deal(cells: LocalCells, seed: int = 0) -> NDArray[np.int64]:
     return dense[unit].astype(np.int64)
 
 
-def _fit(cells: LocalCells, part: NDArray[np.int64], home: Home | None) -> _Fitted:
+def _fit(cells: LocalCells, part: NDArray[np.int64], home: Home | None, pulls: Sequence[Pull]) -> _Fitted:
     """Alignment, head, and the logits of each cell by a head fitted without it, to calibrate on."""
     scores, label = cells.scores, cells.scores.label
     if any(len(np.unique(label[part != left])) < 2 for left in np.unique(part)):
@@ -229,14 +231,14 @@ def _fit(cells: LocalCells, part: NDArray[np.int64], home: Home | None) -> _Fitt
     alignment: Alignment = "none"
     steps: list[Step] = []
     # Beside a head that moves its bias alone, so that what is compared is the alignment.
-    _, _, least = choose_pull(lambda rest: _aligned(cells, rest, "none", home), label, part, PULLS[:1])
+    _, _, least = choose_pull(lambda rest: _aligned(cells, rest, "none", home), label, part, BIAS_ALONE)
     for how in ALIGNMENTS[1:] if home is not None else ():
-        _, _, loss = choose_pull(lambda rest, how=how: _aligned(cells, rest, how, home), label, part, PULLS[:1])  # type: ignore[misc]
+        _, _, loss = choose_pull(lambda rest, how=how: _aligned(cells, rest, how, home), label, part, BIAS_ALONE)  # type: ignore[misc]
         kept = clearly_lower(loss, least)
         steps.append(_step("features aligned", how, kept, least, loss, len(label)))
         if kept:
             alignment, least = how, loss
-    pull, crossed, loss = choose_pull(lambda rest: _aligned(cells, rest, alignment, home), label, part)
+    pull, crossed, loss = choose_pull(lambda rest: _aligned(cells, rest, alignment, home), label, part, pulls)
     plain = loss_by_part(label, scores.logit, unit)
     steps.append(_step("head fitted", pull.words(), clearly_lower(loss, plain), plain, loss, len(label)))
     everyone = np.ones(len(label), dtype=np.bool_)

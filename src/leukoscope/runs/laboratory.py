@@ -19,6 +19,7 @@ from leukoscope.datasets.patients import unknown_patient
 from leukoscope.datasets.record import class_of
 from leukoscope.errors import DataError
 from leukoscope.fitting.gate import GateCells, GateChoice, choose_gate
+from leukoscope.fitting.head import BIAS_ALONE, PULLS
 from leukoscope.fitting.laboratory import Adaptation, Home, LocalCells, check_cells, fit_laboratory
 from leukoscope.fitting.mixture import mixture_warning
 from leukoscope.fitting.moments import Moments
@@ -119,8 +120,14 @@ def check_names(data: Manifest) -> None:
         )
 
 
-def adapt_bundle(bundle: Bundle, laboratory: Laboratory, *, seed: int = 0) -> Adapted:
+def adapt_bundle(bundle: Bundle, laboratory: Laboratory, *, keep_head: bool = False, seed: int = 0) -> Adapted:
     """Fit all steps to a laboratory's cells; nothing is written.
+
+    Args:
+        bundle: the bundle.
+        laboratory: its cells.
+        keep_head: of the head the bias alone is fitted, which learns nothing of the patients that gave the labels.
+        seed: see ``fit_laboratory``.
 
     Raises:
         MissingExtraError: onnx or scikit-learn is not installed.
@@ -130,7 +137,10 @@ def adapt_bundle(bundle: Bundle, laboratory: Laboratory, *, seed: int = 0) -> Ad
     moments = Moments.of_training(bundle.facts.gate)
     head = GraphHead(bundle)
     home = None if moments is None else Home(head.logits, moments, laboratory.unlabelled)
-    found = fit_laboratory(laboratory.labelled, bundle.facts.decision, data=laboratory.name, home=home, seed=seed)
+    found = fit_laboratory(
+        laboratory.labelled, bundle.facts.decision, data=laboratory.name, home=home, seed=seed,
+        pulls=BIAS_ALONE if keep_head else PULLS,
+    )  # fmt: skip
     if laboratory.measured is None:
         return Adapted(found, GateChoice(None, None, None, "too few cells can be measured for a gate"))
     try:
