@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Event, Timer
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,12 @@ def loses_its_work(_: object, queue: SimpleQueue[object], *__: object) -> None:
     queue.get()
 
 
-@pytest.mark.parametrize("thread", [dies_at_once, loses_its_work])
+def keeps_the_lock(_: object, queue: SimpleQueue[Any], *__: object) -> None:
+    """A thread of a pool that gets no memory as it gives back the lock of what it worked out."""
+    queue.get().future._condition.acquire()
+
+
+@pytest.mark.parametrize("thread", [dies_at_once, loses_its_work, keeps_the_lock])
 def test_work_of_a_thread_that_is_gone_is_not_waited_for(
     thread: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

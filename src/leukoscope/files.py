@@ -173,6 +173,11 @@ def settle(folder: str | os.PathLike[str]) -> None:
         raise _unwritable(final, error) from error
 
 
+def unsettled(folder: str | os.PathLike[str]) -> bool:
+    """Whether files of a generation wait in ``folder`` for `settle` to move them to their places."""
+    return Path(folder, _GENERATION).exists()
+
+
 def recover(path: str | os.PathLike[str]) -> None:
     """Put a folder back that stepped aside for another one, if the process that replaced it was killed meanwhile.
 

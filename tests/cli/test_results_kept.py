@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from bundle_factory import disc, make_bundle
 from command_tree import VERBS
 from leukoscope import cli
 from leukoscope.cli import main
+from leukoscope.cli._results import keeps_results
+from leukoscope.files import settle, together
 from leukoscope.text import RESEARCH_USE
 
 #: What is known as a result in --out: a file of that name in the folder, or --out itself is the file.
@@ -134,3 +137,27 @@ def test_the_notice_is_one_line(cells: Path, small_bundle: Path, tmp_path: Path)
     assert lines("demo", cells, *how, "--out", tmp_path / "demo") == [RESEARCH_USE]
     (cells / "text.png").write_text("no picture")  # exit code 1
     assert lines("field", cells, *how, "--by", "patient", "--out", tmp_path / "field") == [RESEARCH_USE]
+
+
+def test_a_run_whose_files_wait_for_their_places_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full as a finished generation moves to its places: the same command takes it for its own."""
+
+    @click.command()
+    @click.option("--out", type=click.Path(path_type=Path))
+    @keeps_results("report.json")
+    def verb(out: Path) -> None:
+        with together(out) as folder:
+            (folder / "report.json").write_text("{}")
+
+    call = ["--out", str(tmp_path / "out")]
+    with monkeypatch.context() as full:
+        full.setattr("leukoscope.files.settle", _full)
+        assert isinstance(CliRunner().invoke(verb, call).exception, OSError)
+    settle(tmp_path / "out")  # as whoever reads it does
+    assert (tmp_path / "out" / "report.json").exists()
+    assert CliRunner().invoke(verb, call).exit_code == 0
+
+
+def _full(folder: Path) -> None:
+    if any(Path(folder).glob(".generation")):
+        raise OSError(errno.ENOSPC, "no space", str(folder))

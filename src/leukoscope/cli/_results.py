@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from leukoscope.errors import LeukoscopeError
-from leukoscope.files import write_json
+from leukoscope.files import unsettled, write_json
 
 REPLACE = click.option("--replace", is_flag=True, help="Replace the results of another run in --out.")
 MADE_BY: Final = ".made_by.json"  # in a folder of results: by verb, the digest of what was asked for
@@ -104,7 +104,9 @@ def _taken(out: Path, told: str) -> LeukoscopeError:
 
 
 def _holds(out: Path, names: tuple[str, ...]) -> bool:
-    return any((out / name).exists() for name in names) if names else out.is_file() or (out / BUNDLE_FILE).exists()
+    if not names:
+        return out.is_file() or (out / BUNDLE_FILE).exists()
+    return unsettled(out) or any((out / name).exists() for name in names)
 
 
 def _made_by(folder: Path) -> dict[str, Any]:
