@@ -146,7 +146,7 @@ def test_perfect_answers_are_not_called_certain() -> None:
     rows = [(k % 2, 0.9 * (k % 2), f"s{k}", f"s{k}") for k in range(40)]
     found = evaluate(rows_of(*rows), BY_GROUP, threshold=0.5, replicates=100)
     assert (found.metrics["auc"].low, found.metrics["auc"].high) == (1, 1)
-    assert any(note.startswith("AUC: every replicate gives 1.000") for note in found.notes)
+    assert any(note.startswith("Every replicate gives AUC 1.000; ") for note in found.notes)
 
 
 def test_to_json_is_json_with_the_context(make_scores: MakeScores) -> None:

@@ -274,12 +274,17 @@ def _notes(plan: Resampling, metrics: Mapping[str, Estimate], drawn: Array) -> t
     if absent:
         notes.append(f"Undefined on these pictures: {', '.join(absent)}.")
     for key, each in metrics.items():
-        title = BY_KEY[key].title
         if each.undefined and not math.isnan(each.value):
+            title = BY_KEY[key].title
             notes.append(f"{title} is undefined in {each.undefined} of {len(drawn)} replicates, which were left out.")
-        if math.isclose(each.low, each.high, abs_tol=1e-12):
-            notes.append(
-                f"{title}: every replicate gives {each.value:.3f}. An interval without width says that no group "
-                f"differed, not that the figure is certain."
-            )
+    same = [
+        f"{BY_KEY[key].title} {each.value:.3f}"
+        for key, each in metrics.items()
+        if math.isclose(each.low, each.high, abs_tol=1e-12)
+    ]
+    if same:
+        notes.append(
+            f"Every replicate gives {'; '.join(same)}. An interval without width says that no group differed, not that "
+            "the figure is certain."
+        )
     return tuple(notes)

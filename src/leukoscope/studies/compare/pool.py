@@ -216,7 +216,8 @@ def on_common_cells(entries: Sequence[Entry], reference: str) -> tuple[list[Entr
     common = set.intersection(*(set(each.pools[0].scores.path) for each in kept))
     labels = {truth[path][0] for path in common}
     if len(labels) < 2:
-        raise DataError("the cells that all entries share are not of both classes", remedy="compare the same folds")
+        remedy = "compare the same folds; recipes differ in how many: give the run's --recipe, or --set split.folds=N"
+        raise DataError("the cells that all entries share are not of both classes", remedy=remedy)
     notes = [
         f"{each.name} was tested on {len(each.pools[0].scores):,} cells; its figures here are those of the "
         f"{len(common):,} that all entries share."
