@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app_page import ARGUMENTS, CHROMIUM
 from leukoscope.app.runtime import runtime_files
 from leukoscope.app.serve import site_server
 from leukoscope.app.site import POLICY, build_site
 from leukoscope.bundle.read import read_bundle
+from leukoscope.datasets.synthetic import render_cell
 from leukoscope.errors import LeukoscopeError
 
 
@@ -108,3 +110,13 @@ def altered(site: Path, tmp_path: Path) -> Callable[[str, str, str], Path]:
         return folder
 
     return alter
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> list[Path]:
+    """Three rendered cells."""
+    paths = []
+    for seed in range(3):
+        paths.append(tmp_path / f"cell-{seed}.png")
+        Image.fromarray(render_cell(seed, "blast" if seed % 2 else "normal")).save(paths[-1])
+    return paths

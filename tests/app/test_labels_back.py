@@ -8,13 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 from app_page import answers, exported, in_spanish, sees
 from leukoscope.app.site import PAGES
-from leukoscope.datasets.synthetic import render_cell
 
 Opener = Callable[..., Any]
 ONE, TWO, FIELD, ELSEWHERE = ("1" * 64, "2" * 64, "f" * 64, "e" * 64)
@@ -102,15 +99,6 @@ def test_what_is_no_such_file_is_told_and_nothing_is_taken() -> None:
     ]  # fmt: skip
     for (given, why), found in zip(bad, in_node([given for given, _ in bad]), strict=True):
         assert why in found["fault"], given
-
-
-@pytest.fixture
-def cells(tmp_path: Path) -> list[Path]:
-    paths = []
-    for seed in range(3):
-        paths.append(tmp_path / f"cell-{seed}.png")
-        Image.fromarray(render_cell(seed, "blast" if seed % 2 else "normal")).save(paths[-1])
-    return paths
 
 
 def test_labels_come_back_into_another_browser(site: Path, opened: Opener, cells: list[Path], tmp_path: Path) -> None:

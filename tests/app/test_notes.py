@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 from app_page import answers, exported, sees
-from leukoscope.datasets.synthetic import render_cell
 
 Opener = Callable[..., Any]
 #: The storage gives no frame until `open_gate()`; how often it was asked is in `asked_for`.
@@ -27,15 +25,6 @@ GATE = """async () => {
 }"""
 #: Until the page has done what is already in its line: a redraw that was asked for has been drawn.
 SETTLED = "() => new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 100))"
-
-
-@pytest.fixture
-def cells(tmp_path: Path) -> list[Path]:
-    paths = []
-    for seed in range(3):
-        paths.append(tmp_path / f"cell-{seed}.png")
-        Image.fromarray(render_cell(seed, "blast" if seed % 2 else "normal")).save(paths[-1])
-    return paths
 
 
 def reloaded(page: Any) -> None:
