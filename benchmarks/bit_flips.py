@@ -35,7 +35,7 @@ from leukoscope.files import sha256_of
 from leukoscope.inference.classifier import load
 from leukoscope.inference.folder import read_record
 from leukoscope.slides.reading import read_row
-from leukoscope.slides.results import CELLS, FACTS, read_facts, stored_cells
+from leukoscope.slides.stored import CELLS, FACTS, read_facts, stored_cells
 from leukoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, weights_of
 from leukoscope.training.features import read_part, write_part
 

@@ -50,6 +50,15 @@ def test_the_help_of_no_verb_waits_for_what_its_work_needs() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_the_server_itself_loads_nothing_that_runs_a_graph() -> None:
+    """Its children do; what it loads stays in memory beside theirs."""
+    code = (
+        "import sys, leukoscope.service.app, leukoscope.service.serve\n"
+        "print(sorted({'onnxruntime', 'onnx', 'scipy', 'sklearn', 'torch', 'reportlab'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_a_misspelt_verb_is_answered_with_all(run) -> None:
     told = run("prdict")
     assert told.exit_code == 2

@@ -21,9 +21,9 @@ from bundle_factory import make_bundle
 from leukoscope.cli import main
 from leukoscope.dicom.objects import read_annotations
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.slides.results import read_facts, stored_cells
 from leukoscope.slides.source import Slide
 from leukoscope.slides.source import open_slide as open_any
+from leukoscope.slides.stored import read_facts, stored_cells
 from leukoscope.slides.survey import scale_of, survey, thumbnail_of
 from leukoscope.smears.stain import ground_light
 

@@ -30,7 +30,7 @@ from leukoscope.dicom.web import STORED, DicomWeb, is_address
 from leukoscope.errors import DataError, LeukoscopeError
 from leukoscope.files import atomic_path
 from leukoscope.inference.folder import FIELDS, read_record
-from leukoscope.slides.results import FACTS, read_facts, stored_cells
+from leukoscope.slides.stored import FACTS, read_facts, stored_cells
 from leukoscope.tables import read_rows
 
 _READING = ("path", "cell", "reader", "label")

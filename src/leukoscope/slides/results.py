@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.bundle.seal import read_sealed, sealed
+from leukoscope.bundle.seal import sealed
 from leukoscope.errors import LeukoscopeError, PictureError
 from leukoscope.files import atomic_path, exclusive, sha256_of, write_bytes, write_text
 from leukoscope.inference.answer import HONEST
@@ -31,15 +30,12 @@ from leukoscope.page import render
 from leukoscope.progress import SILENT, Progress
 from leukoscope.slides.reading import SlideTally, each_cell, read_rows_of, survey_json
 from leukoscope.slides.source import Slide, open_slide
+from leukoscope.slides.stored import CELLS, CONTOURS, FACTS, PAGE, SETTINGS, TABLE, THUMBNAIL
 from leukoscope.slides.survey import WINDOW, ZONES, Survey, scale_of, survey, thumbnail_of
 from leukoscope.smears.stain import ground_light
 from leukoscope.tables import csv_line
 from leukoscope.text import decodable
 
-SETTINGS, FACTS, CELLS, TABLE, CONTOURS, PAGE, THUMBNAIL = (
-    "leukoscope-slide.json", "slide.json", "cells.jsonl", "cells.csv", "cells.geojson", "report.html", "thumbnail.jpg",
-)  # fmt: skip
-_AGAIN = "give the same `leukoscope slide` command again"
 _SHOWN = 48  # cells in the page
 _FEW = 24  # of those that were found, where none was fit to be judged
 _DOTS = 4000  # cells on its map
@@ -100,38 +96,6 @@ def read_slide(
             return _written(slide, found, thumbnail, classifier, out, earlier)
     finally:
         slide.close()
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What `slide.json` of a folder of results says.
-
-    Raises:
-        LeukoscopeError: it is missing, or is not what was written.
-    """
-    try:
-        return read_sealed(folder / FACTS)
-    except (OSError, ValueError) as error:
-        raise LeukoscopeError("is missing or damaged", path=folder / FACTS, remedy=_AGAIN) from error
-
-
-def stored_cells(folder: Path, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The cells of a slide from top to bottom, as `cells.jsonl` holds them.
-
-    Args:
-        folder: of the results.
-        facts: from `read_facts`.
-
-    Raises:
-        LeukoscopeError: they are missing, or are not what was written.
-    """
-    try:
-        whole = sha256_of(folder / CELLS) == facts["cells_sha256"]
-    except OSError as error:
-        raise LeukoscopeError("cannot be read", path=folder / CELLS, remedy=_AGAIN) from error
-    if not whole:
-        raise LeukoscopeError("is damaged or was altered", path=folder / CELLS, remedy=_AGAIN)
-    with (folder / CELLS).open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from leukoscope.service.casework.slides import check_file
 from leukoscope.service.database.tables import CasePictureRow, CellRow, PictureRow, RunRow, SlideRow
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import Workbench
-from leukoscope.slides.results import THUMBNAIL
+from leukoscope.slides.stored import THUMBNAIL
 
 
 def picture_map(bench: Workbench, case_id: str, sha256: str) -> dict[str, Any]:

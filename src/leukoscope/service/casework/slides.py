@@ -31,7 +31,7 @@ from leukoscope.service.moments import new_id, utc_now
 from leukoscope.service.people.accounts import Person
 from leukoscope.service.problems import Problem
 from leukoscope.service.workbench import SYSTEM, Workbench
-from leukoscope.slides.results import CELLS, FACTS, SETTINGS, THUMBNAIL, read_facts, stored_cells
+from leukoscope.slides.stored import CELLS, FACTS, SETTINGS, THUMBNAIL, read_facts, stored_cells
 
 MEDIA: Final = "application/x-slide"
 MOST_CELLS: Final = 100_000  # of one slide in a case
