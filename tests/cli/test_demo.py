@@ -10,7 +10,7 @@ from PIL import Image
 from bundle_factory import by_hand, make_bundle
 from leukoscope.cells.frame import Preparation, prepare
 from leukoscope.cli.demo import IN_FIELD
-from leukoscope.datasets.synthetic import render_cell
+from leukoscope.datasets.drawing import draw_cell
 
 
 def test_rendered_cells_say_so_everywhere(run, tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_rendered_cells_say_so_everywhere(run, tmp_path: Path) -> None:
     assert all(path.name.startswith(("rendered-blast-like-", "rendered-normal-like-")) for path in pictures)
     assert sum("rendered-field.png #" in line for line in result.stdout.splitlines()) == len(IN_FIELD) == 5
     rgb = np.asarray(Image.open(out / "pictures/rendered-blast-like-3.png"))
-    np.testing.assert_array_equal(rgb, render_cell(3, "blast"))
+    np.testing.assert_array_equal(rgb, draw_cell(3, "blast"))
     [line] = [line for line in result.stdout.splitlines() if "rendered-blast-like-3.png" in line]
     assert abs(float(line.split()[1]) - by_hand(prepare(rgb, Preparation()))[0]) < 0.006
 

@@ -70,9 +70,10 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     """
     from PIL import Image, PngImagePlugin
 
+    from leukoscope.datasets.drawing import draw_cell
     from leukoscope.datasets.record import SYNTHETIC_NOTE
     from leukoscope.datasets.rendered_field import render_field
-    from leukoscope.datasets.synthetic import LABEL, render_cell
+    from leukoscope.datasets.synthetic import LABEL
     from leukoscope.errors import LeukoscopeError
     from leukoscope.files import atomic_folder
 
@@ -89,7 +90,7 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
         for seed in seeds:
             for kind in ("blast", "normal"):
                 names.append(f"rendered-{kind}-like-{seed}.png")
-                Image.fromarray(render_cell(seed, kind)).save(temporary / names[-1], pnginfo=text)
+                Image.fromarray(draw_cell(seed, kind)).save(temporary / names[-1], pnginfo=text)
         names.append("rendered-field.png")
         Image.fromarray(render_field(0, IN_FIELD)[0]).save(temporary / names[-1], pnginfo=text)
     return [folder / name for name in names]

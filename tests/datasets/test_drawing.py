@@ -1,0 +1,71 @@
+"""Drawn cells: always the same, whole, and of the size, form, stain and texture that were measured on real ones."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from leukoscope.cells.cutout import cutout_of_frame
+from leukoscope.datasets.drawing import draw_cell
+from leukoscope.datasets.synthetic import Kind
+from leukoscope.inference.morphology import measure_cell, percentile, shipped_reference
+
+KINDS: tuple[Kind, ...] = ("blast", "normal")
+#: What `leukoscope.cells.measure` measures, which no trait was fitted to but the area.
+MEASURED = (
+    "cell_area", "cell_roundness", "cell_elongation", "cell_solidity", "chromatin_density", "chromatin_contrast",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cells() -> dict[Kind, list[NDArray[np.uint8]]]:
+    return {kind: [draw_cell(seed, kind) for seed in range(24)] for kind in KINDS}
+
+
+def test_a_drawn_cell_is_one_whole_body_on_black(cells: dict[Kind, list[NDArray[np.uint8]]]) -> None:
+    for drawn in cells.values():
+        for cell in drawn:
+            inside = cell.max(axis=2) > 0
+            bodies, _ = cv2.connectedComponents(inside.view(np.uint8))
+            assert bodies == 2  # the surround is one
+            assert not inside[[0, -1]].any()
+            assert not inside[:, [0, -1]].any()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_another_cell(
+    cells: dict[Kind, list[NDArray[np.uint8]]],
+) -> None:
+    np.testing.assert_array_equal(draw_cell(3, "blast"), cells["blast"][3])
+    assert len({cell.tobytes() for drawn in cells.values() for cell in drawn}) == 48
+
+
+def test_a_smaller_frame_shows_the_same_cell_smaller(cells: dict[Kind, list[NDArray[np.uint8]]]) -> None:
+    small = draw_cell(3, "normal", size=150)
+    whole = cells["normal"][3]
+    assert (small.max(axis=2) > 0).sum() == pytest.approx((whole.max(axis=2) > 0).sum() / 9, rel=0.03)
+    for channel in range(3):
+        assert small[small.max(axis=2) > 0][:, channel].mean() == pytest.approx(  # the rim is thinner than a pixel
+            whole[whole.max(axis=2) > 0][:, channel].mean(), rel=0.1
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drawn_kind_measures_as_real_cells_of_it(kind: Kind, cells: dict[Kind, list[NDArray[np.uint8]]]) -> None:
+    real = shipped_reference().quantiles
+    values = [measure_cell(cutout_of_frame(cell)).morphology.values for cell in cells[kind]]
+    for name in MEASURED:
+        drawn = [each[name] for each in values if each[name] is not None]
+        assert len(drawn) >= 20
+        middle = percentile(real[name][kind], float(np.median(np.array(drawn, float))))
+        assert 12 < middle < 88, f"the middle drawn {kind} lies at {middle:.0f} % of real ones by {name}"
+        spread = np.ptp(np.percentile(np.array(drawn, float), (25, 75))) / (real[name][kind][75] - real[name][kind][25])
+        assert 0.3 < spread < 2.5, f"drawn {kind} cells spread {spread:.1f} times as real ones by {name}"
+
+
+def test_kinds_overlap_in_size_as_real_ones_do(cells: dict[Kind, list[NDArray[np.uint8]]]) -> None:
+    """On real cells the area alone has an AUC of about 0.80."""
+    area = {kind: np.array([float((cell.max(axis=2) > 0).sum()) for cell in drawn]) for kind, drawn in cells.items()}
+    larger = (area["blast"][:, None] > area["normal"]).mean()
+    assert 0.65 < larger < 0.92
