@@ -16,7 +16,7 @@ from leukoscope.text import nearest_first
 # verb -> (module, help): the help lives here so that `leukoscope --help` imports no verb.
 VERBS = {
     "demo": ("leukoscope.cli.demo", "Show the default model at work on rendered cells, or on a folder of yours."),
-    "predict": ("leukoscope.cli.predict", "Say for each picture of a cell: blast or normal, and where it shows."),
+    "predict": ("leukoscope.cli.predict", "Say for each cell: blast, normal or refer, and where it shows."),
     "field": ("leukoscope.cli.field", "Find the white cells of smear fields, answer for each, and for patients."),
     "serve": ("leukoscope.cli.serve", "Serve the workbench: review, correct, sign, and teach the model."),
     "app": ("leukoscope.cli.app", "Build the app that answers in the browser, offline."),
