@@ -90,9 +90,9 @@ class Kept:
         absent = [name for name in self._place if name not in given]
         changed = [name for name, (_, was) in self._place.items() if name in given and stamp(Path(name)) != was]
         known = len(self._place) - len(absent)
-        gone = [name for name in absent if stamp(Path(name)) is None]
-        others = [name for name in absent if name not in set(gone)]
-        return Growth(known - len(changed), len(given) - known, tuple(changed), tuple(gone), tuple(others))
+        there = {name: stamp(Path(name)) is not None for name in absent}
+        gone, others = (tuple(name for name in absent if there[name] is wanted) for wanted in (False, True))
+        return Growth(known - len(changed), len(given) - known, tuple(changed), gone, others)
 
     def holds(self, picture: Path | PictureError) -> bool:
         """Whether an earlier run answered for this very file."""
