@@ -226,6 +226,7 @@ def test_every_output_says_the_same(classifier: Classifier, folder: Path, tmp_pa
     assert [each["patient"] for each in told] == ["7", "10", "H2"]  # a worklist
     run_batch(classifier, pictures, format="csv", out=tmp_path / "out", owners=names)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".answers.jsonl",
         "patients.csv",
         "predictions.csv",
         "summary.json",
