@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import hashlib
 import json
 import math
 import os
@@ -39,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from leukoscope.archive.plan import PART_SIZE, Archive
+from leukoscope.files import sha256_of
 from leukoscope.machine import describe_machine
 
 ENGINES = ("local", "dask")
@@ -91,12 +91,6 @@ def linked(data: Path, folder: Path, count: int) -> Path:
     return table
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, Any]:
     """Both engines in turns, and what a part costs their coordinators."""
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in ENGINES}
@@ -107,7 +101,7 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
             plans.append(leukoscope("archive", "plan", table, "--bundle", args.bundle, "--out", home))
             runs[engine].append(leukoscope("archive", "run", home, "--engine", engine, "--workers", args.workers))
             collections.append(leukoscope("archive", "collect", home, "--replace", "--out", rows))
-            digests.add(digest_of(rows))
+            digests.add(sha256_of(rows))
             parts = Archive.open(home).planned.parts
             print(engine, runs[engine][-1], flush=True)
             shutil.rmtree(home)
@@ -116,7 +110,7 @@ def engines(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
         small = Archive.open(home).planned.parts
         spent = leukoscope("archive", "run", home, "--engine", engine, "--workers", args.workers)
         leukoscope("archive", "collect", home, "--replace", "--out", rows)
-        digests.add(digest_of(rows))
+        digests.add(sha256_of(rows))
         base = statistics.median(run["own_cpu_s"] for run in runs[engine])
         cost[engine] = 1e3 * (spent["own_cpu_s"] - base) / (small - parts)
         print(engine, f"{small} parts", spent, flush=True)
@@ -159,7 +153,7 @@ def scaling(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
             run = leukoscope("archive", "run", home, "--engine", engine, "--workers", workers)
             spent.setdefault((engine, workers, size, planned.pictures), []).append(run | {"parts": planned.parts})
             leukoscope("archive", "collect", home, "--replace", "--out", rows)
-            digests[which].add(digest_of(rows))
+            digests[which].add(sha256_of(rows))
             shutil.rmtree(home)
             print(engine, workers, size, planned.pictures, run, flush=True)
     most, least = args.pictures, args.pictures // 4
@@ -323,7 +317,7 @@ def million(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, An
         "mb_per_100000": {"coordinator": slope(watch.rows, 1), "worker": slope(watch.rows, 2)},
         "peak_mb": {"coordinator": round(max((row[1] for row in watch.rows), default=0), 1),
                     "worker": round(max((row[2] for row in watch.rows), default=0), 1)},
-        "rows_sha256": digest_of(folder / "rows.jsonl"),
+        "rows_sha256": sha256_of(folder / "rows.jsonl"),
     }  # fmt: skip
 
 
@@ -335,7 +329,7 @@ def disturbed(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, 
     leukoscope(*plan)
     leukoscope("archive", "run", home, "--workers", args.workers)
     leukoscope("archive", "collect", home, "--replace", "--out", rows)
-    plain = digest_of(rows)
+    plain = sha256_of(rows)
     shutil.rmtree(home)
     found: dict[str, Any] = {}
     for engine in ENGINES:
@@ -363,7 +357,7 @@ def disturbed(args: argparse.Namespace, folder: Path, table: Path) -> dict[str, 
         found[engine] = {
             "workers_killed": workers,
             "coordinators_killed": coordinators,
-            "alike": digest_of(rows) == plain,
+            "alike": sha256_of(rows) == plain,
         }
         print(engine, found[engine], flush=True)
         shutil.rmtree(home)

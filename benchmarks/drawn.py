@@ -37,11 +37,12 @@ from leukoscope.cells.measure import UNITS, measure
 from leukoscope.cells.read import read_picture
 from leukoscope.cells.segment import divide
 from leukoscope.datasets.dataset import Manifest
-from leukoscope.datasets.drawing import draw, draw_cell
+from leukoscope.datasets.drawing import FULL, draw, draw_cell
 from leukoscope.datasets.look import (
     BANDS,
     DEPTHS,
     HARMONICS,
+    MIDDLES,
     SCALES,
     SHARES,
     TRAITS,
@@ -88,8 +89,7 @@ def traits_of(rgb: NDArray[np.uint8]) -> tuple[Traits, Floats]:
     rings /= mean
     for narrow in np.flatnonzero(count < 20):  # a small cell is nowhere so deep
         rings[narrow] = rings[narrow - 1]
-    middles = [*((a + b) / 2 for a, b in pairwise(DEPTHS)), DEPTHS[-1] + 10.0]
-    expected = mean * np.stack([np.interp(depth, middles, rings[:, c]) for c in range(3)], axis=-1)
+    expected = mean * np.stack([np.interp(depth, MIDDLES, rings[:, c]) for c in range(3)], axis=-1)
     relative = np.where(inside[..., None], levels / expected - 1, 0)
     core = depth > ZONES[0]
     zone = np.searchsorted(ZONES[1:], depth[core])
@@ -183,7 +183,7 @@ def drawn(look: Look, count: int, seed: int) -> Any:
     """Frames of cells that are drawn from a look, each of another person."""
     for number in range(count):
         rng = np.random.default_rng((seed, number))
-        yield draw(rng, look.cell(rng, kin(rng)), look.hues, 450)
+        yield draw(rng, look.cell(rng, kin(rng)), look.hues, FULL)
 
 
 def corrected(target: Look, seed: int) -> Look:

@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.datasets.look import BANDS, DEPTHS, HARMONICS, SCALES, ZONES, Floats, Traits, kin, measured_looks
+from leukoscope.datasets.look import BANDS, HARMONICS, MIDDLES, SCALES, ZONES, Floats, Traits, kin, measured_looks
 from leukoscope.datasets.synthetic import Kind
 
 FULL: Final = 450  # pixels of the frame in which all lengths are given
 _ANGLES: Final = np.linspace(-np.pi, np.pi, 721)
-_MIDDLES: Final = (*((a + b) / 2 for a, b in pairwise(DEPTHS)), DEPTHS[-1] + 10.0)
 _ZONE_MIDDLES: Final = (*((a + b) / 2 for a, b in pairwise(ZONES)), ZONES[-1] + 12.0)
 _FALL: Final = 1.5  # the amplitude of a harmonic falls with this power of its order within its group
 _SMOOTH: Final = 7  # harmonics, the second to the eighth, that are the cell's form; the others are its ragged edge
@@ -64,7 +63,7 @@ def draw(rng: np.random.Generator, traits: Traits, hues: Floats, size: int) -> N
     inside = np.hypot(axis, axis[:, None]) < np.interp(np.arctan2(axis[:, None], axis), _ANGLES, edge)
     inside[[0, -1]] = inside[:, [0, -1]] = False
     under = step * cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    level = np.stack([np.interp(under, _MIDDLES, traits.rings[:, c]) for c in range(3)], axis=-1)
+    level = np.stack([np.interp(under, MIDDLES, traits.rings[:, c]) for c in range(3)], axis=-1)
     colour = np.exp(traits.colour + level) * np.maximum(1 + _texture(rng, traits, hues, under, step), 0.05)
     seen = np.clip(np.rint(colour), 0, 255)
     brightest = seen.argmax(axis=2)[..., None]

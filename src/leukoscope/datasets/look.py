@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ Floats = NDArray[np.floating[Any]]
 
 HARMONICS: Final = ((2, 2), (3, 3), (4, 4), (5, 8), (9, 16), (17, 40))  # of the outline: first and last of each group
 DEPTHS: Final = (0, 1, 2, 3, 5, 8, 12, 17, 24, 34, 48)  # pixels under the outline: edges of the rings, the last is open
+MIDDLES: Final = (*((a + b) / 2 for a, b in pairwise(DEPTHS)), DEPTHS[-1] + 10.0)  # where a ring's level holds
 SCALES: Final = (0.8, 1.6, 3.2, 6.4, 12.8, 25.6)  # pixels: standard deviations between which the bands of texture lie
 BANDS: Final = len(SCALES) + 1  # the first is finer than all scales, the last coarser
 ZONES: Final = (6, 14, 34)  # pixels under the outline from which the zones of texture reach: rim, belt, middle
