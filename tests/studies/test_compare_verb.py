@@ -12,8 +12,13 @@ from drawn_runs import cells, write_run
 from federation_sites import cells_of
 from leukoscope.cli import main
 from leukoscope.datasets.readers import read_dataset
+from leukoscope.datasets.split import make_split
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.files import exclusive
+from leukoscope.runs.recipe_row import Outcome
+from leukoscope.runs.run import Run
+from leukoscope.studies.compare.ahead import check_ahead
+from leukoscope.studies.compare.plan import read_plan
 
 SMALL = ("--set", "input.size=24", "--set", "input.preparation.frame_size=64", "--set", "precision=fp32", "--folds", 3)
 
@@ -53,6 +58,48 @@ def test_one_row_trains_one_fails_one_is_given(pictures: Path, tmp_path: Path) -
     drawing = (tmp_path / "c" / "roc.svg").read_text()
     assert "plain_cnn" in drawing
     assert "var(--" not in drawing  # colours of its own: it stands without the page
+
+
+def ahead(*arguments: object) -> str:
+    """What the verb says where it must refuse before any training; no run folder is left."""
+    out = Path(str(arguments[-1]))
+    done = leukoscope(*arguments[:-1], "--no-cost", "--epochs", 1, "--out", out, "--cache", out.parent / "cache")
+    assert done.exit_code == 2, done.output
+    assert not list(out.glob("runs/*"))
+    return " ".join(done.output.split())
+
+
+def test_what_cannot_be_compared_is_said_before_training(pictures: Path, tmp_path: Path) -> None:
+    """The given run has its own test part, worked out here; another one must be refused, the same must pass."""
+    two = ("compare", "--data", pictures, "--model", "plain_cnn", *SMALL)
+    data = read_dataset(pictures)
+    second = write_run(tmp_path / "second", data, fold=1)
+    assert not {each.path for each in Run.open(second).part("test").records} & {
+        data.records[at].path for at in make_split(data, fold=0, folds=3).test
+    }
+    told = ahead(*two, "--run", f"older={second}", tmp_path / "folds")
+    assert "older: shares no test cell with the reference plain_cnn; nothing was trained" in told
+    assert "--fold" in told
+
+    other = write_run(tmp_path / "other", cells(name="elsewhere"))
+    told = ahead(*two, "--run", f"theirs={other}", tmp_path / "data")
+    assert "theirs: measured on other data (elsewhere)" in told
+    told = ahead(*two, "--run", "gone=away", "--reference", "gone", tmp_path / "reference")
+    assert "the reference 'gone' will have no figures; nothing was trained" in told
+    told = ahead(*two, "--fold", 0, "--fold", 1, "--protocol", "picture", tmp_path / "twice")
+    assert "test the same cells twice" in told
+    told = ahead(*two, "--seed", 0, "--seed", 1, "--limit", 24, tmp_path / "drawn")
+    assert "the seeds of plain_cnn would be tested on different cells; nothing was trained" in told
+    assert "--limit" in told
+    told = ahead(*two, "--fold", 3, tmp_path / "none")
+    assert "there is no fold 3 of 3" in told
+    own = ("crossval", "--data", pictures, "--model", "plain_cnn", "--folds", 3, "--seeds", 2, "--limit", 24)
+    told = " ".join(leukoscope(*own, "--out", tmp_path / "crossval", "--cache", tmp_path / "cache").output.split())
+    assert "would be tested on different cells; nothing was trained" in told
+
+    same = write_run(tmp_path / "same", data, fold=0)
+    rows = read_plan(None, {"models": ("plain_cnn",), "data": (pictures,), "folds": 3}).rows()
+    check_ahead(rows, data, [Outcome.given(same, "older")])
 
 
 def test_each_laboratory_is_left_out_in_turn(tmp_path: Path) -> None:

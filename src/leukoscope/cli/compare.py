@@ -147,23 +147,25 @@ def _outcomes(
     """Rows trained or reused, and runs that were given."""
     from leukoscope.errors import LeukoscopeError
     from leukoscope.runs.recipe_row import Outcome, Row
+    from leukoscope.studies.compare.ahead import check_ahead
     from leukoscope.studies.compare.grid import all_devices, run_grid
 
-    outcomes: list[Outcome] = []
-    rows = plan.rows()
-    if rows:
-        _check_names(plan)
-        manifest = _data(plan, cache, jobs)
-        say(f"{len(rows)} runs on {manifest.name}, {len(manifest)} pictures; runs: {folder}")
-        used = devices or all_devices()
-        outcomes += run_grid(rows, manifest, folder, cache_folder=cache, devices=used, jobs=jobs, say=say)
+    given: list[Outcome] = []
     for name, entry in plan.lines.items():
         for run in entry.runs:
             try:
-                outcomes.append(Outcome.given(run, name))
+                given.append(Outcome.given(run, name))
             except LeukoscopeError as error:
-                outcomes.append(Outcome(Row(name), "failed", run, str(error)))
-    return tuple(outcomes)
+                given.append(Outcome(Row(name), "failed", run, str(error)))
+    rows = plan.rows()
+    if not rows:
+        return tuple(given)
+    _check_names(plan)
+    manifest = _data(plan, cache, jobs)
+    check_ahead(rows, manifest, given, plan.reference)
+    say(f"{len(rows)} runs on {manifest.name}, {len(manifest)} pictures; runs: {folder}")
+    used = devices or all_devices()
+    return (*run_grid(rows, manifest, folder, cache_folder=cache, devices=used, jobs=jobs, say=say), *given)
 
 
 def _data(plan: Plan, cache: Path, jobs: int | None) -> Manifest:

@@ -67,6 +67,7 @@ def crossval(
     from leukoscope.machine import busy, cpu_count
     from leukoscope.reports.wording import with_interval
     from leukoscope.runs.live import LivePage
+    from leukoscope.studies.compare.ahead import check_ahead
     from leukoscope.studies.compare.crossval import VALUES, cross_validate, crossval_rows, plan_digest, write_crossval
     from leukoscope.studies.compare.grid import all_devices, run_grid
 
@@ -82,6 +83,7 @@ def crossval(
         plan = plan_digest(rows, sets.manifest)
         if not replace:
             check_results(out / VALUES, plan, lambda found: f"{found['entry']['name']}, {len(found['runs'])} runs")
+        check_ahead(rows, sets.manifest)
         click.echo(
             f"{len(rows)} runs of {rows[0].entry}, {len(sets.manifest)} pictures; runs: {out / 'runs'}", err=True
         )

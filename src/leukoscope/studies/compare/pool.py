@@ -22,6 +22,8 @@ from leukoscope.metrics.scores import Scores
 from leukoscope.runs.recipe_row import Outcome
 from leukoscope.runs.run import Run
 
+Truth = dict[str, tuple[int, str]]  # of cells by path: label and patient group
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
@@ -196,28 +198,11 @@ def on_common_cells(entries: Sequence[Entry], reference: str) -> tuple[list[Entr
     Raises:
         DataError: there is no such reference.
     """
-    home = next((each for each in entries if each.name == reference), None)
-    if home is None:
+    tested = {each.name: (each.data[0], truth_of(each.pools[0].scores)) for each in entries}
+    if reference not in tested:
         raise DataError(f"the reference {reference!r} has no figures", remedy="choose another --reference")
-    kept: list[Entry] = []
-    faults: dict[str, str] = {}
-    truth = _truth(home.pools[0].scores)
-    for entry in entries:
-        mine = _truth(entry.pools[0].scores)
-        shared = truth.keys() & mine.keys()
-        if entry.data[0] != home.data[0]:
-            faults[entry.name] = f"measured on other data ({entry.data[0]}) than the reference ({home.data[0]})"
-        elif not shared:
-            faults[entry.name] = f"shares no test cell with the reference {reference}"
-        elif differing := next((path for path in sorted(shared) if truth[path] != mine[path]), None):
-            faults[entry.name] = f"gives the cell {differing} another label or patient group than {reference}"
-        else:
-            kept.append(entry)
-    common = set.intersection(*(set(each.pools[0].scores.path) for each in kept))
-    labels = {truth[path][0] for path in common}
-    if len(labels) < 2:
-        remedy = "compare the same folds; recipes differ in how many: give the run's --recipe, or --set split.folds=N"
-        raise DataError("the cells that all entries share are not of both classes", remedy=remedy)
+    common, faults = shared_cells(tested, reference)
+    kept = [each for each in entries if each.name not in faults]
     notes = [
         f"{each.name} was tested on {len(each.pools[0].scores):,} cells; its figures here are those of the "
         f"{len(common):,} that all entries share."
@@ -231,7 +216,39 @@ def on_common_cells(entries: Sequence[Entry], reference: str) -> tuple[list[Entr
     return [replace(each, pools=tuple(p.take(paths) for p in each.pools)) for each in kept], faults, notes
 
 
-def _truth(scores: Scores) -> dict[str, tuple[int, str]]:
+def shared_cells(tested: Mapping[str, tuple[str, Truth]], reference: str) -> tuple[set[str], dict[str, str]]:
+    """The cells that all entries share by name.
+
+    Args:
+        tested: by entry, the name of its data, and label and patient group of each cell that it is tested on.
+        reference: the entry whose data count.
+
+    Returns:
+        Paths of those cells, and why other entries cannot be compared (other data, other labels or groups, no shared
+        cells); these do not count for the first.
+
+    Raises:
+        DataError: the cells that are shared are of one class.
+    """
+    home, truth = tested[reference]
+    faults: dict[str, str] = {}
+    for name, (data, mine) in tested.items():
+        shared = truth.keys() & mine.keys()
+        if data != home:
+            faults[name] = f"measured on other data ({data}) than the reference ({home})"
+        elif not shared:
+            faults[name] = f"shares no test cell with the reference {reference}"
+        elif differing := next((path for path in sorted(shared) if truth[path] != mine[path]), None):
+            faults[name] = f"gives the cell {differing} another label or patient group than {reference}"
+    common = set.intersection(*(set(mine) for name, (_, mine) in tested.items() if name not in faults))
+    if len({truth[path][0] for path in common}) < 2:
+        remedy = "compare the same folds; recipes differ in how many: give the run's --recipe, or --set split.folds=N"
+        raise DataError("the cells that all entries share are not of both classes", remedy=remedy)
+    return common, faults
+
+
+def truth_of(scores: Scores) -> Truth:
+    """Label and patient group of each cell, by path."""
     return dict(zip(scores.path, zip(scores.label.tolist(), scores.group.tolist(), strict=True), strict=True))
 
 
