@@ -169,7 +169,7 @@ def cost(data: Path) -> dict[str, Any]:
 def one(path: Path) -> None:
     """One field from file to report data, after one on which everything was loaded."""
     from leukoscope.inference.classifier import load  # noqa: PLC0415
-    from leukoscope.inference.overlay import annotated  # noqa: PLC0415
+    from leukoscope.inference.overlay import numbered, outlined  # noqa: PLC0415
 
     cv2.setNumThreads(1)
     classifier = load(threads=1)
@@ -178,7 +178,7 @@ def one(path: Path) -> None:
         start, wall = time.process_time(), time.perf_counter()
         field = classifier.read_field(path)
         json.dumps(field.to_json())
-        annotated(field)
+        numbered(outlined(field), field)
         times.append(time.process_time() - start)
         walls.append(time.perf_counter() - wall)
     # Not ru_maxrss: a process inherits that of the one that started it, which holds all pictures of bccd.

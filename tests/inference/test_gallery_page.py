@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from leukoscope.inference.alike import most_alike
 from leukoscope.inference.batch import find_pictures, run_batch, run_fields
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier, load
+from leukoscope.inference.gallery import write_page
+from leukoscope.inference.labels import label_boxes
 from leukoscope.inference.overlay import TINT, map_scale, overlay, tint
 from smears.smear import with_red_cells
 
@@ -211,4 +214,56 @@ def test_from_the_outline_to_the_cell_and_back(
     page.fill("#find", "b.png")
     expect(page.locator("main > section:visible h2")).to_have_text(re.compile(r"b\.png$"))
     assert complaints == []
+    page.close()
+
+
+def overlapping(boxes: list[list[float]], slack: float = 0.0) -> list[tuple[int, int]]:
+    """Pairs of boxes (x, y, width, height) that share area, by their ends alone."""
+    ends = [(x + slack, y + slack, x + wide - slack, y + high - slack) for x, y, wide, high in boxes]
+    return [
+        (i, j)
+        for (i, a), (j, b) in combinations(enumerate(ends), 2)
+        if max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+    ]
+
+
+def crowd(count: int = 60) -> list[tuple[str, list[float]]]:
+    """Cells heaped upon each other in the corner of a field and along its edges."""
+    rng = np.random.default_rng(4)
+    places = np.concatenate([rng.uniform(0, 260, (count // 2, 2)), rng.uniform((0, 0), (560, 400), (count // 2, 2))])
+    return [(str(number), [x, y, 80.0, 80.0]) for number, (x, y) in enumerate(places.tolist(), 1)]
+
+
+def test_no_number_stands_over_another_or_outside() -> None:
+    cells = crowd()
+    boxes = label_boxes(cells, (640, 480), 20.0)
+    assert not overlapping([list(box) for box in boxes], 1e-9)
+    assert all(x >= 0 and y >= 0 and x + wide <= 640 and y + high <= 480 for x, y, wide, high in boxes)
+    assert label_boxes([("7", [100.0, 100.0, 50.0, 50.0])], (640, 480), 20.0) == [(100.0, 80.0, 20.0, 20.0)]
+    assert label_boxes([], (640, 480), 20.0) == []
+    full = label_boxes([(str(n), [0.0, 0.0, 9.0, 9.0]) for n in range(9)], (20, 20), 18.0)
+    assert len(full) == 9  # no room: one lies over the other, and it ends
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_numbers_of_a_field_can_be_read(browser: Any, classifier: Classifier, tmp_path: Path, width: int) -> None:
+    """A crowded field as the browser lays it out: rectangles of the numbers, and the size of their letters."""
+    record = classifier.read_field(with_red_cells(60).white(320, 240, 110, 75).picture()).to_json()
+    record |= {"path": "crowded.png", "error": None}
+    record["cells"] = [record["cells"][0] | {"number": int(told), "box": box} for told, box in crowd()]
+    counts = {"pictures": 1, "blast": 0, "normal": 60, "refer": 0, "unreadable": 0}
+    write_page(tmp_path / "report.html", [record], ["crowded"], None, (), [None] * 60, counts)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri())
+    page.locator(".whole > img").evaluate("node => { node.style.aspectRatio = '640 / 480' }")  # no file behind it
+    measure = "nodes => nodes.map(n => { const r = n.getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })"
+    numbers = page.locator(".whole b")
+    boxes = numbers.evaluate_all(measure)
+    assert len(boxes) == 60
+    assert not overlapping(boxes, 0.1)  # of a pixel: places are rounded to a hundredth of a per cent
+    (whole,) = page.locator(".whole").evaluate_all(measure)
+    x, y, wide, high = whole
+    assert all(x - 1 <= a and y - 1 <= b and a + c <= x + wide + 1 and b + d <= y + high + 1 for a, b, c, d in boxes)
+    assert min(numbers.evaluate_all("nodes => nodes.map(n => parseFloat(getComputedStyle(n).fontSize))")) >= 10
+    assert all(numbers.evaluate_all("nodes => nodes.map(n => n.scrollWidth <= n.clientWidth)"))
     page.close()

@@ -21,7 +21,7 @@ from leukoscope.inference.cells import Cell, Place
 from leukoscope.inference.gallery import PAGE, safe_stem, write_page
 from leukoscope.inference.journal import Stamp, stamp
 from leukoscope.inference.order import places
-from leukoscope.inference.overlay import annotated, encode, reduced, thumbnail
+from leukoscope.inference.overlay import encode, numbered, outlined, reduced, thumbnail
 from leukoscope.inference.owners import Owners
 from leukoscope.inference.patients import PatientTally
 from leukoscope.inference.writers import Record, write_coco, write_csv, write_geojson
@@ -124,7 +124,9 @@ class FieldFolder:
             write_bytes(out / FIELDS / f"{stem}.json", sealed(record)[0])
             return
         record = self._stated | answers.to_json() | {"file": before}
-        write_bytes(out / OVERLAYS / f"{stem}.png", encode(annotated(answers), Path("a.png")))
+        drawn, name = outlined(answers), out / OVERLAYS / stem
+        write_bytes(name.with_suffix(".webp"), encode(drawn, Path("a.webp")))  # the page writes its own numbers on it
+        write_bytes(name.with_suffix(".png"), encode(numbered(drawn, answers), Path("a.png")))
         for number, answer in enumerate(answers.cells, 1):
             name = out / CELLS / f"{stem}-{number:03d}.webp"
             write_bytes(name, encode(thumbnail(answers.reading, answer.cell), name))

@@ -24,6 +24,7 @@ from leukoscope.errors import LeukoscopeError
 from leukoscope.files import atomic_folder, atomic_path, sweep
 from leukoscope.inference.alike import most_alike
 from leukoscope.inference.answer import HONEST, Answer
+from leukoscope.inference.labels import label_boxes
 from leukoscope.inference.morphology import shipped_reference
 from leukoscope.inference.order import ORDER, places
 from leukoscope.inference.overlay import BLAST_RGB, COLOURS, NORMAL_RGB, REFER_RGB, map_scale, tint
@@ -33,6 +34,7 @@ from leukoscope.smears import STANDARD_UM_PER_PX
 from leukoscope.text import printable
 
 PAGE = "report.html"
+LABEL_SHARES = (0.03, 0.052)  # height of a number on the page of fields, of the picture's width: beside cells, above
 CELLS, OVERLAYS = "cells", "overlays"
 MARK = '<meta name="generator" content="leukoscope'
 _PICTURE = re.compile(r"\d{5}(-[A-Za-z0-9_-]+)?\.(webp|png)")  # as `safe_stem` names them
@@ -276,6 +278,7 @@ def write_page(
         order=ORDER,
         counts=counts,
         asked=sum(each is not None for each in order),
+        shares=LABEL_SHARES,
         colours={name: "rgb({} {} {})".format(*rgb) for name, rgb in COLOURS.items()},
     )
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -284,4 +287,8 @@ def write_page(
 
 def _shown(record: dict[str, Any], place: Iterator[int | None]) -> dict[str, Any]:
     cells = [cell | {"order": next(place)} for cell in record["cells"]]
+    if cells:
+        size, told = (record["width"], record["height"]), [(str(cell["number"]), cell["box"]) for cell in cells]
+        wide, narrow = (label_boxes(told, size, share * size[0]) for share in LABEL_SHARES)
+        cells = [cell | {"labels": pair} for cell, pair in zip(cells, zip(wide, narrow, strict=True), strict=True)]
     return record | {"path": printable(str(record["path"])), "cells": cells}

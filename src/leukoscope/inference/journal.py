@@ -18,7 +18,7 @@ from leukoscope.inference.answer import Answer
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.text import printable
 
-FORMAT = 3
+FORMAT = 4
 
 Stamp = list[int]
 

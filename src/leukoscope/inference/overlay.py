@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from leukoscope.errors import LeukoscopeError
 from leukoscope.inference.answer import Answers
 from leukoscope.inference.cells import Cell, Reading
+from leukoscope.inference.labels import label_boxes
 
 # Okabe & Ito (2008): distinguishable with every common colour-vision deficiency, and from a purple nucleus.
 BLAST_RGB = (255, 159, 0)
@@ -100,8 +101,8 @@ LARGEST_SIDE = 1600  # pixels of the annotated picture
 THUMB = 160  # pixels
 
 
-def annotated(answers: Answers) -> NDArray[np.uint8]:
-    """The picture with the contours of its cells, coloured by decision and numbered; nuclei thin.
+def outlined(answers: Answers) -> NDArray[np.uint8]:
+    """The picture with the contours of its cells, coloured by decision; nuclei thin.
 
     Returns:
         uint8 RGB, reduced to `LARGEST_SIDE`.
@@ -112,17 +113,31 @@ def annotated(answers: Answers) -> NDArray[np.uint8]:
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
     canvas = np.array(small, np.uint8)
     line = max(1, round(max(canvas.shape) / 500))
-    for number, answer in enumerate(answers.cells, 1):
+    for answer in answers.cells:
         colour, found = COLOURS[answer.decision], answer.cell.found
         assert found is not None
         cv2.polylines(canvas, [_points(found.outline, scale)], True, colour, line + 1, cv2.LINE_AA)
         for ring in found.nucleus:
             cv2.polylines(canvas, [_points(ring, scale)], True, colour, 1, cv2.LINE_AA)
-        x, y = (int(part) for part in found.outline.min(axis=0) * scale)
-        place = (min(max(2, x), canvas.shape[1] - 30), max(16, y - 4))
-        size = 0.35 * line + 0.3
-        cv2.putText(canvas, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), line + 3)
-        cv2.putText(canvas, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line, cv2.LINE_AA)
+    return canvas
+
+
+def numbered(picture: NDArray[np.uint8], answers: Answers) -> NDArray[np.uint8]:
+    """What `outlined` gave, with the number of each cell beside it; uint8 RGB [H, W, 3]."""
+    canvas = picture.copy()
+    height, width = canvas.shape[:2]
+    scale = width / _picture(answers.reading).shape[1]
+    line = max(1, round(max(canvas.shape) / 500))
+    size = 0.35 * line + 0.3
+    (_, digit), base = cv2.getTextSize("0", cv2.FONT_HERSHEY_SIMPLEX, size, line + 3)
+    cells = []
+    for number, answer in enumerate(answers.cells, 1):
+        assert answer.cell.found is not None
+        cells.append((str(number), [part * scale for part in answer.cell.found.box]))
+    for (told, _), (x, y, _, high) in zip(cells, label_boxes(cells, (width, height), digit + base + 6), strict=True):
+        place = (round(x) + base, round(y + high) - base)
+        cv2.putText(canvas, told, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), line + 3)
+        cv2.putText(canvas, told, place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line, cv2.LINE_AA)
     return canvas
 
 
