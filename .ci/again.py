@@ -26,7 +26,7 @@ def main() -> int:
         print(f"{len(names)} tests failed: not asked again")
         return 1
     alone = os.environ | {"PYTEST_ADDOPTS": "-o tmp_path_retention_policy=none"}
-    covered = [sys.executable, "-m", "coverage", "report", "--fail-under=90", "--format=total"]
+    covered = [sys.executable, "-m", "coverage", "report", "--format=total"]
     tested = [sys.executable, "-m", "pytest", *names]
     if subprocess.call(covered) or subprocess.call(tested, env=alone):
         return 1

@@ -21,6 +21,7 @@ from leukoscope.inference.batch import run_fields
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier, load
 from leukoscope.inference.folder import read_record
+from leukoscope.inference.journal import claim
 from leukoscope.inference.writers import geojson
 from leukoscope.smears import standard_cell
 from leukoscope.smears.normalise import normaliser, read_reference
@@ -192,6 +193,21 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(bundle: Path, fo
     other = CliRunner().invoke(main, [*call, "--um-per-px", "0.1"])
     assert other.exit_code == 2
     assert "other settings" in other.output
+
+
+@pytest.mark.parametrize("content", [b'{"version": "\xe9"}', b"{", b"[" * 100_000, b"\xff\xfe{\x00"])
+def test_settings_that_cannot_be_read_are_named(content: bytes, tmp_path: Path) -> None:
+    """Not UTF-8, cut short, nested without end, UTF-16: none is taken for the settings of another run."""
+    settings: dict[str, object] = {"path": "caf\udce9.svs", "window": 512}  # a name whose bytes are no UTF-8
+    claim(tmp_path / "out", "settings.json", settings)
+    claim(tmp_path / "out", "settings.json", settings)
+    with pytest.raises(LeukoscopeError, match="out: holds results of other settings or of another version"):
+        claim(tmp_path / "out", "settings.json", settings | {"window": 256})
+    (tmp_path / "out" / "settings.json").write_bytes(content)
+    told = r"settings\.json: the settings of its results cannot be read \(it is not the JSON that was written\)"
+    with pytest.raises(LeukoscopeError, match=told):
+        claim(tmp_path / "out", "settings.json", settings)
+    assert (tmp_path / "out" / "settings.json").read_bytes() == content
 
 
 def test_no_flipped_bit_of_a_kept_record_is_taken_for_an_answer(

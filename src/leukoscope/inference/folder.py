@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -14,12 +13,12 @@ from typing import Any
 from leukoscope.bundle.patients import subject_claim
 from leukoscope.bundle.schema import BundleFacts
 from leukoscope.bundle.seal import read_sealed, sealed
-from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.files import write_bytes, write_json
+from leukoscope.errors import PictureError
+from leukoscope.files import write_bytes
 from leukoscope.inference.answer import HONEST, Answer, Answers
 from leukoscope.inference.cells import Cell, Place
 from leukoscope.inference.gallery import PAGE, safe_stem, write_page
-from leukoscope.inference.journal import Stamp, stamp
+from leukoscope.inference.journal import Stamp, claim, stamp
 from leukoscope.inference.order import places
 from leukoscope.inference.overlay import encode, numbered, outlined, reduced, thumbnail
 from leukoscope.inference.owners import Owners
@@ -65,7 +64,7 @@ class FieldFolder:
         self._flight: deque[Future[None]] = deque()
         self._most = 2 * threads
         self.unread = 0  # fields that could not be read, once `finish` is through
-        _claim(out, settings)
+        claim(out, SETTINGS, settings)
 
     def holds(self, picture: Path | PictureError) -> bool:
         """Whether an earlier run wrote the answers for this very file."""
@@ -150,27 +149,6 @@ def read_record(path: Path) -> Record | None:
     """What was written of a field, or of patients; None where it is not there, or no longer what was written."""
     try:
         return read_sealed(path)
-    except (OSError, ValueError):
-        return None
-
-
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Write the settings, or check that those there are the same."""
-    path = out / SETTINGS
-    if path.exists():
-        if _json(path) != json.loads(json.dumps(settings)):
-            raise LeukoscopeError(
-                "holds results of other settings or of another version", path=out, remedy="choose another --out folder"
-            )
-        return
-    if out.exists() and any(not item.name.startswith(".") for item in out.iterdir()):
-        raise LeukoscopeError("holds other files", path=out, remedy="choose an empty --out folder")
-    write_json(path, settings)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 from leukoscope._version import __version__
 from leukoscope.bundle.read import Bundle
 from leukoscope.errors import LeukoscopeError, PictureError
-from leukoscope.files import place
+from leukoscope.files import place, write_text
 from leukoscope.inference.answer import Answer
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.text import printable
@@ -35,6 +35,37 @@ def stamp(path: Path) -> Stamp | None:
 def settings_of(bundle: Bundle, options: ReadOptions) -> dict[str, Any]:
     """What decides the answer for a picture, as JSON-ready values: software, bundle, and how pictures are read."""
     return {"version": __version__, "form": FORMAT, "bundle": bundle.digest, **asdict(options)}
+
+
+def claim(out: Path, name: str, settings: dict[str, Any], *, what: str = "other settings") -> None:
+    """Write the settings of a run into its folder, or check that those there are the same.
+
+    Args:
+        out: the folder: new, empty but for hidden files, or that of an earlier run.
+        name: of the file of settings.
+        settings: JSON-ready values.
+        what: the results of which it would hold where they are not the same.
+
+    Raises:
+        LeukoscopeError: the folder holds results of other settings or other files, or its settings cannot be read.
+    """
+    path = out / name
+    if not path.exists():
+        if out.exists() and any(not item.name.startswith(".") for item in out.iterdir()):
+            raise LeukoscopeError("holds other files", path=out, remedy="choose an empty --out folder")
+        write_text(path, json.dumps(settings, indent=2) + "\n")  # ASCII: a path's bytes survive
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        told = error.strerror or error if isinstance(error, OSError) else "it is not the JSON that was written"
+        raise LeukoscopeError(
+            f"the settings of its results cannot be read ({told})", path=path, remedy="choose another --out folder"
+        ) from error
+    if found != json.loads(json.dumps(settings)):
+        raise LeukoscopeError(
+            f"holds results of {what} or of another version", path=out, remedy="choose another --out folder"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.bundle.seal import sealed
-from leukoscope.errors import LeukoscopeError, PictureError
+from leukoscope.errors import PictureError
 from leukoscope.files import atomic_path, exclusive, sha256_of, write_bytes, write_text
 from leukoscope.inference.answer import HONEST
 from leukoscope.inference.cells import ReadOptions
 from leukoscope.inference.classifier import Classifier
-from leukoscope.inference.journal import settings_of, stamp
+from leukoscope.inference.journal import claim, settings_of, stamp
 from leukoscope.inference.overlay import COLOURS, THUMB, encode
 from leukoscope.inference.words import LANGUAGES
 from leukoscope.inference.writers import FIELD_COLUMNS, geojson
@@ -80,7 +80,7 @@ def read_slide(
             settings = settings_of(classifier.bundle, options) | {
                 "slide": str(slide.path.resolve()), "file": stamp(slide.path), "window": window
             }  # fmt: skip
-            _claim(out, settings)
+            claim(out, SETTINGS, settings, what="another slide, of other settings")
             thumbnail = thumbnail_of(slide)
             ground = ground_light(thumbnail)
             ruler = scale_of(slide, thumbnail, um_per_px=options.um_per_px, red_cell_um=options.red_cell_um)
@@ -96,20 +96,6 @@ def read_slide(
             return _written(slide, found, thumbnail, classifier, out, earlier)
     finally:
         slide.close()
-
-
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    path = out / SETTINGS
-    if path.exists():
-        if path.read_text(encoding="utf-8") != json.dumps(settings):
-            raise LeukoscopeError(
-                "holds results of another slide, of other settings or of another version", path=out,
-                remedy="choose another --out folder",
-            )  # fmt: skip
-        return
-    if out.exists() and any(not item.name.startswith(".") for item in out.iterdir()):
-        raise LeukoscopeError("holds other files", path=out, remedy="choose an empty --out folder")
-    write_text(path, json.dumps(settings))
 
 
 def _written(
