@@ -1,7 +1,7 @@
 """A rendered field of a smear: red cells side by side, and rendered white cells among them. Of nobody, for trying out.
 
 Sizes are those of a smear photographed at the scale and in the light of C-NMC 2019, so that its white cells are those
-which `render_cell` draws. Nothing is copied from a picture.
+which `draw_cell` draws. Nothing is copied from a picture.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.datasets.synthetic import Kind, render_cell
+from leukoscope.datasets.drawing import draw_cell
+from leukoscope.datasets.synthetic import Kind
 from leukoscope.errors import DataError
 
 RED_CELL: Final = (
@@ -61,7 +62,7 @@ def render_field(
             taken.append((x, y, radius))
             _red_cell(field, rng, x, y, radius)
     for number, (kind, (x, y)) in enumerate(zip(kinds, places, strict=True)):
-        cell = render_cell(seed * 1000 + number, kind, size=_CELL)
+        cell = draw_cell(seed * 1000 + number, kind, size=_CELL)
         top, left = y - _CELL // 2, x - _CELL // 2
         inside = np.s_[max(0, -top) : min(_CELL, height - top), max(0, -left) : min(_CELL, width - left)]
         window = field[max(0, top) : top + _CELL, max(0, left) : left + _CELL]

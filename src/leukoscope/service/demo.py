@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import func, select
 
+from leukoscope.datasets.drawing import draw_cell
 from leukoscope.datasets.rendered_field import render_field
-from leukoscope.datasets.synthetic import Kind, render_cell
+from leukoscope.datasets.synthetic import Kind
 from leukoscope.service.casework.cases import make_case
 from leukoscope.service.casework.intake import take_picture
 from leukoscope.service.database.tables import UserRow
@@ -37,7 +38,7 @@ def furnish(bench: Workbench, say: Callable[[str], None]) -> None:
         known = connection.scalar(select(func.count()).select_from(UserRow))
     if not known:
         people = [bench.accounts.make(SYSTEM, login, name, DEMO_PASSWORD, roles) for login, name, roles in _PEOPLE]
-        pictures = [_png(render_cell(seed, kind)) for seed in range(CELLS) for kind in _KINDS]
+        pictures = [_png(draw_cell(seed, kind)) for seed in range(CELLS) for kind in _KINDS]
         _case(bench, people[0], "SYNTHETIC-1", pictures[: 2 * CELLS], readers=1, blind=False)
         _case(bench, people[0], "SYNTHETIC-2", pictures[:8], readers=2, blind=True)
         fields = [_png(render_field(seed, _IN_FIELD)[0]) for seed in range(FIELDS)]
