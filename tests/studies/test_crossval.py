@@ -14,18 +14,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from drawn_runs import cells, write_run
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from leukoscope import __version__
 from leukoscope.cli import main
+from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import write_synthetic
 from leukoscope.errors import DataError, RecipeError, TrainingError
+from leukoscope.inference.classifier import load
 from leukoscope.metrics.scores import Scores
+from leukoscope.models.trunk import import_timm
 from leukoscope.runs.recipe_row import Outcome, Row
 from leukoscope.runs.run import Run
+from leukoscope.studies.compare.ahead import check_ahead
 from leukoscope.studies.compare.crossval import cross_validate, crossval_rows, write_crossval
+from leukoscope.studies.compare.grid import run_grid
+from timm_presence import needs_timm
 
 SMALL = (
     "--model", "plain_cnn", "--set", "model.arguments.widths=[4, 8]", "--set", "input.size=16",
@@ -138,3 +146,45 @@ def test_a_killed_one_goes_on_and_another_run_is_not_replaced(pictures: Path, tm
     assert other.exit_code == 2
     assert re.search(r"out: holds the results of another run \(plain_cnn, paper, 2 runs\)", other.output)
     assert json.loads((out / "crossval.json").read_text())["run"] == found["run"]
+
+
+@needs_timm
+def test_an_eye_is_cross_validated_as_its_own_bundles_answer(tmp_path: Path) -> None:
+    """Recipe `eye` on a trunk of random weights: each fold's bundle is asked anew for the cells of that fold."""
+    torch.manual_seed(11)
+    weights = tmp_path / "tf_efficientnet_lite0.safetensors"
+    save_file(import_timm().create_model("tf_efficientnet_lite0").state_dict(), weights)
+    write_synthetic(tmp_path / "cells", count=32, seed=5, layout="folders", subjects=16, size=96)
+    data = read_dataset(tmp_path / "cells")
+    small = (
+        "input.size=64",
+        "model.arguments.stages=[1]",
+        "input.preparation.frame_size=96",
+        "head.components=4",
+        "head.parts=2",
+    )
+    rows = crossval_rows("eye", data, folds=2, overrides=(*small, f"model.weights={weights}"))
+    check_ahead(rows, data)
+    runs, cache = tmp_path / "runs", tmp_path / "cache"
+    outcomes = run_grid(rows, data, runs, cache_folder=cache, devices=("cpu",), isolated=False)
+    assert [each.status for each in outcomes] == ["trained", "trained"], [each.reason for each in outcomes]
+    told = cross_validate(outcomes, replicates=50).to_json()
+
+    truth = {record.path: (record.label, record.group) for record in data.records}
+    label: list[int | None] = []
+    logit: list[float | None] = []
+    for fold, outcome in enumerate(outcomes):
+        run = Run.open(outcome.folder)
+        paths = [record.path for record in run.part("test").records]
+        answers = load(outcome.folder / "bundle", threads=1).predict_many(run.part("test").paths())
+        mine, said = [truth[path][0] for path in paths], [answer.logit for answer in answers]
+        assert told["by_fold"][str(fold)]["metrics"]["auc"]["value"] == pytest.approx(roc_auc_score(mine, said))
+        assert told["by_fold"][str(fold)]["counts"]["groups"] == len({truth[path][1] for path in paths})
+        trained = run.bundle().facts.training
+        assert trained is not None
+        assert trained.model == "eye"
+        assert not {truth[path][1] for path in paths} & {*trained.groups_trained, *trained.groups_validated}
+        label, logit = label + mine, logit + said
+    assert len(label) == len(data.records) == told["counts"]["cells"] == 32
+    assert told["metrics"]["auc"]["value"] == pytest.approx(roc_auc_score(label, logit))
+    assert told["entry"]["recipe"] == "eye"
