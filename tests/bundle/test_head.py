@@ -93,7 +93,8 @@ def test_a_head_of_any_kind_changes_with_its_heat_map_twice(kind: str, tmp_path:
         expected = wanted(features, done)
         (gradient,) = torch.autograd.grad(expected.sum(), features)
         evidence, shares = gradient * features, slice(sum(model.trunk.channels), sum(model.trunk.channels) + 3)  # type: ignore[union-attr]
-        by_hand = model.shown_map(evidence.sum(1) - evidence[:, shares].sum(1), x).detach().numpy()
+        local = evidence.sum(1) - evidence[:, shares].sum(1)
+        by_hand = model.shown_map(local, x, expected).detach().numpy()  # the changed answer, too, is all on the map
         assert told == pytest.approx(expected.detach().numpy(), rel=1e-3, abs=1e-3)
         assert np.abs(heat - by_hand).max() < 1e-3 * np.abs(by_hand).max()
         assert np.array_equal(seen, embedding)

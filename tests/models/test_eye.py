@@ -15,8 +15,8 @@ from sklearn.svm import SVC
 from leukoscope.bundle.export import graph_bytes
 from leukoscope.errors import DataError, ModelError, RecipeError
 from leukoscope.models import closed_form_cam, create_model
-from leukoscope.models.compact import onto_cell, share_of
-from leukoscope.models.eye import Eye
+from leukoscope.models.compact import onto_cell, share_of, summing_to
+from leukoscope.models.eye import KINDS, Eye
 from leukoscope.models.masked import MaskedTrunk, masked_statistics
 from leukoscope.models.trunk import import_timm
 from leukoscope.models.weights import load_weights
@@ -112,6 +112,24 @@ def test_heat_is_dealt_out_in_proportion_to_the_cell() -> None:
     assert alone[0].tolist() == [3.0, 3.0, 0.0, 0.0]
     shared = onto_cell(heat, mask, 1)[0]  # six pixels of cell in the window
     torch.testing.assert_close(shared, mask[0, 0])
+
+
+def test_what_is_nowhere_is_everywhere_in_the_cell() -> None:
+    """By hand: a logit of 7, of which the places tell 3, and four pixels of cell."""
+    mask, heat = torch.zeros(1, 1, 2, 3), torch.zeros(1, 2, 3)
+    mask[0, 0, :, :2] = 1
+    heat[0, 0] = torch.tensor([5.0, -2.0, 0.0])
+    assert summing_to(heat, mask, torch.tensor([7.0]))[0].tolist() == [[6.0, -1.0, 0.0], [1.0, 1.0, 0.0]]
+    assert torch.equal(summing_to(heat, torch.zeros_like(mask), torch.tensor([7.0])), heat)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_map_sums_up_to_the_answer_and_lies_in_the_cell(kind: str) -> None:
+    model, x = eye(kind=kind), cells()
+    logit = model(x)[:, 0]
+    shown = model.shown_map(closed_form_cam(model, model.forward_features(x)), x, logit)
+    torch.testing.assert_close(shown.sum((1, 2)), logit, rtol=1e-3, atol=1e-3)
+    assert not shown[x.amax(1) == 0].any()
 
 
 @pytest.mark.parametrize("reach", [0, 1, 2])

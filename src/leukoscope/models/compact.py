@@ -58,14 +58,14 @@ def standardise_cell(x: Tensor, rim: int) -> Tensor:
 
 
 def onto_cell(heat: Tensor, mask: Tensor, reach: int) -> Tensor:
-    """Lay a coarse heat map over the pixels of the cell alone; its sum stays as it is where there is any near.
+    """Lay a coarse heat map over the pixels of the cell alone; the sum of all that has any near stays as it is.
 
     A position of a coarse map that straddles the outline would glow on both sides of it. So each position's heat is
     dealt out over the window of ``2 reach + 1`` positions a side around it, in proportion to how much of each is cell,
     and within a position evenly over the pixels that are cell.
 
     Args:
-        heat: float [N, h, w], 0 where no position of the window holds any cell.
+        heat: float [N, h, w]; a position without any cell in its window is left out.
         mask: of the cell, float [N, 1, S, S] of 0 and 1.
         reach: positions.
 
@@ -83,6 +83,25 @@ def onto_cell(heat: Tensor, mask: Tensor, reach: int) -> Tensor:
     dealt = around(heat[:, None] / around(share_of(mask, heat.shape[-1])).clamp_min(1e-6)) / step**2
     fine: Tensor = F.interpolate(dealt, scale_factor=(float(step), float(step)), mode="nearest") * mask
     return fine[:, 0]
+
+
+def summing_to(heat: Tensor, mask: Tensor, logit: Tensor) -> Tensor:
+    """Deal out evenly over the cell what a heat map lacks of the logit, so that it sums up to it.
+
+    What belongs to no place of the cell is there everywhere: the constant of a head, what a curved head's gradient
+    leaves untold, and what a network that averages over its whole frame says of the empty part, which tells the cell's
+    extent. Which place of the cell speaks more for blast than which other does not change.
+
+    Args:
+        heat: float [N, h, w].
+        mask: of the cell, float [N, 1, h, w] in 0..1.
+        logit: float [N].
+
+    Returns:
+        float [N, h, w]; ``heat`` itself where a mask is empty.
+    """
+    lacking = (logit - heat.sum((1, 2))) / mask.sum((1, 2, 3)).clamp_min(1)
+    return heat + lacking[:, None, None] * mask[:, 0]
 
 
 def share_of(mask: Tensor, side: int) -> Tensor:

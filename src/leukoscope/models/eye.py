@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
-from leukoscope.models.compact import cell_mask, onto_cell
+from leukoscope.models.compact import cell_mask, onto_cell, share_of, summing_to
 from leukoscope.models.masked import MaskedTrunk, masked_statistics
 from leukoscope.models.registry import CellClassifier, HubWeights, ModelSpec, add_spec
 
@@ -152,9 +152,11 @@ class Eye(CellClassifier):
             heat = heat + glow * share[:, 0] / share.sum((1, 2, 3)).clamp_min(1e-3)[:, None, None]
         return heat
 
-    def shown_map(self, heat: Tensor, x: Tensor) -> Tensor:
-        """The heat over the cell's own pixels, without dust beside it, float [N, S, S]: see `onto_cell`."""
-        return onto_cell(heat, cell_mask(x, max(self.trunk.rim, 1)), REACH)
+    def shown_map(self, heat: Tensor, x: Tensor, logit: Tensor) -> Tensor:
+        """The heat over the cell's own pixels, without dust beside it, which sums up to the logit, float [N, S, S]."""
+        mask = cell_mask(x, max(self.trunk.rim, 1))
+        fine = onto_cell(heat, mask, REACH)
+        return summing_to(fine, share_of(mask, fine.shape[-1]), logit)
 
     def cam_weights(self) -> Tensor:
         """There are none: the slopes differ from cell to cell.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
-from leukoscope.models.compact import CompactCNN, cell_mask, onto_cell
+from leukoscope.models.compact import CompactCNN, cell_mask, onto_cell, share_of, summing_to
 from leukoscope.models.eye import REACH, Eye, Features
 from leukoscope.models.masked import MaskedTrunk
 from leukoscope.models.registry import HubWeights, ModelSpec, add_spec
@@ -134,14 +134,11 @@ class Pair(Eye):
         ours, theirs = self._heats_of(maps, below, slopes)
         return torch.cat([ours, F.pad(theirs, (0, ours.shape[2] - theirs.shape[2]))], 1)
 
-    def shown_map(self, heat: Tensor, x: Tensor) -> Tensor:
-        """Both maps over the frame, as fine as the eye's pixels, float [N, s, s]; the sum stays as it is.
-
-        The eye's is laid over the cell alone (see `onto_cell`). The compact network's, each of whose positions sees 24
-        pixels of the frame and more, is enlarged as it is, be it inside the cell or not.
-        """
+    def shown_map(self, heat: Tensor, x: Tensor, logit: Tensor) -> Tensor:
+        """Both maps over the cell alone, as fine as the eye's pixels, together the logit, float [N, s, s]."""
         side = heat.shape[2]
-        return self._laid(heat[:, :side], heat[:, side:, : heat.shape[1] - side], both_views(levels_of(x))[0])
+        whole, _ = both_views(levels_of(x))
+        return self._laid(heat[:, :side], heat[:, side:, : heat.shape[1] - side], whole, logit)
 
     def explained(self, frames: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """As of any network, without a sheet, whose making costs a quarter of the time."""
@@ -150,8 +147,9 @@ class Pair(Eye):
         assert isinstance(self.features, Sheet)
         maps, below = self.features.apart(whole, small)
         seen = self.project(self._statistics_of(maps, below))
+        logit = self.answer(seen)[:, 0]
         ours, theirs = self._heats_of(maps, below, self.slopes(seen) @ self.project.weight)
-        return self.answer(seen)[:, 0], self._laid(ours, theirs, whole), seen
+        return logit, self._laid(ours, theirs, whole, logit), seen
 
     @torch.no_grad()
     def join(self, head: Mapping[str, NDArray[Any]], compact: CompactCNN) -> None:
@@ -183,13 +181,18 @@ class Pair(Eye):
         mine, theirs = slopes[:, : self.statistics_of_eye], slopes[:, self.statistics_of_eye :, None, None]
         return super().heat_of(maps, mine), (below * theirs).sum(1) / (below.shape[2] * below.shape[3])
 
-    def _laid(self, ours: Tensor, theirs: Tensor, whole: Tensor) -> Tensor:
+    def _laid(self, ours: Tensor, theirs: Tensor, whole: Tensor, logit: Tensor) -> Tensor:
         """Both maps over the frame; see `shown_map`."""
-        ours = onto_cell(ours, cell_mask(whole, max(self.trunk.rim, 1)), REACH)
+        mask = cell_mask(whole, max(self.trunk.rim, 1))
+        ours = onto_cell(ours, mask, REACH)
         around = ours.shape[2] * FRAME // CROP - ours.shape[2]
-        ours = F.pad(ours, (around // 2, around - around // 2) * 2)
+        ours, share = (
+            F.pad(each, (around // 2, around - around // 2) * 2) for each in (ours, share_of(mask, ours.shape[2]))
+        )
         spread = torch.from_numpy(_enlargement(theirs.shape[2], ours.shape[2])).to(theirs.device)
-        return ours + spread @ theirs @ spread.T
+        # What the compact network says of the empty part tells how small the cell is: nothing of any place in it.
+        theirs = (spread @ theirs @ spread.T) * share[:, 0]
+        return summing_to(ours + theirs, share, logit)
 
 
 @lru_cache(maxsize=4)

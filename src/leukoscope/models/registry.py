@@ -59,9 +59,15 @@ class CellClassifier(nn.Module):
         # A 1x1 convolution: ONNX Runtime takes a tenth of the time that it takes for the same sum as an einsum.
         return F.conv2d(features, self.cam_weights()[None, :, None, None])[:, 0] / positions
 
-    def shown_map(self, heat: Tensor, x: Tensor) -> Tensor:
-        """The heat map as people are shown it, float [N, h, w] or finer, of pictures float [N, 3, S, S]; as it is."""
-        del x
+    def shown_map(self, heat: Tensor, x: Tensor, logit: Tensor) -> Tensor:
+        """The heat map as people are shown it, float [N, h, w] or finer; here as it is.
+
+        Args:
+            heat: as `heat_map` gives it.
+            x: the pictures, float [N, 3, S, S].
+            logit: what was answered, float [N].
+        """
+        del x, logit
         return heat
 
     def explained(self, frames: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,8 +81,8 @@ class CellClassifier(nn.Module):
         # Rounded, because the network was trained on frames stored as 8-bit numbers.
         seen = (frames.permute(0, 3, 1, 2).float() if as_they_are else resize(frames, size).round()) / 255
         features = self.forward_features(seen)
-        heat = self.shown_map(closed_form_cam(self, features), seen)
-        return self.forward_head(features)[:, 0], heat, self.embed(features)
+        logit = self.forward_head(features)[:, 0]
+        return logit, self.shown_map(closed_form_cam(self, features), seen, logit), self.embed(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures, float [N, 3, S, S] in 0..1, to the logit, float [N, 1]."""
