@@ -9,14 +9,17 @@ import shutil
 import ssl
 import subprocess
 import time
+import tomllib
 import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 from bundle_factory import make_bundle
+from leukoscope.cli import main
 from workbench_client import PASSWORD, Served
 
 HOME = Path(__file__).parents[2]
@@ -92,6 +95,40 @@ def test_the_compose_file_keeps_the_workbench_to_itself() -> None:
     for volume in proxy["volumes"]:
         assert volume.endswith(":ro")
     assert (DEPLOY / "nginx.conf").is_file()
+
+
+def test_the_files_agree_on_ports_folders_and_names() -> None:
+    """What one file names stands in the others, and in the command line; another port or folder in one alone fails."""
+    told = dict(instructions())
+    command = json.loads(told["CMD"])
+    port = command[command.index("--port") + 1]
+    proxy = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+    unit = (DEPLOY / "leukoscope.service").read_text(encoding="utf-8")
+    assert re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+)/;", proxy) == [port]
+    assert re.findall(r"http://127\.0\.0\.1:(\d+)/", told["HEALTHCHECK"]) == [port]
+    assert re.findall(r"--port (\d+)", unit) == [port]
+    for line in (command[1:], shlex.split(re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)[0])[1:]):
+        verb = main.get_command(click.Context(main), line[0])
+        assert verb is not None
+        verb.make_context("serve", line[1:])  # parses, and runs nothing
+
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    services = compose["services"]
+    folder = command[command.index("--data") + 1]
+    volume, _, place = services["workbench"]["volumes"][0].partition(":")
+    assert (volume in compose["volumes"], place, told["VOLUME"]) == (True, folder, folder)
+    assert f"/{told['ENV'].partition('HOME=/')[2]}" in services["workbench"]["tmpfs"]  # all else is read-only
+    assert set(services["proxy"]["depends_on"]) | {services["proxy"]["network_mode"].partition(":")[2]} <= set(services)
+    inside = [each.split(":")[1] for each in services["proxy"]["volumes"]]
+    named = re.findall(r"^\s*ssl_certificate(?:_key)? (\S+);", proxy, re.MULTILINE)
+    assert len(named) == 2
+    assert {str(Path(each).parent) for each in named} <= set(inside)
+    extra = re.findall(r"/src\[(\w+)\]", " ".join(words for name, words in instructions() if name == "RUN"))
+    project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert extra
+    assert set(extra) <= set(project["optional-dependencies"])
+    base = next(words for name, words in instructions() if name == "FROM")
+    assert f"Programming Language :: Python :: {base.split(':')[1].split('-')[0]}" in project["classifiers"]
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: apt-get install nginx-light")
