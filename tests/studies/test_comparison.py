@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -270,3 +271,25 @@ def test_bad_plans(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(RecipeError) as caught:
         read_plan(path, {})
     assert why in str(caught.value)
+
+
+def test_captions_wrap_on_a_phone_and_stay_while_the_table_moves(two: list[Outcome], tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    file = write_comparison(compare_runs(two, replicates=20), tmp_path)
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(file.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        table = page.locator(".scroll", has=page.locator("caption")).first
+        assert table.evaluate("node => node.scrollWidth > node.clientWidth + 100")  # wider than the phone
+        for moved in (0, 100):
+            table.evaluate("(node, left) => { node.scrollLeft = left }", moved)
+            place = table.locator("caption").bounding_box()
+            assert place is not None
+            assert place["x"] >= 0
+            assert place["x"] + place["width"] <= 390
+        browser.close()
