@@ -9,7 +9,7 @@ from PIL import Image
 
 from bundle_factory import by_hand, make_bundle
 from leukoscope.cells.frame import Preparation, prepare
-from leukoscope.cli.demo import IN_FIELD
+from leukoscope.cli.demo import IN_FIELD, OF_PATIENT, PATIENT
 from leukoscope.datasets.drawing import draw_cell
 
 
@@ -26,9 +26,14 @@ def test_rendered_cells_say_so_everywhere(run, tmp_path: Path) -> None:
     told = f"of 6 cells drawn as blast, {right[0]} called so; of 6 cells drawn as normal, {right[1]} called so."
     assert told in page
     pictures = sorted((out / "pictures").glob("*-like-*.png"))
-    assert len(pictures) == len(result.stdout.splitlines()) - 1 - len(IN_FIELD) == 12
+    assert len(pictures) == len(result.stdout.splitlines()) - 1 - len(IN_FIELD) - OF_PATIENT == 12
     assert all(path.name.startswith(("rendered-blast-like-", "rendered-normal-like-")) for path in pictures)
     assert sum("rendered-field.png #" in line for line in result.stdout.splitlines()) == len(IN_FIELD) == 5
+    theirs = [line.split()[2] for line in result.stdout.splitlines() if f"{PATIENT}-" in line]
+    assert len(theirs) == OF_PATIENT
+    assert "1 patient, named by what the demo drew" in result.stderr
+    assert f"<h3>{PATIENT}" in page
+    assert f"Called blast: {100 * theirs.count('blast') / OF_PATIENT:.0f} %" in page
     rgb = np.asarray(Image.open(out / "pictures/rendered-blast-like-3.png"))
     np.testing.assert_array_equal(rgb, draw_cell(3, "blast"))
     [line] = [line for line in result.stdout.splitlines() if "rendered-blast-like-3.png" in line]

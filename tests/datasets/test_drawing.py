@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from leukoscope.cells.cutout import cutout_of_frame
-from leukoscope.datasets.drawing import draw_cell
+from leukoscope.datasets.drawing import draw_cell, draw_person
+from leukoscope.datasets.look import kin, measured_looks
 from leukoscope.datasets.synthetic import Kind
 from leukoscope.inference.morphology import measure_cell, percentile, shipped_reference
 
@@ -69,3 +71,17 @@ def test_kinds_overlap_in_size_as_real_ones_do(cells: dict[Kind, list[NDArray[np
     area = {kind: np.array([float((cell.max(axis=2) > 0).sum()) for cell in drawn]) for kind, drawn in cells.items()}
     larger = (area["blast"][:, None] > area["normal"]).mean()
     assert 0.65 < larger < 0.92
+
+
+def test_a_person_has_cells_of_their_own_that_are_alike_as_measured() -> None:
+    """Traits of 600 persons' first two cells: correlated as the look says that a person's cells are."""
+    look = measured_looks()["blast"]
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(600):
+        person = kin(rng)
+        pairs.append([look.cell(rng, person).area for _ in range(2)])
+    assert np.corrcoef(rankdata(pairs, axis=0).T)[0, 1] == pytest.approx(look.kinship, abs=0.1)
+    first, again = (np.stack(list(draw_person(3, "normal", 3, size=90))) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert len({cell.tobytes() for cell in [*first, *draw_person(4, "normal", 3, size=90)]}) == 6

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PICTURES = "pictures"
 SEEDS = range(6)  # of each kind
 IN_FIELD: tuple[Kind, ...] = ("blast", "normal", "blast", "normal", "normal")
+OF_PATIENT = 20  # cells: as many as the shipped rules for patients ask for
+PATIENT = "rendered-patient"
 
 
 @click.command()
@@ -34,8 +36,9 @@ IN_FIELD: tuple[Kind, ...] = ("blast", "normal", "blast", "normal", "normal")
 def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool, replace: bool) -> int:
     """Show a model at work.
 
-    Without FOLDER, twelve cells and a field with five more are rendered by a program: they are not from a patient, and
-    the answers show how the tool works, not how well. With FOLDER, its pictures are answered.
+    Without FOLDER, twelve cells, a field with five more, and twenty blasts of one person, who is stated, are rendered
+    by a program: they are not from a patient, and the answers show how the tool works, not how well. With FOLDER, its
+    pictures are answered.
 
     Exit code: 0 all read, 1 some unreadable, 2 wrong usage or unusable bundle.
     """
@@ -43,24 +46,31 @@ def demo(folder: Path | None, out: Path, bundle: Path | None, show: bool, replac
     from leukoscope.inference.batch import find_pictures
     from leukoscope.inference.classifier import load
     from leukoscope.inference.gallery import PAGE
+    from leukoscope.inference.owners import Owners
 
-    classifier = load(bundle)
+    classifier, owners = load(bundle), None
     if folder is None:
         click.echo("SYNTHETIC: these cells are rendered by a program, they are not from a patient.", err=True)
         pictures = find_pictures(write_rendered(out / PICTURES))
+        theirs = {str(path): PATIENT for path in pictures if Path(str(path)).name.startswith(PATIENT)}
+        owners = Owners("what the demo drew", theirs)
     else:
         pictures = find_pictures([folder])
     told = "" if replace else check_batch(classifier, pictures, out, "html")
     if told and folder is not None:  # what is rendered is always new
         click.echo(told, err=True)
-    tally = answer_all(classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None)
+    tally = answer_all(
+        classifier, pictures, kind="html", out=out, emit=click.echo, synthetic=folder is None, owners=owners
+    )
     if show:
         click.launch((out / PAGE).resolve().as_uri())
     return 1 if tally["unreadable"] else 0
 
 
 def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
-    """Render blast-like and normal-like cells, and a field, into ``folder``, which is replaced if a demo wrote it.
+    """Render blast-like and normal-like cells, a field, and the blasts of one person into ``folder``.
+
+    The folder is replaced if a demo wrote it.
 
     Returns:
         The pictures' paths.
@@ -70,7 +80,7 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
     """
     from PIL import Image, PngImagePlugin
 
-    from leukoscope.datasets.drawing import draw_cell
+    from leukoscope.datasets.drawing import draw_cell, draw_person
     from leukoscope.datasets.record import SYNTHETIC_NOTE
     from leukoscope.datasets.rendered_field import render_field
     from leukoscope.datasets.synthetic import LABEL
@@ -93,4 +103,7 @@ def write_rendered(folder: Path, seeds: Iterable[int] = SEEDS) -> list[Path]:
                 Image.fromarray(draw_cell(seed, kind)).save(temporary / names[-1], pnginfo=text)
         names.append("rendered-field.png")
         Image.fromarray(render_field(0, IN_FIELD)[0]).save(temporary / names[-1], pnginfo=text)
+        for number, cell in enumerate(draw_person(0, "blast", OF_PATIENT), 1):
+            names.append(f"{PATIENT}-{number:02}.png")
+            Image.fromarray(cell).save(temporary / names[-1], pnginfo=text)
     return [folder / name for name in names]

@@ -5,6 +5,7 @@ For whoever tries the tool out: `synthetic.render_cell` is plainer, of one look 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -41,6 +42,25 @@ def draw_cell(seed: int, kind: Kind, *, size: int = FULL) -> NDArray[np.uint8]:
     look = measured_looks()[kind]
     rng = np.random.default_rng((seed, kind == "blast"))
     return draw(rng, look.cell(rng, kin(rng)), look.hues, size)
+
+
+def draw_person(seed: int, kind: Kind, count: int, *, size: int = FULL) -> Iterator[NDArray[np.uint8]]:
+    """Draw several cells of one person, who have in common what the cells of one person have.
+
+    Args:
+        seed: not negative; of the person.
+        kind: "blast" or "normal".
+        count: of cells.
+        size: see `draw_cell`.
+
+    Yields:
+        uint8 [size, size, 3], exactly 0 outside the cell.
+    """
+    look = measured_looks()[kind]
+    rng = np.random.default_rng((seed, kind == "blast", count))
+    person = kin(rng)
+    for _ in range(count):
+        yield draw(rng, look.cell(rng, person), look.hues, size)
 
 
 def draw(rng: np.random.Generator, traits: Traits, hues: Floats, size: int) -> NDArray[np.uint8]:
