@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -57,7 +57,7 @@ from leukoscope.files import write_text
 from morphology import sample
 
 Floats = NDArray[np.float64]
-ROUNDS = 3  # of measuring drawn cells and taking out what the ruler adds
+ROUNDS = 5  # of measuring drawn cells and taking out what the ruler adds
 DRAWN = 120  # cells of each kind in a round
 MOST = 8  # single figures that are named
 LABELS: dict[Kind, int] = {"blast": 1, "normal": 0}
@@ -153,12 +153,20 @@ def quantiles(rows: Floats, weight: Floats) -> Floats:
     return np.stack(found)
 
 
+def normal_scores(rows: Floats, weight: Floats) -> Floats:
+    """Each column as standard normal numbers of the same order, its mean 0."""
+    order = np.argsort(rows, axis=0, kind="stable")
+    share = np.empty_like(rows)
+    np.put_along_axis(share, order, np.cumsum(weight[order], axis=0) - weight[order] / 2, axis=0)
+    scores = norm.ppf(share)
+    return np.asarray(scores - weight @ scores)
+
+
 def fitted(rows: Floats, hues: Floats, groups: NDArray[Any]) -> Look:
     """The look of cells: each group with the same weight."""
     names, at, counts = np.unique(groups, return_inverse=True, return_counts=True)
     weight = 1 / counts[at] / len(names)
-    scores = norm.ppf((rankdata(rows, axis=0) - 0.5) / len(rows))
-    scores = scores - weight @ scores
+    scores = normal_scores(rows, weight)
     covariance = (scores * weight[:, None]).T @ scores
     spread = np.sqrt(np.diag(covariance))
     factor = np.linalg.cholesky(covariance / np.outer(spread, spread) * (1 - 1e-3) + 1e-3 * np.eye(TRAITS))
@@ -179,29 +187,37 @@ def columns(hue: Floats) -> Floats:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1])
 
 
-def drawn(look: Look, count: int, seed: int) -> Any:
-    """Frames of cells that are drawn from a look, each of another person."""
-    for number in range(count):
+def asked(look: Look, seed: int) -> list[tuple[np.random.Generator, Traits]]:
+    """Of each of `DRAWN` cells its traits, and what draws the rest: of one seed, the same scores whatever the look."""
+    found = []
+    for number in range(DRAWN):
         rng = np.random.default_rng((seed, number))
-        yield draw(rng, look.cell(rng, kin(rng)), look.hues, FULL)
+        found.append((rng, look.cell(rng, kin(rng))))
+    return found
 
 
 def corrected(target: Look, seed: int) -> Look:
-    """The look whose drawn cells measure as the target: means and spreads brought over, round by round."""
+    """The look whose drawn cells measure as the target: quantiles, correlations and colours brought over by rounds.
+
+    The drawn cells of a round are compared with what the target asks of these very cells, not with all its cells: so
+    what is taken out is what drawing and measuring do, and not the chance by which cells were drawn.
+    """
+    alike = np.full(DRAWN, 1 / DRAWN)
+    want = np.stack([traits.row() for _, traits in asked(target, seed)])
+    goal, width = quantiles(want, alike), target.quantiles[:, 6] - target.quantiles[:, 2]
+    hue_goal = np.einsum("bik,bjk->bij", target.hues, target.hues)
     look = target
-    width = target.quantiles[:, 6] - target.quantiles[:, 2]
-    want = np.einsum("bik,bjk->bij", target.hues, target.hues)
     for number in range(ROUNDS):
-        rows, hues = all_traits(drawn(look, DRAWN, seed + number))
-        off = quantiles(rows, np.full(len(rows), 1 / len(rows))) - target.quantiles
-        farthest = np.abs(off[:, 4]) / width
+        rows, hues = all_traits(draw(rng, traits, look.hues, FULL) for rng, traits in asked(look, seed))
+        off = quantiles(rows, alike) - goal
+        farthest = np.divide(np.abs(off[:, 4]), width, out=np.zeros(TRAITS), where=width > 0)  # 0: cut off at its end
         print(
             f"round {number}: medians off by {farthest.mean():.3f} of the width from 10 to 90 %, at most "
-            f"{farthest.max():.2f} (trait {farthest.argmax()})",
+            f"{farthest.max():.2f} ({TRAIT_NAMES[farthest.argmax()]})",
             flush=True,
         )
         now = np.einsum("bik,bjk->bij", look.hues, look.hues)
-        nearer = [columns(_positive(now[b] + want[b] - hues[:, b].mean(axis=0))) for b in range(BANDS)]
+        nearer = [columns(_positive(now[b] + hue_goal[b] - hues[:, b].mean(axis=0))) for b in range(BANDS)]
         step = np.apply_along_axis(
             lambda row: np.convolve(np.pad(row, 1, mode="edge"), [0.25, 0.5, 0.25], "valid"), 1, off
         )

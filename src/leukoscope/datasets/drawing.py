@@ -21,6 +21,7 @@ _ANGLES: Final = np.linspace(-np.pi, np.pi, 721)
 _ZONE_MIDDLES: Final = (*((a + b) / 2 for a, b in pairwise(ZONES)), ZONES[-1] + 12.0)
 _FALL: Final = 1.5  # the amplitude of a harmonic falls with this power of its order within its group
 _SMOOTH: Final = 7  # harmonics, the second to the eighth, that are the cell's form; the others are its ragged edge
+_MOST_BENT: Final = 1.0  # beyond, a band is nearly the square alone
 _FAINTEST: Final = 12  # levels; what is darker in all channels would pass for surround
 
 
@@ -123,7 +124,7 @@ def _texture(rng: np.random.Generator, traits: Traits, hues: Floats, under: Floa
     for band in range(BANDS):
         filtered = passes[band] - (passes[band + 1] if band + 1 < BANDS else 0)
         fields = np.fft.irfft2(white * filtered, s=(side, side)) / max(_deviation(filtered, side), 1e-9)
-        fields[0] = _skewed(fields[0], float(traits.skews[band]))
+        fields[0] = _skewed(fields[0], filtered / filtered.max(), float(traits.skews[band]))
         strength = np.exp(np.interp(under, _ZONE_MIDDLES, traits.energies[:, band]) / 2)
         texture += strength[..., None] * np.moveaxis(np.tensordot(hues[band], fields, 1), 0, -1)
     return texture
@@ -138,7 +139,12 @@ def _deviation(filtered: Floats, side: int) -> float:
     return float(np.sqrt((filtered**2 * twice).sum() / side**2))
 
 
-def _skewed(field: Floats, skewness: float) -> Floats:
-    """A standard normal field bent to a skewness, its mean and variance kept: ``z + a (z^2 - 1)``, normalised."""
-    bend = np.clip(skewness / 6, -0.35, 0.35)  # skewness is 6 a for small a
-    return np.asarray((field + bend * (field**2 - 1)) / np.sqrt(1 + 2 * bend**2))
+def _skewed(field: Floats, passing: Floats, skewness: float) -> Floats:
+    """A standard normal field bent to about a skewness: ``z + a (z^2 - 1)``, normalised.
+
+    Of the square only what lies in the field's own band is taken, by the filter ``passing`` [side, side // 2 + 1], at
+    most 1: what lies beside would be grain of the bands beside, which have their own strength and skewness.
+    """
+    bend = np.clip(skewness / 6, -_MOST_BENT, _MOST_BENT)  # skewness is 6 a for small a
+    square = np.fft.irfft2(np.fft.rfft2(field**2 - 1) * passing, s=field.shape)
+    return np.asarray((field + bend * square) / np.sqrt(1 + bend**2 * square.var()))

@@ -27,7 +27,7 @@ DEPTHS: Final = (0, 1, 2, 3, 5, 8, 12, 17, 24, 34, 48)  # pixels under the outli
 MIDDLES: Final = (*((a + b) / 2 for a, b in pairwise(DEPTHS)), DEPTHS[-1] + 10.0)  # where a ring's level holds
 SCALES: Final = (0.8, 1.6, 3.2, 6.4, 12.8, 25.6)  # pixels: standard deviations between which the bands of texture lie
 BANDS: Final = len(SCALES) + 1  # the first is finer than all scales, the last coarser
-ZONES: Final = (6, 14, 34)  # pixels under the outline from which the zones of texture reach: rim, belt, middle
+ZONES: Final = (1, 6, 14, 34)  # pixels under the outline from which the zones of texture reach: rim, two belts, middle
 _PARTS: Final = (1, len(HARMONICS), 3, 3 * len(DEPTHS), len(ZONES) * BANDS, BANDS)
 TRAITS: Final = sum(_PARTS)
 SHARES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # no cell is drawn outside of the outermost
@@ -44,7 +44,7 @@ class Traits:
         harmonics: [6] logarithms of the amplitude of the outline's harmonics, by group, relative to the radius.
         colour: [3] logarithms of the mean level of R, G, B.
         rings: [11, 3] logarithms of the level in each ring of depth over the mean.
-        energies: [3, 7] logarithms of the variance of each band of texture in each of `ZONES`, relative to the level,
+        energies: [4, 7] logarithms of the variance of each band of texture in each of `ZONES`, relative to the level,
             mean of the channels.
         skews: [7] skewness of each band along its main colour.
     """
