@@ -202,8 +202,8 @@ def corrected(target: Look, seed: int) -> Look:
     The drawn cells of a round are compared with what the target asks of these very cells, not with all its cells: so
     what is taken out is what drawing and measuring do, and not the chance by which cells were drawn.
     """
-    alike = np.full(DRAWN, 1 / DRAWN)
-    want = np.stack([traits.row() for _, traits in asked(target, seed)])
+    alike: Floats = np.full(DRAWN, 1 / DRAWN)
+    want: Floats = np.stack([traits.row() for _, traits in asked(target, seed)])
     goal, width = quantiles(want, alike), target.quantiles[:, 6] - target.quantiles[:, 2]
     hue_goal = np.einsum("bik,bjk->bij", target.hues, target.hues)
     look = target
