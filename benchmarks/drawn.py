@@ -197,7 +197,7 @@ def asked(look: Look, seed: int) -> list[tuple[np.random.Generator, Traits]]:
 
 
 def corrected(target: Look, seed: int) -> Look:
-    """The look whose drawn cells measure as the target: quantiles, correlations and colours brought over by rounds.
+    """The look whose drawn cells measure as the target: quantiles and colours brought over by rounds.
 
     The drawn cells of a round are compared with what the target asks of these very cells, not with all its cells: so
     what is taken out is what drawing and measuring do, and not the chance by which cells were drawn.
