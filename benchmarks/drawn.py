@@ -1,12 +1,13 @@
 """How drawn cells compare with real ones, and the numbers that they are drawn from.
 
-Run: python benchmarks/drawn.py measure --data DIR [--look src/leukoscope/datasets/look_cnmc2019.json]
-     python benchmarks/drawn.py compare --data DIR --per-group 8 --count 100 [--out docs/figures/drawn.json]
-`measure` writes quantiles and correlations of the traits of C-NMC 2019's cells, at most --per-group of each patient
-group and class, each group with the same weight; what the ruler itself does to them is taken out by measuring drawn
-cells with it too. No model is asked. `compare` asks what tells drawn cells from real ones (logistic regression on the
-traits, and on what was not fitted: spectrum, percentiles of the colours, form and chromatin), and then what the
-package's bundles make of cells of this renderer and of the plain one, which tests draw.
+Run: python benchmarks/drawn.py measure --data DIR --count 600 [--look src/leukoscope/datasets/look_cnmc2019.json]
+     python benchmarks/drawn.py compare --data DIR --count 200 [--out docs/figures/drawn.json]
+`measure` writes quantiles and correlations of the traits of C-NMC 2019's cells, --count of each kind drawn from all of
+them, so that a patient with many cells counts as much as in the figures of a card; what the ruler itself does to them
+is taken out by measuring drawn cells with it too. No model is asked. `compare` asks what tells drawn cells from other
+real ones (logistic regression on the traits, and on what was not fitted: spectrum, percentiles of the colours, form and
+chromatin), then what five folds of recipe `pair` made of real cells of unseen patients, and what the package's bundles
+make of cells of this renderer and of the plain one, which tests draw.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -29,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import leukoscope
-from _common import Needed, command_line, report
+from _common import Needed, auc, command_line, pooled, report
 from leukoscope.bundle.read import PACKAGED
 from leukoscope.cells.cutout import cutout_of_frame, view
 from leukoscope.cells.frame import cell_mask, frame_cell
@@ -54,12 +55,12 @@ from leukoscope.datasets.look import (
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.synthetic import Kind, render_cell
 from leukoscope.files import write_text
-from morphology import sample
 
 Floats = NDArray[np.float64]
 ROUNDS = 5  # of measuring drawn cells and taking out what the ruler adds
 DRAWN = 120  # cells of each kind in a round
 MOST = 8  # single figures that are named
+FOLDS = Path(__file__).parents[1] / "docs" / "figures" / "answers"
 LABELS: dict[Kind, int] = {"blast": 1, "normal": 0}
 RENDERERS: dict[str, Callable[[int, Kind], NDArray[np.uint8]]] = {"plain": render_cell, "drawn": draw_cell}
 TRAIT_NAMES = [
@@ -93,19 +94,20 @@ def traits_of(rgb: NDArray[np.uint8]) -> tuple[Traits, Floats]:
     relative = np.where(inside[..., None], levels / expected - 1, 0)
     core = depth > ZONES[0]
     zone = np.searchsorted(ZONES[1:], depth[core])
+    inner = zone > 0  # the rim is edge as much as grain: its strength alone is measured
     least = max(20.0, 0.03 * core.sum())  # pixels; a small cell is nowhere so deep
     smooth = [each[core] for each in smoothed(np.dstack([relative, inside]).astype(np.float32))]
     energies, skews, hues = np.empty((len(ZONES), BANDS)), np.empty(BANDS), np.empty((BANDS, 3, 3))
     for band in range(BANDS):
         values = smooth[band] - smooth[band + 1] if band + 1 < BANDS else smooth[band]
-        values = values - values.mean(axis=0)
-        hue = values.T @ values / len(values)
+        values = values - values[inner].mean(axis=0)
+        hue = values[inner].T @ values[inner] / inner.sum()
         for place in range(len(ZONES)):
             within = values[zone == place]
             few = len(within) < least
             energies[place, band] = energies[place - 1, band] if few else np.log((within**2).mean() + 1e-9)
         hues[band] = hue / (np.trace(hue) / 3 + 1e-9)
-        along = values.mean(axis=1)
+        along = values[inner].mean(axis=1)
         skews[band] = np.clip((along**3).mean() / (along.std() ** 3 + 1e-12), -2.5, 2.5)
     return Traits(float(np.log(inside.sum())), outline(inside), np.log(mean), np.log(rings), energies, skews), hues
 
@@ -143,41 +145,29 @@ def all_traits(frames: Any) -> tuple[Floats, Floats]:
     return np.stack([row.row() for row in rows]), np.stack(hues)
 
 
-def quantiles(rows: Floats, weight: Floats) -> Floats:
+def quantiles(rows: Floats) -> Floats:
     """Of each column, at `SHARES`."""
-    found = []
-    for column in rows.T:
-        order = np.argsort(column, kind="stable")
-        share = np.cumsum(weight[order]) - weight[order] / 2
-        found.append(np.interp(SHARES, share, column[order]))
-    return np.stack(found)
-
-
-def normal_scores(rows: Floats, weight: Floats) -> Floats:
-    """Each column as standard normal numbers of the same order, its mean 0."""
-    order = np.argsort(rows, axis=0, kind="stable")
-    share = np.empty_like(rows)
-    np.put_along_axis(share, order, np.cumsum(weight[order], axis=0) - weight[order] / 2, axis=0)
-    scores = norm.ppf(share)
-    return np.asarray(scores - weight @ scores)
+    return np.asarray(np.quantile(rows, SHARES, axis=0, method="hazen").T)
 
 
 def fitted(rows: Floats, hues: Floats, groups: NDArray[Any]) -> Look:
-    """The look of cells: each group with the same weight."""
+    """The look of cells."""
+    scores = norm.ppf((rankdata(rows, axis=0) - 0.5) / len(rows))
+    correlation = np.corrcoef(scores.T)
+    factor = np.linalg.cholesky((1 - 1e-3) * correlation + 1e-3 * np.eye(TRAITS))
+    white = np.linalg.solve(factor, (scores / scores.std(axis=0)).T).T
+    return Look(quantiles(rows), factor, kinship(white, groups), np.stack([columns(hue) for hue in hues.mean(axis=0)]))
+
+
+def kinship(scores: Floats, groups: NDArray[Any]) -> float:
+    """The share of the variance of scores [N, D] that lies between groups: one-way analysis of variance, mean of D."""
     names, at, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    weight = 1 / counts[at] / len(names)
-    scores = normal_scores(rows, weight)
-    covariance = (scores * weight[:, None]).T @ scores
-    spread = np.sqrt(np.diag(covariance))
-    factor = np.linalg.cholesky(covariance / np.outer(spread, spread) * (1 - 1e-3) + 1e-3 * np.eye(TRAITS))
-    white = np.linalg.solve(factor, (scores / spread).T).T
-    centres = np.stack([white[at == g].mean(axis=0) for g in range(len(names))])
-    within = np.mean(
-        [white[at == g].var(axis=0, ddof=1).mean() / counts[g] for g in range(len(names)) if counts[g] > 1]
-    )
-    kinship = float(np.clip(centres.var(axis=0, ddof=1).mean() - within, 0, 0.95))
-    mean = np.einsum("n,nbij->bij", weight, hues)
-    return Look(quantiles(rows, weight), factor, kinship, np.stack([columns(hue) for hue in mean]))
+    centres = np.stack([scores[at == place].mean(axis=0) for place in range(len(names))])
+    within = ((scores - centres[at]) ** 2).sum(axis=0) / (len(at) - len(names))
+    between = (counts[:, None] * (centres - scores.mean(axis=0)) ** 2).sum(axis=0) / (len(names) - 1)
+    cells = (len(at) - (counts**2).sum() / len(at)) / (len(names) - 1)  # of a group, where they differ in size
+    own = ((between - within) / cells).mean()
+    return float(np.clip(own / (own + within.mean()), 0, 0.95))
 
 
 def columns(hue: Floats) -> Floats:
@@ -202,14 +192,13 @@ def corrected(target: Look, seed: int) -> Look:
     The drawn cells of a round are compared with what the target asks of these very cells, not with all its cells: so
     what is taken out is what drawing and measuring do, and not the chance by which cells were drawn.
     """
-    alike: Floats = np.full(DRAWN, 1 / DRAWN)
     want: Floats = np.stack([traits.row() for _, traits in asked(target, seed)])
-    goal, width = quantiles(want, alike), target.quantiles[:, 6] - target.quantiles[:, 2]
+    goal, width = quantiles(want), target.quantiles[:, 6] - target.quantiles[:, 2]
     hue_goal = np.einsum("bik,bjk->bij", target.hues, target.hues)
     look = target
     for number in range(ROUNDS):
         rows, hues = all_traits(draw(rng, traits, look.hues, FULL) for rng, traits in asked(look, seed))
-        off = quantiles(rows, alike) - goal
+        off = quantiles(rows) - goal
         farthest = np.divide(np.abs(off[:, 4]), width, out=np.zeros(TRAITS), where=width > 0)  # 0: cut off at its end
         print(
             f"round {number}: medians off by {farthest.mean():.3f} of the width from 10 to 90 %, at most "
@@ -289,6 +278,7 @@ def told_apart(real: Floats, made: Floats, names: list[str]) -> dict[str, Any]:
 def compare(data: Manifest, count: int, seed: int) -> dict[str, Any]:
     """What tells drawn from real, of each kind; then what both bundles make of cells of both renderers."""
     found: dict[str, Any] = {}
+    areas: dict[int, Floats] = {}
     for kind, label in LABELS.items():
         chosen = data.select(np.flatnonzero(data.labels() == label))
         frames = [frame_cell(read_picture(path).rgb) for path in chosen.paths()]
@@ -301,7 +291,27 @@ def compare(data: Manifest, count: int, seed: int) -> dict[str, Any]:
             "by traits": told_apart(traits[0], traits[1], TRAIT_NAMES),
             "by what was not fitted": told_apart(others[0], others[1], unfitted(made[0])[1]),
         }
+        areas[label] = traits[0][:, 0]
+    area = np.concatenate([areas[0], areas[1]])
+    found["real"] = {"auc of area alone": round(auc(np.repeat([0, 1], [len(areas[0]), len(areas[1])]), area), 3)}
+    found["real"] |= unseen()
     found["answers"] = {name: answers(name, count, seed) for name in RENDERERS}
+    return found
+
+
+def unseen() -> dict[str, Any]:
+    """Of real cells of unseen patients the share on the right side, of all and in the mean of the patient groups.
+
+    From the kept answers of the five folds of recipe `pair`, whose threshold is 0.5.
+    """
+    scores = pooled(sorted(FOLDS.glob("pair-*")))
+    right = (scores.probability >= 0.5) == scores.label
+    found: dict[str, Any] = {}
+    for kind, label in LABELS.items():
+        own = scores.label == label
+        groups = scores.group[own]
+        each = [float(right[own][groups == name].mean()) for name in np.unique(groups)]
+        found[kind] = {"right": round(float(right[own].mean()), 3), "mean of groups": round(float(np.mean(each)), 3)}
     return found
 
 
@@ -328,24 +338,31 @@ def answers(renderer: str, count: int, seed: int) -> dict[str, Any]:
     return found
 
 
+def some(data: Manifest, count: int, seed: int, *, others: bool) -> Manifest:
+    """``count`` cells of each kind drawn from all; ``others`` come from the other end of the same shuffled list."""
+    chosen = []
+    for label in LABELS.values():
+        shuffled = np.random.default_rng((seed, label)).permutation(np.flatnonzero(data.labels() == label))
+        chosen.append(shuffled[-count:] if others else shuffled[:count])
+    return data.select(np.sort(np.concatenate(chosen)))
+
+
 def main() -> None:
     """Measure the looks, or compare drawn with real cells."""
     parser = command_line(
-        __doc__, data=Needed(), per_group=30, seed=0, count=200, out=Path,
-        look=Path("src/leukoscope/datasets/look_cnmc2019.json"),
-    )  # fmt: skip
+        __doc__, data=Needed(), seed=0, count=200, out=Path, look=Path("src/leukoscope/datasets/look_cnmc2019.json")
+    )
     parser.add_argument("task", choices=("measure", "compare"))
     args = parser.parse_args()
     cv2.setNumThreads(1)
     manifest = read_dataset(args.data)
-    data = sample(manifest, args.per_group, args.seed + (args.task == "compare"))
+    data = some(manifest.labelled(), args.count, args.seed, others=args.task == "compare")
     labels, groups = data.labels(), data.groups()
     facts = {
         "data": manifest.name,
         "fingerprint": manifest.fingerprint(),
         "cells": {kind: int((labels == label).sum()) for kind, label in LABELS.items()},
         "groups": {kind: len(set(groups[labels == label])) for kind, label in LABELS.items()},
-        "per_group": args.per_group,
         "seed": args.seed,
     }
     if args.task == "compare":

@@ -23,7 +23,7 @@ MEASURED = (
 
 @pytest.fixture(scope="module")
 def cells() -> dict[Kind, list[NDArray[np.uint8]]]:
-    return {kind: [draw_cell(seed, kind) for seed in range(24)] for kind in KINDS}
+    return {kind: [draw_cell(seed, kind) for seed in range(60)] for kind in KINDS}
 
 
 def test_a_drawn_cell_is_one_whole_body_on_black(cells: dict[Kind, list[NDArray[np.uint8]]]) -> None:
@@ -40,15 +40,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_another_cell(
     cells: dict[Kind, list[NDArray[np.uint8]]],
 ) -> None:
     np.testing.assert_array_equal(draw_cell(3, "blast"), cells["blast"][3])
-    assert len({cell.tobytes() for drawn in cells.values() for cell in drawn}) == 48
+    assert len({cell.tobytes() for drawn in cells.values() for cell in drawn}) == 120
 
 
 def test_a_smaller_frame_shows_the_same_cell_smaller(cells: dict[Kind, list[NDArray[np.uint8]]]) -> None:
-    for seed in range(6):
+    means = []
+    for seed in range(20):
         small, whole = draw_cell(seed, "normal", size=225), cells["normal"][seed]  # half: less, and grain is lost
         shown, inside = small.max(axis=2) > 0, whole.max(axis=2) > 0
         assert shown.sum() == pytest.approx(inside.sum() / 4, rel=0.03)
-        assert small[shown].mean(axis=0) == pytest.approx(whole[inside].mean(axis=0), rel=0.1)
+        means.append((small[shown].mean(axis=0), whole[inside].mean(axis=0)))
+    # Each draws its own coarse waves, which lift or lower a cell as a whole.
+    np.testing.assert_allclose(*np.mean(means, axis=0), rtol=0.05)
+    np.testing.assert_allclose(*np.swapaxes(means, 0, 1), rtol=0.25)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,7 +61,7 @@ def test_a_drawn_kind_measures_as_real_cells_of_it(kind: Kind, cells: dict[Kind,
     values = [measure_cell(cutout_of_frame(cell)).morphology.values for cell in cells[kind]]
     for name in MEASURED:
         drawn = [each[name] for each in values if each[name] is not None]
-        assert len(drawn) >= 20
+        assert len(drawn) >= 50
         middle = percentile(real[name][kind], float(np.median(np.array(drawn, float))))
         assert 12 < middle < 88, f"the middle drawn {kind} lies at {middle:.0f} % of real ones by {name}"
         spread = np.ptp(np.percentile(np.array(drawn, float), (25, 75))) / (real[name][kind][75] - real[name][kind][25])

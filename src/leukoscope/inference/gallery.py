@@ -168,11 +168,13 @@ def render_page(
 
 
 def _drawn_words(cards: list[Card]) -> str:
-    """How many of the cells drawn as each kind are called so; the demo's names tell what each was drawn as."""
+    """How many of the cells drawn as each kind are called so, and referred; the demo's names tell the kind."""
     told = []
     for kind in ("blast", "normal"):
         called = [card.decision for card in cards if f"-{kind}-like-" in card.short]
-        told.append(f"of {len(called)} cells drawn as {kind}, {called.count(kind)} called so")
+        told.append(
+            f"of {len(called)} cells drawn as {kind}, {called.count(kind)} called so, {called.count('refer')} referred"
+        )
     return f"Truth beside the answer: {'; '.join(told)}."
 
 
