@@ -2,16 +2,19 @@
 
     python benchmarks/adapt.py laboratories --bundle NAME=BUNDLE ... --data DATA [--out docs/figures/adapt.json]
     python benchmarks/adapt.py bench --bundle NAME=BUNDLE ... --data DATA [--out docs/figures/adapt.json]
+    python benchmarks/adapt.py fields --bundle NAME=BUNDLE ... --data DATA [--out docs/figures/adapt.json]
 
-DATA is the folder that holds cnmc2019, munich-aml and pbc. `laboratories` adapts to each alone and writes down what the
-command says: cross-validated by picture, since no patient is known there, and the two kinds of cells are not those that
-the bundles were made for. `bench`: cells of C-NMC 2019 that a bundle has not seen, at most 40 of each patient group,
-with mixed dyes, another gamma, blurred and smaller, always in the same way. Half of the patients of each class are
-local, again and again: so many of their cells are labelled, the others come without a label, and figures are of the
-other half, of whom nothing was known (`other patients`). Or half of the cells of everybody are local (`same patients`).
-Whose the labelled cells are is not told to the command, as most laboratories would have it; `told` is the AUC that it
-then states. Each time once more with `--keep-head`, and once with the means of the features alone brought home, which
-takes no label. Bundles of one NAME are folds of one recipe: their figures are averaged.
+DATA is the folder that holds cnmc2019, munich-aml, pbc and txl-pbc-raabin. `laboratories` adapts to each alone and
+writes down what the command says: cross-validated by picture, since no patient is known there, and the two kinds of
+cells are not those that the bundles were made for. `bench`: cells of C-NMC 2019 that a bundle has not seen, at most 40
+of each patient group, with mixed dyes, another gamma, blurred and smaller, always in the same way. Half of the patients
+of each class are local, again and again: so many of their cells are labelled, the others come without a label, and
+figures are of the other half, of whom nothing was known (`other patients`). Or half of the cells of everybody are local
+(`same patients`). Whose the labelled cells are is not told to the command, as most laboratories would have it; `told`
+is the AUC that it then states. Each time once more with `--keep-head`, and once with the means of the features alone
+brought home, which takes no label. `fields`: white cells found in fields of txl-pbc-raabin, mature ones without a label
+of blast or normal: what a gate, and the means of the features, do that were fitted on half of the fields, asked about
+the other half, both ways. Bundles of one NAME are folds of one recipe: their figures are averaged.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _common import Needed, auc, by_name, command_line, write_part
+from fields_truth import ratio  # the script beside this one
+from leukoscope.bundle.decision import logit_at
 from leukoscope.bundle.head import GraphHead
 from leukoscope.bundle.read import Bundle, read_bundle
 from leukoscope.cells.read import read_picture
@@ -34,13 +39,14 @@ from leukoscope.datasets.patients import unknown_patient
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.datasets.record import class_words
 from leukoscope.errors import DataError
+from leukoscope.fitting.gate import fit_gate, flagged
 from leukoscope.fitting.head import BIAS_ALONE, PULLS
 from leukoscope.fitting.laboratory import Home, LocalCells, changed_logits, fit_laboratory
 from leukoscope.fitting.moments import Moments
 from leukoscope.inference.classifier import Classifier
 from leukoscope.machine import describe_machine
 from leukoscope.metrics.scores import Scores
-from leukoscope.runs.laboratory import adapt_bundle, read_laboratory
+from leukoscope.runs.laboratory import adapt_bundle, measured_cells, read_laboratory
 from leukoscope.runs.measure import unseen_by
 from robust.changes import blurred, lit, rescaled, restained
 
@@ -48,6 +54,7 @@ LABORATORIES = {
     "munich-aml": ("blast=myeloblast", "normal=seg_neutrophil"),
     "pbc": ("blast=ig,erythroblast", "normal=lymphocyte,monocyte"),
 }
+UNLABELLED = "txl-pbc-raabin"
 LEFT_OUT = {"pbc": ("basophil", "eosinophil", "neutrophil", "platelet")}
 DYES = np.array([[1.10, 0.12, -0.05], [-0.10, 0.85, 0.12], [0.08, -0.06, 1.15]])  # of optical densities
 GAMMA, BLUR, SCALE = 1.2, 1.0, 0.92
@@ -83,6 +90,47 @@ def laboratory(bundle: Bundle, name: str, data: Path, cache: Path, folder: Path)
         "after": {key: each.to_json() for key, each in found.after.items()},
         "curve": [[c.cells, c.auc, c.least, c.most] for c in found.curve], "better": found.better,
         "warning": read.warning, "seconds": round(time.perf_counter() - started, 1),
+    }  # fmt: skip
+
+
+def fields(bundle: Bundle, data: Path, seed: int) -> dict[str, Any]:
+    """Gate and alignment fitted without any label on half of the fields and asked about the other half, both ways."""
+    paths = sorted((data / UNLABELLED / "images").glob("*.jpg"))
+    classifier = Classifier(bundle, threads=1)
+    seen = [a for a in classifier.predict_many(paths, quality=True, fields=True) if a.embedding is not None]
+    seen = [a for a in seen if a.quality is not None]
+    cells = measured_cells(seen, [Path(str(a.path)).stem for a in seen])
+    moments, head = Moments.of_training(bundle.facts.gate), GraphHead(bundle)
+    assert cells is not None
+    assert moments is not None
+    names, at = np.unique(cells.group, return_inverse=True)
+    half = np.random.default_rng(seed).permutation(len(names))[at] % 2
+    asked = {key: np.zeros(len(seen)) for key in ("before", "after")}
+    away_by = {key: np.zeros(len(seen)) for key in ("before", "after")}
+    logit = {key: np.zeros(len(seen)) for key in ("before", "after")}
+    for part in (0, 1):
+        fit, out = half != part, half == part
+        gate = fit_gate(cells.take(fit), data=UNLABELLED)
+        scale, shift = Moments.of(cells.embedding[fit]).brought_to(moments, "mean")
+        brought = {"before": cells.embedding[out], "after": cells.embedding[out] * scale + shift}
+        for key, facts in (("before", bundle.facts.gate), ("after", gate)):
+            assert facts is not None
+            asked[key][out] = flagged(facts, cells)[out]
+            logit[key][out] = head.logits(brought[key])
+            away_by[key][out] = np.sqrt((((brought[key].mean(0) - moments.mean) / moments.spread) ** 2).mean())
+    limit = logit_at(bundle.facts.decision.threshold, bundle.facts.decision)
+    ones = np.bincount(at)
+
+    def share(flags: NDArray[np.float64]) -> dict[str, float]:
+        return ratio(np.bincount(at, weights=flags), ones)
+
+    return {
+        "fields": len(names), "cells": len(seen),
+        "referred by the gate": {key: share(each) for key, each in asked.items()},
+        "on the side of blast": {key: share((each >= limit).astype(float)) for key, each in logit.items()},
+        "mean away, in deviations of the training cells": {
+            key: round(float(each.mean()), 3) for key, each in away_by.items()
+        },
     }  # fmt: skip
 
 
@@ -190,8 +238,8 @@ def main() -> None:
     )  # fmt: skip
     args = parser.parse_args()
     step = str(args.step)
-    if step not in {"laboratories", "bench"}:
-        parser.error("the step is laboratories or bench")
+    if step not in {"laboratories", "bench", "fields"}:
+        parser.error("the step is laboratories, bench or fields")
     known = json.loads(args.out.read_text(encoding="utf-8")).get(step, {}) if args.out.exists() else {}
     for name, folders in by_name(args.bundle).items():
         bundles = [read_bundle(folder) for folder in folders]
@@ -199,6 +247,8 @@ def main() -> None:
             place = args.cache / "laboratories"
             place.mkdir(parents=True, exist_ok=True)
             known[name] = {each: laboratory(bundles[0], each, args.data, args.cache, place) for each in LABORATORIES}
+        elif step == "fields":
+            known[name] = fields(bundles[0], args.data, args.seed)
         else:
             known[name] = summary(
                 [row for bundle in bundles for row in bench(bundle, args.data, args.seed, args.repeats)]

@@ -257,6 +257,13 @@ class GateCells:
     def __len__(self) -> int:
         return len(self.group)
 
+    def take(self, rows: Flags) -> GateCells:
+        """Those of some rows, bool [N]."""
+        side = None if self.side is None else self.side[rows]
+        return GateCells(
+            self.values[rows], self.stain[rows], self.embedding[rows], self.group[rows], self.held_out[rows], side
+        )
+
 
 def fit_gate(cells: GateCells, *, data: str, level: float = LEVEL) -> GateFacts:
     """Fit a gate.
@@ -395,7 +402,7 @@ def choose_gate(old: GateFacts | None, cells: GateCells, *, data: str) -> GateCh
     for left in np.unique(fold):
         out = fold == left
         try:
-            flags[out] = flagged(fit_gate(_take(cells, ~out), data=data), cells)[out]
+            flags[out] = flagged(fit_gate(cells.take(~out), data=data), cells)[out]
         except DataError as error:
             return GateChoice(None, share, None, error.what)
     after = float(flags.mean())
@@ -404,10 +411,3 @@ def choose_gate(old: GateFacts | None, cells: GateCells, *, data: str) -> GateCh
         if not clearly_lower(*lost):
             return GateChoice(None, share, after, "it does not clearly refer fewer of the cells left out")
     return GateChoice(fit_gate(cells, data=data), share, after, None)
-
-
-def _take(cells: GateCells, rows: Flags) -> GateCells:
-    side = None if cells.side is None else cells.side[rows]
-    return GateCells(
-        cells.values[rows], cells.stain[rows], cells.embedding[rows], cells.group[rows], cells.held_out[rows], side
-    )

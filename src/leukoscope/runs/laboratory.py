@@ -94,7 +94,7 @@ def read_laboratory(
     size = cells.embedding.shape[1]
     groups = [*scores.group.tolist(), *(unknown_patient(f"{k} {a.name}") for k, a in enumerate(seen))]
     return Laboratory(
-        data.name, cells, _measured([*good, *seen], groups),
+        data.name, cells, measured_cells([*good, *seen], groups),
         np.array([a.embedding for a in seen], dtype=np.float64).reshape(-1, size), tuple(lost),
         sum(a.gate == "turned down" for a in good), _warning(good, scores),
     )  # fmt: skip
@@ -196,7 +196,7 @@ def _measures(answers: Sequence[Answer]) -> NDArray[np.float64]:
     return np.array([list(a.quality.values.values()) for a in answers if a.quality is not None], dtype=np.float64)
 
 
-def _measured(answers: Sequence[Answer], groups: Sequence[str]) -> GateCells | None:
+def measured_cells(answers: Sequence[Answer], groups: Sequence[str]) -> GateCells | None:
     """What a gate measures; None where that is of too few cells or of one group."""
     pairs = [(a, g) for a, g in zip(answers, groups, strict=True) if a.quality is not None]
     whole = [a for a, _ in pairs]
