@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from leukoscope.models import count_parameters, create_model
+from leukoscope.models import closed_form_cam, count_parameters, create_model
 from leukoscope.models.compact import cell_mask, standardise_cell
 
 
@@ -80,6 +81,30 @@ def test_a_tail_or_a_nick_moves_the_mask_less_than_the_outline() -> None:
     assert (cell_mask(x, 3) != cell_mask(ragged, 3)).sum() < outline
 
 
+def test_the_map_lies_in_the_cell_and_sums_up_to_the_answer() -> None:
+    torch.manual_seed(0)
+    model, x = create_model("compact_cnn").eval(), cells(size=96)
+    x[:, :, 40:42, 5:7] = 0.5  # dust
+    with torch.no_grad():
+        model.head.bias.fill_(0.7)
+    features = model.forward_features(x).detach().requires_grad_()
+    logit = model.forward_head(features)[:, 0]
+    (gradient,) = torch.autograd.grad(logit.sum(), features)
+    coarse = (gradient * features).sum(1)
+    shown = model.shown_map(closed_form_cam(model, features), x, logit).detach()
+    torch.testing.assert_close(shown.sum((1, 2)), logit.detach(), rtol=1e-4, atol=1e-5)
+    own = cell_mask(x, 1)[:, 0] > 0
+    assert not shown[x.amax(1) == 0].any()
+    assert not shown[:, :, :10].any()
+    places = F.interpolate(coarse[:, None], scale_factor=8, mode="bilinear")[:, 0].detach() / 64
+    for told, wanted, inside in zip(shown, places, own, strict=True):
+        apart = (told - wanted)[inside]  # alike but for what is the same everywhere in the cell
+        assert float(apart.max() - apart.min()) < 1e-3 * float(wanted.max() - wanted.min())
+
+
 def test_an_empty_picture_gives_a_finite_answer() -> None:
     model = create_model("compact_cnn").eval()
-    assert torch.isfinite(model(torch.zeros(1, 3, 64, 64))).all()
+    x = torch.zeros(1, 3, 64, 64)
+    logit = model(x)[:, 0]
+    assert torch.isfinite(logit).all()
+    assert not model.shown_map(closed_form_cam(model, model.forward_features(x)), x, logit).any()

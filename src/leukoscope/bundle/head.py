@@ -1,13 +1,14 @@
 """The end of a bundle's graph, from the embedding to the logit: asking it alone, and changing it with its heat map.
 
-Two forms are known. Of the networks trained whole, the last step is one linear unit, ``w . embedding + b``; the heat map
-is ``sum_c v_c features_c`` over the positions, with ``v_c`` the gradient of the logit summed over positions, which is
-``w_c`` times a slope that only depends on what lies between features and embedding (see `models.closed_form_cam`): a new
-``w'`` needs ``v'_c = v_c w'_c / w_c``. Of an `eye`, a head of any kind follows, and the heat map begins with the gradient
-of the logit by the embedding, times the matrix that made the embedding: a change adds to that gradient.
+Two forms are known. Of the networks trained whole, the last step is one linear unit, ``w . embedding + b``; the heat
+map is made of ``sum_c v_c features_c`` over the positions. ``v_c`` is the gradient of the logit summed over positions:
+``w_c`` times a slope that only depends on what lies between features and embedding (see `models.closed_form_cam`), so
+that a new ``w'`` needs ``v'_c = v_c w'_c / w_c``. Of an `eye`, a head of any kind follows, and the heat map begins with
+the gradient of the logit by the embedding, times the matrix that made the embedding: a change adds to that gradient.
+What completes a map to the logit follows the new logit by itself.
 
 Everything before the embedding, and the embedding itself, stay as they are, bit by bit. Needs the `onnx` package.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -215,6 +216,22 @@ class _Any:
         graph.node.extend(nodes)
 
 
+def sources(graph: Any, output: str) -> set[str]:
+    """Names of all values of a graph that an output is computed from otherwise than by the logit, itself among them.
+
+    A heat map is completed to the logit, and does not hang on all that makes the logit for that.
+
+    Args:
+        graph: an `onnx.GraphProto`, its nodes in order.
+        output: name.
+    """
+    needed = {output}
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input) - {"logit"}
+    return needed
+
+
 def _store(model: Any, name: str, values: NDArray[Any]) -> None:
     from onnx import numpy_helper  # noqa: PLC0415
 
@@ -262,11 +279,11 @@ def _unit(bundle: Bundle, model: Any, maker: dict[str, Any]) -> _Unit:
         unit = maker.get(unit.input[0])
     if unit is None or unit.op_type != "Gemm" or unit.input[0] != "embedding" or len(unit.input) not in {2, 3}:
         raise _foreign(bundle, "has no linear unit on the embedding as its last step")
-    total = maker.get("heatmap")
-    while total is not None and total.op_type in {"Div", "Mul", *_RESHAPING}:
-        total = maker.get(total.input[0])
-    if total is None or total.op_type not in _SUMS or len(total.input) != 2:
+    answering = sources(model.graph, "logit")
+    totals = [node for node in model.graph.node if node.op_type in _SUMS and not answering & set(node.output)]
+    if len(totals) != 1 or len(totals[0].input) != 2:
         raise _foreign(bundle, "has a heat map that is no sum of weighted features")
+    (total,) = totals
     names = [*unit.input[1:], total.input[1]]
     if not set(names) <= set(named):
         raise _foreign(bundle, "holds its head in another way than as stored numbers")

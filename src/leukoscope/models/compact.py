@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope.models.blocks import ConvBlock, glorot_
@@ -83,6 +85,31 @@ def onto_cell(heat: Tensor, mask: Tensor, reach: int) -> Tensor:
     dealt = around(heat[:, None] / around(share_of(mask, heat.shape[-1])).clamp_min(1e-6)) / step**2
     fine: Tensor = F.interpolate(dealt, scale_factor=(float(step), float(step)), mode="nearest") * mask
     return fine[:, 0]
+
+
+def enlarged_onto(heat: Tensor, share: Tensor) -> Tensor:
+    """Lay a coarse heat map of the whole frame over the cell alone, interpolated linearly.
+
+    What it says of the empty part tells how small the cell is: nothing of any place in it. That is left out.
+
+    Args:
+        heat: float [N, h, w].
+        share: of the cell at each place, float [N, 1, S, S] in 0..1.
+
+    Returns:
+        float [N, S, S].
+    """
+    spread = torch.from_numpy(_enlargement(heat.shape[-1], share.shape[-1])).to(heat.device)
+    return (spread @ heat @ spread.T) * share[:, 0]
+
+
+@lru_cache(maxsize=4)
+def _enlargement(few: int, many: int) -> NDArray[np.float32]:
+    """Linear interpolation from few to many positions along one axis, [many, few]; each column sums up to 1."""
+    step = many / few
+    centre = (np.arange(few) + 0.5) * step
+    weights = np.maximum(1 - np.abs(np.arange(many)[:, None] + 0.5 - centre) / step, 0)
+    return np.asarray(weights / weights.sum(axis=0), dtype=np.float32)
 
 
 def summing_to(heat: Tensor, mask: Tensor, logit: Tensor) -> Tensor:
@@ -187,6 +214,11 @@ class CompactCNN(CellClassifier):
     def forward_head(self, features: Tensor) -> Tensor:
         """Logit, float [N, 1]."""
         return self.head(self.dropout(self.embed(features)))  # type: ignore[no-any-return]
+
+    def shown_map(self, heat: Tensor, x: Tensor, logit: Tensor) -> Tensor:
+        """The heat over the cell's own pixels, without dust beside it, which sums up to the logit, float [N, S, S]."""
+        mask = cell_mask(x, 1)
+        return summing_to(enlarged_onto(heat, mask), mask, logit)
 
     def cam_weights(self) -> Tensor:
         """Closed form, float [C]: the mean and the unit follow, so the sum over positions is the unit's weight."""

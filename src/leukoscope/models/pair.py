@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
-from leukoscope.models.compact import CompactCNN, cell_mask, onto_cell, share_of, summing_to
+from leukoscope.models.compact import CompactCNN, cell_mask, enlarged_onto, onto_cell, share_of, summing_to
 from leukoscope.models.eye import REACH, Eye, Features
 from leukoscope.models.masked import MaskedTrunk
 from leukoscope.models.registry import HubWeights, ModelSpec, add_spec
@@ -189,19 +187,7 @@ class Pair(Eye):
         ours, share = (
             F.pad(each, (around // 2, around - around // 2) * 2) for each in (ours, share_of(mask, ours.shape[2]))
         )
-        spread = torch.from_numpy(_enlargement(theirs.shape[2], ours.shape[2])).to(theirs.device)
-        # What the compact network says of the empty part tells how small the cell is: nothing of any place in it.
-        theirs = (spread @ theirs @ spread.T) * share[:, 0]
-        return summing_to(ours + theirs, share, logit)
-
-
-@lru_cache(maxsize=4)
-def _enlargement(few: int, many: int) -> NDArray[np.float32]:
-    """Linear interpolation from few to many positions along one axis, [many, few]; each column sums up to 1."""
-    step = many / few
-    centre = (np.arange(few) + 0.5) * step
-    weights = np.maximum(1 - np.abs(np.arange(many)[:, None] + 0.5 - centre) / step, 0)
-    return np.asarray(weights / weights.sum(axis=0), dtype=np.float32)
+        return summing_to(ours + enlarged_onto(theirs, share), share, logit)
 
 
 add_spec(

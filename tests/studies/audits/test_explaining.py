@@ -91,12 +91,12 @@ def test_shuffled_labels_fail_the_audit(world: Path) -> None:
         explain_bundle(true, cells, shuffled=Classifier(replace(shuffled.bundle, facts=equalised), threads=1))
 
 
-@pytest.mark.parametrize("name", ["crse_cnn", "plain_cnn"])
+@pytest.mark.parametrize("name", ["crse_cnn", "plain_cnn", "compact_cnn"])
 def test_random_layers_keep_the_map_that_of_the_logit(name: str, tmp_path: Path) -> None:
     """The new weights, put into the network itself, give the randomised graph's logit and closed-form map."""
     torch.manual_seed(1)
     arguments: dict[str, Any] = {"widths": (4, 6)}
-    if name == "crse_cnn":
+    if name != "plain_cnn":
         arguments["residual"] = False  # the exporter folds the shortcut's normalisation into its weights
     model = create_model(name, **arguments).eval()
     for module in model.modules():
@@ -126,7 +126,9 @@ def test_random_layers_keep_the_map_that_of_the_logit(name: str, tmp_path: Path)
         other.load_state_dict(state)
         with torch.no_grad():
             features = other.forward_features(x)
-            wanted = closed_form_cam(other, features).numpy(), other.forward_head(features)[:, 0].numpy()
+            logit = other.forward_head(features)[:, 0]
+            shown = other.shown_map(closed_form_cam(other, features), x, logit)
+            wanted = shown.numpy(), logit.numpy()
         found = Classifier(type(bundle)(bundle.folder, bundle.facts, changed), threads=1).predict_frames(frames)
         assert found[1] == pytest.approx(wanted[0], abs=float(1e-4 + 1e-3 * np.abs(wanted[0]).max()))
         assert found[0] == pytest.approx(wanted[1], rel=1e-3, abs=1e-4)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.bundle.head import sources
 from leukoscope.errors import BundleError, missing_extra
 
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
@@ -90,7 +91,7 @@ def _replaced(model: Any, fresh: dict[str, NDArray[Any]]) -> bytes:
 
 def _layers(graph: Any, values: dict[str, NDArray[Any]]) -> list[Layer]:
     """Layers that the logit hangs on, the uppermost first."""
-    needed = _ancestors(graph, "logit")
+    needed = sources(graph, "logit")
     found = []
     for node in reversed(graph.node):
         if node.op_type not in _WEIGHTED or not needed & set(node.output):
@@ -105,7 +106,7 @@ def _layers(graph: Any, values: dict[str, NDArray[Any]]) -> list[Layer]:
 
 def _map_weights(graph: Any, values: dict[str, NDArray[Any]], top: Layer) -> str:
     """Name of the constant that weighs the channels of the map."""
-    above, beside = _ancestors(graph, "heatmap"), _ancestors(graph, "logit")
+    above, beside = sources(graph, "heatmap"), sources(graph, "logit")
     own = {name for node in graph.node if above & set(node.output) for name in node.input}
     if top.weight in own:
         return top.weight
@@ -118,12 +119,3 @@ def _map_weights(graph: Any, values: dict[str, NDArray[Any]], top: Layer) -> str
             remedy="export the bundle with `leukoscope export`",
         )
     return str(alone[0])
-
-
-def _ancestors(graph: Any, output: str) -> set[str]:
-    """Names of all values that ``output`` is computed from, itself among them."""
-    needed = {output}
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-    return needed
