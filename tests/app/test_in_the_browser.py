@@ -94,7 +94,7 @@ def test_frames_and_measurements_are_those_of_python(site: Path, opened: Opener)
 @pytest.mark.slow
 @pytest.mark.data
 def test_frames_of_real_cells_are_those_of_python(site: Path, opened: Opener) -> None:
-    pictures = [read_picture(path).rgb for path in real_cells("*.webp", 1000)]
+    pictures = [read_picture(path).rgb for path in real_cells("*.webp", 400)]
     assert compare(pictures, in_browser(opened(site), pictures, 340), 340) == 0
 
 
