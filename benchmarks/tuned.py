@@ -125,10 +125,11 @@ class Trial:
 
 
 TRIALS = (
-    *(Trial("kinds", 3e-4, share=share) for share in SHARES), Trial("kinds", 3e-4, share=1.0, beside=True),
-    *(Trial("cells", 1e-4, share=share) for share in SHARES), Trial("cells", 1e-4, share=1.0, beside=True),
-    *(Trial("cells", 1e-4, 50.0, share) for share in (0.5, 1.0)),
-    *(Trial("cells", 5e-4, share=share) for share in (0.1, 0.25, 0.5)),
+    *(Trial("kinds", 3e-4, share=share) for share in SHARES),
+    *(Trial("kinds", 3e-3, share=share) for share in SHARES), Trial("kinds", 3e-3, beside=True),
+    *(Trial("cells", 1e-4, share=share) for share in SHARES), Trial("cells", 1e-4, beside=True),
+    *(Trial("cells", 1e-3, share=share) for share in (0.1, *SHARES)),
+    *(Trial("cells", 1e-3, 20.0, share) for share in (0.5, 1.0)),
 )  # fmt: skip
 FROZEN = "frozen: recipe eye"
 
@@ -186,6 +187,7 @@ def tuned(
     origin = [each.detach().clone() for each in moved]
     chosen = torch.optim.AdamW([{"params": moved, "lr": rate}, {"params": head.parameters(), "lr": 3 * rate}],
                                weight_decay=0.0)  # fmt: skip
+    told: list[float] = []
     schedule = torch.optim.lr_scheduler.OneCycleLR(chosen, [rate, 3 * rate], total_steps=STEPS)
     late.to(memory_format=torch.channels_last)
     for _ in range(STEPS):
@@ -197,12 +199,20 @@ def tuned(
         loss = F.cross_entropy(head((found.float() - centre) / width), torch.from_numpy(targets[rows]))
         chosen.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        told.append(loss.item())
         now = chosen.param_groups[0]["lr"]
         chosen.step()
         schedule.step()
         with torch.no_grad():
             for weight, start in zip(moved, origin, strict=True):
                 weight.lerp_(start, min(now * pull, 1.0))
+    far = sum(float((a - b).norm() ** 2) for a, b in zip(moved, origin, strict=True)) ** 0.5
+    whole = sum(float(b.norm() ** 2) for b in origin) ** 0.5
+    print(
+        f"  rate {rate:g}, pull {pull:g}: loss {np.mean(told[:50]):.3f} at first, {np.mean(told[-50:]):.3f} at last; "
+        f"weights moved by {far / whole:.3f} of their norm",
+        flush=True,
+    )
     return {name: value - first[name] for name, value in late.stage.state_dict().items()}
 
 
