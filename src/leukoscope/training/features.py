@@ -87,7 +87,7 @@ def cell_statistics(
             kept = read_part(file, len(rows))
             if kept is None:
                 if session is None:
-                    session = onnx_session(_Statistics(trunk).eval(), frames.shape[1], jobs)
+                    session = onnx_session(_Statistics(trunk).eval(), (3, *frames.shape[1:3]), jobs)
                 found = [
                     session.run(None, {"cells": _seen(rows[k : k + _BATCH], turns, changes, (seed, start + k))})[0]
                     for k in range(0, len(rows), _BATCH)
@@ -181,11 +181,11 @@ class _Statistics(nn.Module):
         return self.trunk.statistics(cells)
 
 
-def onnx_session(network: nn.Module, size: int, jobs: int | None) -> ort.InferenceSession:
-    """A network as an ONNX graph that takes ``cells``, float32 [N, 3, size, size] in 0..1, on so many threads."""
+def onnx_session(network: nn.Module, shape: tuple[int, ...], jobs: int | None) -> ort.InferenceSession:
+    """A network as an ONNX graph that takes ``cells``, float32 [N, *shape], on so many threads."""
     with quiet_export():
         program = torch.onnx.export(
-            network, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, opset_version=18,
+            network, (torch.zeros(2, *shape),), dynamo=True, verbose=False, opset_version=18,
             input_names=["cells"], dynamic_shapes={"cells": {0: torch.export.Dim("cells", min=1)}},
         )  # fmt: skip
     assert program is not None
