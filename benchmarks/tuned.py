@@ -4,7 +4,7 @@
 
 Everything up to stage 4 stays as ImageNet left it, and its output is kept in --cache, for the plain view and two turned
 ones with drawn dyes, one of them with focus and outlines drawn, too. Stage 5 is tuned with a linear head on the
-statistics inside the cell: 300 steps of 16 cells, groups by the root of their size, batch norm held, AdamW; then its
+statistics inside the cell: steps of 16 cells, groups by the root of their size, batch norm held, AdamW; then its
 weights are put part of the way back (linear probe first: A. Kumar et al., ICLR 2022; weights interpolated: M. Wortsman
 et al., CVPR 2022), and the head of recipe `eye` is fitted on stages 3 to 5. Kinds first: the same, once, on eight kinds
 of `pbc-208`.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,12 @@ from leukoscope.training.features import cell_statistics, onnx_session
 from leukoscope.training.heads import HeadChoice, balance_weights, fit_head, head_logits
 from leukoscope.training.recipe import Augmentation
 
-STEPS, BATCH, SEED = 300, 16, 0
-PER_KIND = 300
+BATCH, SEED = 16, 0
+PER_KIND = 800
 DYES = Augmentation(gamma=0.35, stain=0.2, brightness=0.2, channels=0.15, saturation=0.2)  # far more than days differ
 FINISH = DYES.model_copy(update={"sharpness": 0.9, "outline": 2.5, "compression": 60})
 VIEWS: tuple[tuple[int, Augmentation | None], ...] = ((0, None), (2, DYES), (1, FINISH))  # quarter turns, changes
 HEAD = HeadChoice(components=128, width=2)  # of recipe eye
-SHARES = (0.25, 0.5, 1.0)  # of the way from the frozen to the tuned weights
 SHOWN = ("auc", "f1_weighted", "subject_auc")
 Maps = NDArray[np.float16]
 Rows = NDArray[np.int64]
@@ -104,7 +103,8 @@ class Trial:
 
     Attributes:
         on: "cells" of the learning groups, or "kinds" of blood cells.
-        rate: of AdamW.
+        rate: of AdamW, at its highest.
+        steps: of `BATCH` cells.
         pull: towards the first weights, a share of the distance in each unit of rate (decoupled L2-SP).
         share: of the way that the weights go.
         beside: the tuned statistics stand beside the frozen ones instead of in their place.
@@ -112,6 +112,7 @@ class Trial:
 
     on: str
     rate: float
+    steps: int
     pull: float = 0.0
     share: float = 1.0
     beside: bool = False
@@ -121,15 +122,15 @@ class Trial:
         """In words."""
         pulled = f", pulled back by {self.pull:g}" if self.pull else ""
         beside = ", beside the frozen" if self.beside else ""
-        return f"tuned on {self.on}, rate {self.rate:g}{pulled}, {self.share:g} of the way{beside}"
+        return f"tuned on {self.on}, rate {self.rate:g}, {self.steps} steps{pulled}, {self.share:g} of the way{beside}"
 
 
 TRIALS = (
-    *(Trial("kinds", 3e-4, share=share) for share in SHARES),
-    *(Trial("kinds", 3e-3, share=share) for share in SHARES), Trial("kinds", 3e-3, beside=True),
-    *(Trial("cells", 1e-4, share=share) for share in SHARES), Trial("cells", 1e-4, beside=True),
-    *(Trial("cells", 1e-3, share=share) for share in (0.1, *SHARES)),
-    *(Trial("cells", 1e-3, 20.0, share) for share in (0.5, 1.0)),
+    *(Trial("kinds", 3e-3, 300, share=share) for share in (0.5, 1.0)),
+    *(Trial("kinds", 3e-3, 1200, share=share) for share in (0.5, 1.0)), Trial("kinds", 3e-3, 1200, beside=True),
+    *(Trial("kinds", 1e-2, 1200, share=share) for share in (0.5, 1.0)),
+    *(Trial("cells", 1e-3, 300, share=share) for share in (0.1, 0.25, 0.5, 1.0)),
+    Trial("cells", 1e-3, 300, 20.0),
 )  # fmt: skip
 FROZEN = "frozen: recipe eye"
 
@@ -156,7 +157,7 @@ def kept_maps(frames: NDArray[np.uint8], weights: Path, folder: Path, name: str,
 
 
 def tuned(
-    late: Late, views: list[Maps], targets: NDArray[np.int64], weights: NDArray[np.float64], rate: float, pull: float
+    late: Late, views: list[Maps], targets: NDArray[np.int64], weights: NDArray[np.float64], trial: Trial
 ) -> State:
     """Tune stage 5 for a linear head; its weights.
 
@@ -165,9 +166,9 @@ def tuned(
         views: of the cells to learn from, each float16 [N, 81, 18, 18].
         targets: int64 [N], from 0.
         weights: float64 [N], how often a cell is drawn.
-        rate: see `Trial`.
-        pull: see `Trial`.
+        trial: how.
     """
+    rate, steps, pull = trial.rate, trial.steps, trial.pull
     late, first = copy.deepcopy(late), copy.deepcopy(late.stage.state_dict())
     rng = np.random.default_rng(SEED)
     some = rng.choice(len(targets), min(2000, len(targets)), replace=False)
@@ -188,15 +189,14 @@ def tuned(
     chosen = torch.optim.AdamW([{"params": moved, "lr": rate}, {"params": head.parameters(), "lr": 3 * rate}],
                                weight_decay=0.0)  # fmt: skip
     told: list[float] = []
-    schedule = torch.optim.lr_scheduler.OneCycleLR(chosen, [rate, 3 * rate], total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(chosen, [rate, 3 * rate], total_steps=steps)
     late.to(memory_format=torch.channels_last)
-    for _ in range(STEPS):
+    for _ in range(steps):
         rows = rng.choice(len(targets), BATCH, p=weights / weights.sum())
         seen = rng.integers(len(views), size=BATCH)
         given = torch.from_numpy(np.stack([views[v][r] for v, r in zip(seen, rows, strict=True)]).astype(np.float32))
-        with torch.autocast("cpu", torch.bfloat16):
-            found = late(given.to(memory_format=torch.channels_last))
-        loss = F.cross_entropy(head((found.float() - centre) / width), torch.from_numpy(targets[rows]))
+        found = late(given.to(memory_format=torch.channels_last))  # in half precision it is slower here
+        loss = F.cross_entropy(head((found - centre) / width), torch.from_numpy(targets[rows]))
         chosen.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         told.append(loss.item())
@@ -209,7 +209,8 @@ def tuned(
     far = sum(float((a - b).detach().norm() ** 2) for a, b in zip(moved, origin, strict=True)) ** 0.5
     whole = sum(float(b.norm() ** 2) for b in origin) ** 0.5
     print(
-        f"  rate {rate:g}, pull {pull:g}: loss {np.mean(told[:50]):.3f} at first, {np.mean(told[-50:]):.3f} at last; "
+        f"  rate {rate:g}, {steps} steps, pull {pull:g}: loss {np.mean(told[:50]):.3f} at first, "
+        f"{np.mean(told[-50:]):.3f} at last; "
         f"weights moved by {far / whole:.3f} of their norm",
         flush=True,
     )
@@ -256,6 +257,7 @@ def main() -> None:
     """Try, print and write."""
     parser = arguments_of_heads(__doc__, Path("docs/figures/tuned.json"))
     parser.add_argument("--kinds", type=Path, required=True)
+    parser.add_argument("--only", choices=("kinds", "cells"), action="append", help="try these and stop; resumable")
     args = parser.parse_args()
     torch.set_num_threads(args.jobs or 1)
     data = read_dataset(args.data).labelled()
@@ -274,25 +276,25 @@ def main() -> None:
     parts = nested_folds(data)
 
     @cache
-    def change_of(on: str, rate: float, pull: float, fold: int, inner: bool) -> State:
-        entry = args.cache / f"tuned-{on}-{rate:g}-{pull:g}-{fold}-{inner}.pt"
+    def change_of(trial: Trial, fold: int, inner: bool) -> State:
+        """The whole way of a trial's training."""
+        how = f"{trial.on}-{trial.rate:g}-{trial.steps}-{trial.pull:g}"
+        entry = args.cache / f"tuned-{how}-{fold}-{'inner' if inner else 'whole'}.pt"
         if not entry.exists():
-            if on == "kinds":
+            if trial.on == "kinds":
                 maps, kinds = kinds_of(args.kinds, file, args.cache, args.jobs)
-                change = tuned(late, maps, kinds, np.ones(len(kinds)), rate, pull)
+                change = tuned(late, maps, kinds, np.ones(len(kinds)), trial)
             else:
                 learned = parts[fold][2][0][0] if inner else parts[fold][0]
                 weights = balance_weights(labels[learned], groups[learned], "groups")
-                change = tuned(
-                    late, [np.asarray(each[learned]) for each in views], labels[learned], weights, rate, pull
-                )
+                change = tuned(late, [np.asarray(each[learned]) for each in views], labels[learned], weights, trial)
             torch.save(change, entry)
         return dict(torch.load(entry))
 
     @cache
-    def of_kinds(rate: float, pull: float, share: float) -> NDArray[np.float32]:
+    def of_kinds(trial: Trial) -> NDArray[np.float32]:
         """Statistics of stage 5 of all cells: one training serves all folds."""
-        moved = gone(late, change_of("kinds", rate, pull, 0, False), share)
+        moved = gone(late, change_of(replace(trial, share=1.0, beside=False), 0, False), trial.share)
         return statistics_of(moved, views[0], np.arange(len(data)))[:, ends[2] - ends[1] :]
 
     def table(trial: Trial | None, fold: int, inner: bool, rows: Rows) -> NDArray[np.float32]:
@@ -300,9 +302,9 @@ def main() -> None:
         if trial is None:
             return plain[rows]
         if trial.on == "kinds":
-            last = of_kinds(trial.rate, trial.pull, trial.share)[rows]
+            last = of_kinds(replace(trial, beside=False))[rows]
         else:
-            moved = gone(late, change_of(trial.on, trial.rate, trial.pull, fold, inner), trial.share)
+            moved = gone(late, change_of(replace(trial, share=1.0, beside=False), fold, inner), trial.share)
             last = statistics_of(moved, views[0], rows)[:, ends[2] - ends[1] :]
         return np.concatenate([plain[rows] if trial.beside else plain[rows, : ends[2]], last], axis=1)
 
@@ -324,7 +326,13 @@ def main() -> None:
         return work
 
     known = {FROZEN: None, **{trial.name: trial for trial in TRIALS}}
-    rows = list(kept_rows(args.cache / "tuned-inner.jsonl", "trial", known, lambda name: judged(known[name])(name)))
+    rows = []
+    for on in args.only or ("kinds", "cells"):
+        names = [FROZEN, *(name for name, trial in known.items() if trial is not None and trial.on == on)]
+        kept = args.cache / f"tuned-inner-{on}.jsonl"
+        rows += list(kept_rows(kept, "trial", names, lambda name: judged(known[name])(name)))
+    if args.only:
+        return
     best = [
         max((row for row in rows if row["trial"].startswith(f"tuned on {on}")), key=lambda row: np.mean(row["inner"]))
         for on in ("kinds", "cells")
@@ -345,7 +353,7 @@ def main() -> None:
         both = (scores[FROZEN].logit + scores[name].logit) / 2
         scores[f"mean of frozen and {name}"] = scores_of(data, both)
     write_json(args.out, facts_of(data) | {
-        "protocol": "group", "folds": len(parts), "split_seed": 0, "seed": SEED, "steps": STEPS, "batch": BATCH,
+        "protocol": "group", "folds": len(parts), "split_seed": 0, "seed": SEED, "batch": BATCH,
         "inner": rows,
         "tested": [
             {"trial": name, "metrics": figures_of(each, SHOWN), "auc_by_fold": by_fold(data, each)}

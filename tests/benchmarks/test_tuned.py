@@ -51,18 +51,17 @@ def test_untouched_it_gives_the_statistics_of_the_whole_trunk(cells, maps, weigh
     assert np.abs(found - whole[:, 80:]).max() < 2e-3 * scale  # maps are kept in half precision
 
 
-def test_a_share_of_a_change_of_weights_and_how_hard_they_are_pulled_back(maps, weights, monkeypatch) -> None:
-    monkeypatch.setattr(tuned, "STEPS", 4)
+def test_a_share_of_a_change_of_weights_and_how_hard_they_are_pulled_back(maps, weights) -> None:
     late, targets = tuned.Late(weights), np.array([0, 1] * 4)
     before = {name: value.clone() for name, value in late.stage.state_dict().items()}
 
     def distance(pull: float) -> float:
-        change = tuned.tuned(late, [maps], targets, np.ones(8), 1e-3, pull)
+        change = tuned.tuned(late, [maps], targets, np.ones(8), tuned.Trial("cells", 1e-3, 4, pull))
         return float(sum(each.float().square().sum() for each in change.values()) ** 0.5)
 
     free, pulled, held = distance(0), distance(300), distance(1e9)
     assert 0 == held < pulled < 0.9 * free
-    change = tuned.tuned(late, [maps], targets, np.ones(8), 1e-3, 0)
+    change = tuned.tuned(late, [maps], targets, np.ones(8), tuned.Trial("cells", 1e-3, 4))
     moved = tuned.gone(late, change, 0.25).stage.state_dict()
     for name, value in late.stage.state_dict().items():
         assert torch.equal(value, before[name])  # neither function touches what it was given
