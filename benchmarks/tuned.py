@@ -11,8 +11,8 @@ of `pbc-208`.
 
 The rule, written before any test part was asked: trials are judged by the mean of five AUC, one inner group fold within
 the learning groups of each of the five committed folds; the best of those tuned on C-NMC and the best of those tuned on
-kinds answer the test parts once. A winner is one whose AUC is better than that of the frozen eye by a paired interval
-without 0. Trials are written as they end; a second start goes on.
+kinds answer the test parts once, alone and as half of the `pair` (figures/answers). A winner is one whose AUC is better
+than that of the frozen eye by a paired interval without 0. Trials are written as they end; a second start goes on.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from _common import auc, differences, facts_of, figures_of, kept_rows, scores_of
+from _common import auc, differences, facts_of, figures_of, kept_rows, pooled, scores_of, words
 from few_kinds import STAGES, TRUNK, cells_of
 from frozen import CROP, SIZE, arguments_of_heads, by_fold, check_folds
 from heads import nested_folds
 from leukoscope.bundle.read import read_bundle
 from leukoscope.cells.frame import Preparation, resize_frame
 from leukoscope.datasets.cache import open_cache
+from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.kinds import kind_of, read_kinds
 from leukoscope.datasets.readers import read_dataset
 from leukoscope.files import write_json
@@ -132,7 +133,8 @@ TRIALS = (
     *(Trial("cells", 1e-3, 300, share=share) for share in (0.1, 0.25, 0.5, 1.0)),
     Trial("cells", 1e-3, 300, 20.0),
 )  # fmt: skip
-FROZEN = "frozen: recipe eye"
+FROZEN, PAIR = "frozen: recipe eye", "pair"
+ANSWERS = Path(__file__).parents[1] / "docs" / "figures" / "answers"
 
 
 def kept_maps(frames: NDArray[np.uint8], weights: Path, folder: Path, name: str, view: int, jobs: int | None) -> Maps:
@@ -253,6 +255,13 @@ def kinds_of(data: Path, weights: Path, folder: Path, jobs: int | None) -> tuple
     return [kept_maps(views, weights, folder, "kinds", view, jobs) for view in (0, 1)], kinds.astype(np.int64)
 
 
+def kept_pair(data: Manifest) -> NDArray[np.float64]:
+    """Logits of recipe `pair` from its kept five folds: the mean of a frozen eye's and a compact network's."""
+    kept = pooled(sorted(ANSWERS.glob("pair-*")))
+    place = {path: row for row, path in enumerate(kept.path)}
+    return kept.logit[[place[record.path] for record in data.records]]
+
+
 def main() -> None:
     """Try, print and write."""
     parser = arguments_of_heads(__doc__, Path("docs/figures/tuned.json"))
@@ -349,17 +358,24 @@ def main() -> None:
         row["trial"]: scores_of(data, row["logit"])
         for row in kept_rows(args.cache / "tuned-tested.jsonl", "trial", asked, tested)
     }
+    frozen, pair = scores[FROZEN].logit, kept_pair(data)
+    against = dict.fromkeys(asked[1:], FROZEN)
+    scores[PAIR] = scores_of(data, pair)
     for name in asked[1:]:
-        both = (scores[FROZEN].logit + scores[name].logit) / 2
-        scores[f"mean of frozen and {name}"] = scores_of(data, both)
+        scores[f"mean of frozen and {name}"] = scores_of(data, (frozen + scores[name].logit) / 2)
+        scores[f"pair, its eye {name}"] = scores_of(data, pair + (scores[name].logit - frozen) / 2)
+        against |= {f"mean of frozen and {name}": FROZEN, f"pair, its eye {name}": PAIR}
+    told = []
+    for name, each in scores.items():
+        row = {"trial": name, "metrics": figures_of(each, SHOWN), "auc_by_fold": by_fold(data, each)}
+        print(f"| {name} | {' | '.join(words(row['metrics'][key]) for key in SHOWN)} |", row["auc_by_fold"], flush=True)
+        if name in against:
+            row |= {"against": against[name], "minus": differences(scores[against[name]], each, SHOWN)}
+            print(", ".join(f"{key} {words(row['minus'][key], sign='+')}" for key in SHOWN), flush=True)
+        told.append(row)
     write_json(args.out, facts_of(data) | {
         "protocol": "group", "folds": len(parts), "split_seed": 0, "seed": SEED, "batch": BATCH,
-        "inner": rows,
-        "tested": [
-            {"trial": name, "metrics": figures_of(each, SHOWN), "auc_by_fold": by_fold(data, each)}
-            | ({} if name == FROZEN else {"minus_frozen": differences(scores[FROZEN], each, SHOWN)})
-            for name, each in scores.items()
-        ],
+        "per_kind": PER_KIND, "inner": rows, "tested": told,
     })  # fmt: skip
 
 
