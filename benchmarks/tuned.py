@@ -129,7 +129,6 @@ class Trial:
 TRIALS = (
     *(Trial("kinds", 3e-3, 300, share=share) for share in (0.5, 1.0)),
     *(Trial("kinds", 3e-3, 1200, share=share) for share in (0.5, 1.0)), Trial("kinds", 3e-3, 1200, beside=True),
-    *(Trial("kinds", 1e-2, 1200, share=share) for share in (0.5, 1.0)),
     *(Trial("cells", 1e-3, 300, share=share) for share in (0.1, 0.25, 0.5, 1.0)),
     *(Trial("cells", 3e-3, 300, share=share) for share in (0.5, 1.0)), Trial("cells", 3e-3, 300, 10.0),
 )  # fmt: skip
