@@ -2,8 +2,8 @@
 
 `plain_cnn`, `crse_cnn`, and one pre-trained comparator that can be had (EfficientNet-Lite0, fine-tuned whole, without
 CLAHE, as the paper does its five), each on the paper's own split (pictures drawn 80:20) and on one fold of five clean
-patient groups. One run at a time; started again, it goes on where it was stopped. Then `leukoscope reproduce paper
---folds 5 --runs RUNS --no-train` decides about the claims. Usage:
+patient groups. One run at a time, each row written as it ends; started again, it goes on where it was stopped. Then
+`leukoscope reproduce paper --folds 5 --runs RUNS --no-train` decides about the claims. Usage:
 
     python benchmarks/paper_full.py --data C-NMC_Leukemia --weights tf_efficientnet_lite0.safetensors --runs RUNS
 """
@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from _common import Needed, command_line, report, train, words
+from _common import Needed, command_line, train, words
+from leukoscope.files import write_json
+from leukoscope.machine import describe_machine
 
 FOLDS = 5  # pictures 80:20
 PARTS = ("picture", "group")
@@ -40,7 +42,8 @@ def main() -> None:
             figures = {key: found["metrics"][key] for key in SHOWN}
             rows.append({"model": model, "part": part, "epochs": epochs, "counts": found["counts"], "metrics": figures})
             print(f"| {model} | {part} | {epochs} | {' | '.join(words(figures[key]) for key in SHOWN)} |", flush=True)
-    report({"command": f"{Path(__file__).name} --data {args.data}", "rows": rows}, args.out)
+            if args.out is not None:
+                write_json(args.out, {"machine": describe_machine(), "rows": rows})
 
 
 if __name__ == "__main__":
