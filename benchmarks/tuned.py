@@ -336,7 +336,7 @@ def main() -> None:
     known = {FROZEN: None, **{trial.name: trial for trial in TRIALS}}
     rows = []
     for on in args.only or ("kinds", "cells"):
-        names = [FROZEN, *(name for name, trial in known.items() if trial is not None and trial.on == on)]
+        names = [name for name, trial in known.items() if (trial.on if trial is not None else "kinds") == on]
         kept = args.cache / f"tuned-inner-{on}.jsonl"
         rows += list(kept_rows(kept, "trial", names, lambda name: judged(known[name])(name)))
     if args.only:
