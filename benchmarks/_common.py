@@ -36,6 +36,7 @@ from leukoscope.metrics.ranking import Ranking, roc_auc
 from leukoscope.metrics.scores import Scores
 
 ANSWERS = Path("evaluation") / "predictions.csv"  # of a run
+KEPT = Path(__file__).parents[1] / "docs" / "figures" / "answers"  # runs whose answers are kept, NAME-FOLD
 NAMED = "NAME=RUN"
 ONE_THREAD_KINDS: dict[str, dict[str, Any]] = {"bmp": {}, "png": {}, "webp": {"quality": 98}}
 
@@ -143,6 +144,11 @@ def pooled(runs: Iterable[Path], file: Path | str = ANSWERS) -> Scores:
     Ranks across networks are compared, too, so that an AUC also carries how well the folds agree in scale.
     """
     return joined([answers_of(run, file) for run in runs])
+
+
+def kept_answers(name: str) -> Scores:
+    """The kept answers of a network's five folds, as one table."""
+    return pooled(sorted(KEPT.glob(f"{name}-*")))
 
 
 def scores_of(data: Manifest, logit: ArrayLike, rule: DecisionFacts | None = None) -> Scores:

@@ -97,8 +97,8 @@ def fields(bundle: Bundle, data: Path, seed: int) -> dict[str, Any]:
     """Gate and alignment fitted without any label on half of the fields and asked about the other half, both ways."""
     paths = sorted((data / UNLABELLED / "images").glob("*.jpg"))
     classifier = Classifier(bundle, threads=1)
-    seen = [a for a in classifier.predict_many(paths, quality=True, fields=True) if a.embedding is not None]
-    seen = [a for a in seen if a.quality is not None]
+    answers = classifier.predict_many(paths, quality=True, fields=True)
+    seen = [a for a in answers if a.embedding is not None and a.quality is not None]
     cells = measured_cells(seen, [Path(str(a.path)).stem for a in seen])
     moments, head = Moments.of_training(bundle.facts.gate), GraphHead(bundle)
     assert cells is not None

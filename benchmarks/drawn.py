@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import leukoscope
-from _common import Needed, auc, command_line, pooled, report
+from _common import Needed, command_line, kept_answers, report
 from leukoscope.bundle.read import PACKAGED
 from leukoscope.cells.cutout import cutout_of_frame, view
 from leukoscope.cells.frame import cell_mask, frame_cell
@@ -60,7 +60,6 @@ Floats = NDArray[np.float64]
 ROUNDS = 5  # of measuring drawn cells and taking out what the ruler adds
 DRAWN = 120  # cells of each kind in a round
 MOST = 8  # single figures that are named
-FOLDS = Path(__file__).parents[1] / "docs" / "figures" / "answers"
 LABELS: dict[Kind, int] = {"blast": 1, "normal": 0}
 RENDERERS: dict[str, Callable[[int, Kind], NDArray[np.uint8]]] = {"plain": render_cell, "drawn": draw_cell}
 TRAIT_NAMES = [
@@ -292,9 +291,8 @@ def compare(data: Manifest, count: int, seed: int) -> dict[str, Any]:
             "by what was not fitted": told_apart(others[0], others[1], unfitted(made[0])[1]),
         }
         areas[label] = traits[0][:, 0]
-    area = np.concatenate([areas[0], areas[1]])
-    found["real"] = {"auc of area alone": round(auc(np.repeat([0, 1], [len(areas[0]), len(areas[1])]), area), 3)}
-    found["real"] |= unseen()
+    truth, area = np.repeat([0, 1], [len(areas[0]), len(areas[1])]), np.concatenate([areas[0], areas[1]])
+    found["real"] = {"auc of area alone": round(float(roc_auc_score(truth, area)), 3)} | unseen()
     found["answers"] = {name: answers(name, count, seed) for name in RENDERERS}
     return found
 
@@ -304,7 +302,7 @@ def unseen() -> dict[str, Any]:
 
     From the kept answers of the five folds of recipe `pair`, whose threshold is 0.5.
     """
-    scores = pooled(sorted(FOLDS.glob("pair-*")))
+    scores = kept_answers("pair")
     right = (scores.probability >= 0.5) == scores.label
     found: dict[str, Any] = {}
     for kind, label in LABELS.items():

@@ -58,6 +58,12 @@ def cells_of(classifier: Classifier, paths: list[Path]) -> tuple[NDArray[np.int6
     return np.array(rows), np.stack(frames)
 
 
+def seen_by_the_eye(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What of each frame the eye's trunk is given, uint8 [N, 288, 288, 3]."""
+    start = (FRAME - CROP) // 2
+    return np.stack([resize_frame(each[start:-start, start:-start], EYE_SIZE) for each in frames])
+
+
 def embedded(classifier: Classifier, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The embedding of each frame, float32 [N, D]."""
     return np.concatenate([classifier.predict_frames(frames[k : k + BATCH])[2] for k in range(0, len(frames), BATCH)])
@@ -78,8 +84,7 @@ def features_of(
         np.savez_compressed(entry, rows, frames, *seen)
     with np.load(entry) as kept:
         rows, frames, default, small = (kept[f"arr_{k}"] for k in range(4))
-    start = (FRAME - CROP) // 2
-    views = np.stack([resize_frame(each[start:-start, start:-start], EYE_SIZE) for each in frames])
+    views = seen_by_the_eye(frames)
     tables = {
         "embedding of the default bundle": default,
         "of its eye alone": default[:, :-1],

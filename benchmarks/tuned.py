@@ -32,20 +32,19 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from _common import auc, differences, facts_of, figures_of, kept_rows, pooled, scores_of, words
-from few_kinds import STAGES, TRUNK, cells_of
+from _common import auc, differences, facts_of, figures_of, kept_answers, kept_rows, scores_of, words
+from few_kinds import STAGES, TRUNK, cells_of, seen_by_the_eye
 from frozen import CROP, SIZE, arguments_of_heads, by_fold, check_folds
 from heads import nested_folds
 from leukoscope.bundle.read import read_bundle
-from leukoscope.cells.frame import Preparation, resize_frame
+from leukoscope.cells.frame import Preparation
 from leukoscope.datasets.cache import open_cache
 from leukoscope.datasets.dataset import Manifest
 from leukoscope.datasets.kinds import kind_of, read_kinds
 from leukoscope.datasets.readers import read_dataset
-from leukoscope.files import write_json
+from leukoscope.files import atomic_path, write_json
 from leukoscope.inference.classifier import Classifier
 from leukoscope.models.masked import MaskedTrunk, masked_statistics
-from leukoscope.models.pair import FRAME
 from leukoscope.training import augment
 from leukoscope.training.batches import generator_for, seed_for
 from leukoscope.training.features import cell_statistics, onnx_session
@@ -133,7 +132,6 @@ TRIALS = (
     *(Trial("cells", 3e-3, 300, share=share) for share in (0.5, 1.0)), Trial("cells", 3e-3, 300, 10.0),
 )  # fmt: skip
 FROZEN, PAIR = "frozen: recipe eye", "pair"
-ANSWERS = Path(__file__).parents[1] / "docs" / "figures" / "answers"
 
 
 def kept_maps(frames: NDArray[np.uint8], weights: Path, folder: Path, name: str, view: int, jobs: int | None) -> Maps:
@@ -151,9 +149,8 @@ def kept_maps(frames: NDArray[np.uint8], weights: Path, folder: Path, name: str,
                     pictures, augment.draw(len(rows), changes, generator_for("tuned", view, start))
                 )
             found[start : start + BATCH] = session.run(None, {"cells": np.ascontiguousarray(pictures.numpy())})[0]
-        with (whole := file.with_suffix(".part")).open("wb") as out:
+        with atomic_path(file) as part, part.open("wb") as out:
             np.save(out, found)
-        whole.rename(file)
     return np.asarray(np.load(file, mmap_mode="r"))
 
 
@@ -242,21 +239,18 @@ def kinds_of(data: Path, weights: Path, folder: Path, jobs: int | None) -> tuple
     if not entry.exists():
         whole = Classifier(read_bundle("default"), threads=jobs or 1)
         rows, frames = cells_of(whole, [found.root / record.path for record in found.records])
-        start = (FRAME - CROP) // 2
-        views = np.stack([resize_frame(each[start:-start, start:-start], SIZE) for each in frames])
-        with (whole_file := entry.with_suffix(".part")).open("wb") as out:
-            np.savez(out, rows=rows, views=views)
-        whole_file.rename(entry)
+        with atomic_path(entry) as part, part.open("wb") as out:
+            np.savez(out, rows=rows, views=seen_by_the_eye(frames))
     with np.load(entry) as kept:
         rows, views = kept["rows"], kept["views"]
     names, kinds = np.unique([kind_of(found.records[row]) for row in rows], return_inverse=True)
     print(f"{len(rows)} of {len(found.records)} pictures show a cell, of {len(names)} kinds", flush=True)
-    return [kept_maps(views, weights, folder, "kinds", view, jobs) for view in (0, 1)], kinds.astype(np.int64)
+    return [kept_maps(views, weights, folder, entry.stem, view, jobs) for view in (0, 1)], kinds.astype(np.int64)
 
 
 def kept_pair(data: Manifest) -> NDArray[np.float64]:
     """Logits of recipe `pair` from its kept five folds: the mean of a frozen eye's and a compact network's."""
-    kept = pooled(sorted(ANSWERS.glob("pair-*")))
+    kept = kept_answers("pair")
     place = {path: row for row, path in enumerate(kept.path)}
     return kept.logit[[place[record.path] for record in data.records]]
 
@@ -296,7 +290,8 @@ def main() -> None:
                 learned = parts[fold][2][0][0] if inner else parts[fold][0]
                 weights = balance_weights(labels[learned], groups[learned], "groups")
                 change = tuned(late, [np.asarray(each[learned]) for each in views], labels[learned], weights, trial)
-            torch.save(change, entry)
+            with atomic_path(entry) as part:
+                torch.save(change, part)
         return dict(torch.load(entry))
 
     @cache
